@@ -1,0 +1,145 @@
+# Refractium. `make help` lists the targets; MODE=release|debug|asan|tsan|fuzz|cov chooses how to compile.
+MODE    ?= release
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+CC      ?= gcc
+OUT     := build/$(MODE)
+
+PKGS     := luajit libssl libcrypto libpcre2-8
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
+ifeq ($(CI),true)
+WARN     += -Werror
+endif
+CPPFLAGS += -D_GNU_SOURCE -DRX_VERSION='"$(VERSION)"' -Icore -I$(OUT) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS_release := -O2 -g -fno-plt
+CFLAGS_debug   := -O0 -g3
+CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined
+CFLAGS_cov     := -O0 -g --coverage
+ifeq ($(MODE),fuzz)
+CC       := clang
+endif
+CFLAGS   += -std=gnu11 -fvisibility=hidden -pthread $(WARN) $(CFLAGS_$(MODE))
+LDFLAGS  += -pthread -Wl,-z,relro,-z,now $(filter -fsanitize=address% -fsanitize=thread --coverage,$(CFLAGS_$(MODE)))
+LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lev -lpcap -lm -ldl
+
+SRC := $(wildcard core/*.c core/proto/*.c)
+OBJ := $(SRC:%.c=$(OUT)/%.o)
+LIB := $(filter-out $(OUT)/core/main.o,$(OBJ))
+LUA := $(filter-out lua/refractium/docgen.lua,$(wildcard lua/refractium/*.lua))
+BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
+
+.DEFAULT_GOAL := all
+.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-compare \
+        test-unit test-lua test-e2e test-asan test-tsan check-headers check-docs
+
+all: $(BIN) ## build (the default): build/refractium
+
+$(BIN): $(OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(OUT)/core/%.o: core/%.c | $(OUT)/embed_list.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Identifiers work on lengths that clients choose: a silent narrowing there is a bug.
+$(OUT)/core/proto/%.o: WARN += -Wconversion
+$(OUT)/core/embed.o: $(LUA) core/abi.h refractium.lua
+
+$(OUT)/embed_list.h: $(LUA) Makefile
+	@mkdir -p $(@D)
+	@{ for f in $(LUA); do n=$${f#lua/}; s=$$(echo $$n | tr './-' '___'); echo "X($$s, \"$$n\", \"$$f\")"; done; \
+	   echo 'X(abi_h, "abi.h", "core/abi.h")'; echo 'X(refractium_lua, "refractium.lua", "refractium.lua")'; } > $@
+
+-include $(OBJ:.o=.d)
+
+run: deps all ## install what is missing, build, and serve ./refractium.lua
+	@build/refractium -c refractium.lua
+
+deps: ## install the packages a build and the tests need (Debian 12; says what)
+	@sh packaging/deps.sh
+
+test: deps ## everything: unit, Lua and end-to-end tests, then the sanitizer builds
+	@sh tests/run.sh
+
+# ---- unit tests: one program per tests/unit/test_*.c, linked with everything but main --------------------------
+UNIT     := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+UNITHELP := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
+UNITBIN  := $(UNIT:%=$(OUT)/tests/%)
+
+$(OUT)/tests/%: tests/unit/%.c $(UNITHELP) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(UNITHELP) $(LIB) $(LDLIBS) -lcmocka -ljansson
+-include $(UNITBIN:%=%.d)
+
+unit-bins: $(UNITBIN)
+.PHONY: unit-bins
+
+test-unit: unit-bins ## unit tests alone
+	@sh tests/run.sh unit
+test-lua: ## tests of the Lua runtime alone
+	@sh tests/run.sh lua
+test-e2e: all ## end-to-end tests with real clients and servers alone
+	@sh tests/run.sh e2e
+test-asan: ## unit and end-to-end tests under AddressSanitizer and UBSan
+	@sh tests/run.sh asan
+test-tsan: ## the same under ThreadSanitizer
+	@sh tests/run.sh tsan
+
+# ---- fuzzing: one harness per tests/fuzz/fuzz_*.c --------------------------------------------------------------
+FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 60
+
+build/fuzz/%: tests/fuzz/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/fuzz $(CFLAGS) -fsanitize=fuzzer,address,undefined -pthread -o $@ $< $(LIB) $(LDLIBS)
+
+fuzz: ## fuzz every parser and the decider for FUZZ_SECONDS each
+	@sh tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+# ---- measuring ----------------------------------------------------------------------------------------------------
+bench: bench-identify bench-compare ## all measurements
+bench-identify: all $(OUT)/bench/identify ## nanoseconds per identification
+	@$(OUT)/bench/identify
+bench-compare: all $(OUT)/bench/loadgen ## beside HAProxy, nginx and sslh, in a network namespace (root)
+	@python3 bench/compare/run.py --loadgen $(OUT)/bench/loadgen $(BENCH_ARGS)
+
+$(OUT)/bench/identify: bench/micro/identify.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+$(OUT)/bench/loadgen: $(wildcard bench/compare/*.c bench/compare/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lm
+
+# ---- housekeeping ---------------------------------------------------------------------------------------------------
+docs: ## regenerate docs/reference/config.md and the editor annotations from the schema
+	luajit lua/refractium/docgen.lua docs/reference/config.md lua/refractium/meta/refractium.lua
+check-headers: ## every header compiles on its own
+	@for h in core/*.h core/proto/*.h; do \
+	   echo "#include \"$${h#core/}\"" | $(CC) $(CPPFLAGS) $(CFLAGS) -xc -fsyntax-only - || exit 1; done
+format: ## clang-format everything
+	clang-format -i $$(git ls-files '*.c' '*.h')
+lint: ## clang-tidy and luacheck
+	clang-tidy --quiet $(SRC) -- $(CPPFLAGS) $(CFLAGS)
+	luacheck --quiet lua scripts refractium.lua
+
+install: all ## install under PREFIX (DESTDIR is honoured)
+	install -Dm755 build/refractium $(DESTDIR)$(PREFIX)/bin/refractium
+	install -Dm644 packaging/man/refractium.1 $(DESTDIR)$(PREFIX)/share/man/man1/refractium.1
+	install -Dm644 refractium.lua $(DESTDIR)$(PREFIX)/share/doc/refractium/refractium.lua
+	install -Dm644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/refractium/LICENSE
+	install -Dm644 packaging/completions/refractium.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium
+	install -Dm644 packaging/completions/_refractium $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium
+	install -Dm644 packaging/completions/refractium.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/refractium $(DESTDIR)$(PREFIX)/share/man/man1/refractium.1 \
+	   $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium \
+	   $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium \
+	   $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/refractium
+
+clean: ## remove build/
+	rm -rf build
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18

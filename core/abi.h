@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+// The door between C and Lua: declarations only, because two compilers read this text. The C compiler includes
+// it after base.h; LuaJIT gets it as ffi.cdef input (the one directive it accepts is the pragma below).
+//
+// Lua validates a config against lua/refractium/schema.lua and then calls these builders; a C embedder calls
+// the very same ones. Strings are borrowed for the call: the builder copies what it keeps. Every builder
+// returns an id >= 0, or -1 after which error() tells why in words for the user. Door functions are leaves:
+// they never call back into Lua and never raise.
+#pragma once
+
+enum { RX_ABI_VERSION = 1 };
+
+struct rx_build; // a config being built; opaque to Lua
+
+struct rx_slice {
+    const char *ptr;
+    uint32_t len;
+};
+
+// What a route does with a connection.
+enum rx_target_kind {
+    RX_TO_NONE = 0,     // nothing said: for a fallback, drop
+    RX_TO_POOL = 1,     // connect to a backend of `pool`
+    RX_TO_REFUSE = 2,   // reset
+    RX_TO_DROP = 3,     // close without a word
+    RX_TO_TARPIT = 4,   // hold it, reading slowly, never answering
+    RX_TO_RESPOND = 5,  // send `text`, then close
+    RX_TO_DESCRIBE = 6, // say what was recognised, in the client's own protocol, then close
+    RX_TO_ECHO = 7      // send back what comes
+};
+
+struct rx_target_spec {
+    uint32_t kind;        // enum rx_target_kind
+    int32_t pool;         // RX_TO_POOL: id from pool_new
+    struct rx_slice text; // RX_TO_RESPOND
+};
+
+enum rx_priority {
+    RX_PRIORITY_BOTH = 0,      // adaptive: copy, and splice once a direction streams
+    RX_PRIORITY_LATENCY = 1,   // copy only
+    RX_PRIORITY_THROUGHPUT = 2 // splice from the first byte
+};
+
+enum rx_balance {
+    RX_BALANCE_ROUND_ROBIN = 0
+};
+
+enum rx_access_log {
+    RX_ACCESS_AUTO = 0, // on when standard output is a terminal
+    RX_ACCESS_OFF = 1,
+    RX_ACCESS_STDOUT = 2,
+    RX_ACCESS_FILE = 3
+};
+
+enum rx_log_format {
+    RX_LOG_AUTO = 0,
+    RX_LOG_TEXT = 1,
+    RX_LOG_JSON = 2
+};
+
+struct rx_server_spec {
+    uint32_t workers;         // 0: one per core
+    uint32_t max_connections; // all listeners together
+    uint32_t drain_ms;        // how long SIGTERM lets connections finish
+    uint32_t access_log;      // enum rx_access_log
+    struct rx_slice access_log_file;
+    uint32_t log_format; // enum rx_log_format
+    struct rx_target_spec fallback_tcp;
+    struct rx_target_spec fallback_udp;
+};
+
+struct rx_proto_spec {
+    struct rx_slice name;
+    uint32_t transport; // enum rx_transport: 1 tcp, 2 udp, 3 both
+    uint32_t within;    // patterns are looked for in this many first bytes
+};
+
+struct rx_pool_spec {
+    struct rx_slice name; // empty: made for one route's `to`
+    uint32_t balance;     // enum rx_balance
+    uint32_t tries;       // backends tried per connection; 0: each once
+};
+
+struct rx_backend_spec {
+    struct rx_slice addr; // "10.0.0.1:80", "[::1]:80", "name:80", "unix:/path"
+    uint32_t weight;      // >= 1
+    uint32_t is_backup;   // 1: used only when no other is left
+};
+
+struct rx_listen_spec {
+    struct rx_slice where; // "refractium.lua:31", for messages
+    uint32_t max_connections;        // 0: only the server's
+    uint32_t max_connections_per_ip; // 0: no limit
+    uint32_t ipv6_prefix;            // bits that make one IPv6 client
+    uint32_t peek_ms;
+    uint32_t peek_bytes; // ceiling on first bytes kept
+    uint32_t max_pending; // connections not yet identified; 0: no limit
+    uint32_t connect_ms;
+    uint32_t idle_ms;
+    struct rx_target_spec fallback_tcp; // RX_TO_NONE: the server's
+    struct rx_target_spec fallback_udp;
+};
+
+// Conditions a route may carry; several values of one kind mean "any of them".
+enum rx_cond {
+    RX_COND_SNI = 0,      // "name", "*.suffix" (any depth), "~regex"
+    RX_COND_HOST = 1,     // the same
+    RX_COND_QNAME = 2,    // the same
+    RX_COND_ALPN = 3,     // exact
+    RX_COND_PATH = 4,     // prefix, or "~regex"
+    RX_COND_METHOD = 5,   // exact
+    RX_COND_SOFTWARE = 6, // prefix without regard to case, or "~regex"
+    RX_COND_FROM = 7,     // address or CIDR
+    RX_COND_NOT_FROM = 8, // address or CIDR
+    RX_COND_TO_PORT = 9,  // "443" or "8000-8099"
+    RX_COND_QTYPE = 10,   // "AAAA", "TYPE65" or a number
+    RX_COND_KEY = 11      // exact
+};
+
+struct rx_route_spec {
+    struct rx_slice where;    // "refractium.lua:34"
+    struct rx_slice name;     // as logs and metrics show it; empty: made from protocol and conditions
+    int32_t proto;            // id from proto_new or proto_builtin
+    uint32_t priority;        // enum rx_priority
+    uint32_t ech;             // 0: either, 1: must offer ECH, 2: must not
+    uint32_t idle_ms;         // 0: the listener's
+    uint32_t connect_ms;      // 0: the listener's
+    uint32_t max_connections; // 0: no limit
+    struct rx_target_spec to;
+    struct rx_target_spec fallback; // when the pool has no backend left; RX_TO_NONE: refuse
+};
+
+struct rx_test_spec {
+    struct rx_slice name;
+    struct rx_slice where;
+    struct rx_slice from;     // client address, "192.0.2.1" or with ":port"; empty: 192.0.2.1
+    struct rx_slice listener; // which listener, by one of its addresses; empty: the first
+    uint32_t transport;       // 1 tcp, 2 udp
+    uint32_t is_silent;       // 1: says nothing until peek_timeout (after `send`, if any)
+    uint32_t is_eof;          // 1: then half-closes
+    // expectations; empty or 0: not asked
+    struct rx_slice protocol;
+    struct rx_slice to;     // "drop", "refuse", "respond", "echo", "tarpit", "describe", an address, or a pool's name
+    struct rx_slice route;  // the route's name
+    struct rx_slice reason; // why it was turned away: "no_route", "tls_invalid", ... (core/reason.h)
+    uint32_t expect_more;   // 1: still waiting for bytes
+};
+
+enum rx_report {
+    RX_REPORT_ERROR = 0,
+    RX_REPORT_WARNING = 1
+};
+
+enum rx_addr_kind {
+    RX_ADDR_LISTEN = 0, // "A.B.C.D:P", "[::]:P", "*:P", "unix:/path"; P may be a range
+    RX_ADDR_TARGET = 1, // "host:port", "unix:/path"
+    RX_ADDR_CIDR = 2    // "10.0.0.0/8", "2001:db8::1"
+};
+
+struct rx_door {
+    uint32_t version; // RX_ABI_VERSION
+    uint32_t size;    // sizeof(struct rx_door)
+
+    // Words for the last -1. Borrowed until the next call on `b`.
+    const char *(*error)(struct rx_build *b);
+    // Hand one finding to the user; `text` is the whole line. Any error makes the load fail.
+    void (*report)(struct rx_build *b, uint32_t severity, struct rx_slice text);
+    // 0 when `text` reads as an address of that kind (enum rx_addr_kind), else -1.
+    int (*addr_check)(struct rx_build *b, uint32_t kind, struct rx_slice text);
+    // 0 when PCRE2 compiles it, else -1.
+    int (*regex_check)(struct rx_build *b, struct rx_slice pattern);
+    // Name of built-in protocol number i, NULL past the end; aliases follow their protocol as "alias=name".
+    const char *(*builtin_name)(uint32_t i);
+
+    int (*server_set)(struct rx_build *b, const struct rx_server_spec *spec);
+
+    int (*proto_builtin)(struct rx_build *b, struct rx_slice name); // also "any" and "silent"
+    int (*proto_new)(struct rx_build *b, const struct rx_proto_spec *spec);
+    int (*proto_prefix)(struct rx_build *b, int32_t proto, struct rx_slice bytes);
+    int (*proto_pattern)(struct rx_build *b, int32_t proto, struct rx_slice bytes);
+    // A sample that must (yes = 1) or must not be this protocol; run with the config's tests.
+    int (*proto_sample)(struct rx_build *b, int32_t proto, uint32_t yes, struct rx_slice bytes);
+
+    int (*pool_new)(struct rx_build *b, const struct rx_pool_spec *spec);
+    int (*pool_backend)(struct rx_build *b, int32_t pool, const struct rx_backend_spec *spec);
+
+    int (*listen_new)(struct rx_build *b, const struct rx_listen_spec *spec);
+    int (*listen_bind)(struct rx_build *b, int32_t listen, struct rx_slice addr);
+
+    int (*route_new)(struct rx_build *b, int32_t listen, const struct rx_route_spec *spec);
+    int (*route_cond)(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice value);
+
+    int (*test_new)(struct rx_build *b, const struct rx_test_spec *spec);
+    int (*test_send)(struct rx_build *b, int32_t test, struct rx_slice bytes); // one segment
+};

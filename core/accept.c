@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+// Enters: a readable listening socket. Leaves: connections in PEEK, or closed at once because a limit is reached.
+// Errors of one accept never end the loop. When file descriptors run out a spare one is given up to accept and
+// reset the next client (it learns at once, instead of hanging in the backlog), and accepting rests a moment.
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "limit.h"
+#include "log.h"
+#include "sys.h"
+#include "worker.h"
+
+enum { ACCEPT_BATCH = 64, REST_MS = 100 };
+
+static void listener_rest(struct rx_listener *l)
+{
+    ev_io_stop(l->worker->loop, &l->io);
+    ev_timer_set(&l->retry, REST_MS / 1000.0, 0.);
+    ev_timer_start(l->worker->loop, &l->retry);
+}
+
+// Accepts one connection with the spare descriptor and resets it.
+static void shed(struct rx_listener *l)
+{
+    struct rx_worker *w = l->worker;
+    rx_log_limited(RX_LOG_WARN, "out of file descriptors: shedding connections");
+    if (w->spare_fd >= 0) {
+        close(w->spare_fd);
+        int fd = accept4(l->io.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+            rx_sys_reset_on_close(fd);
+            close(fd);
+            rx_stat_add(&w->stat.accepted, 1);
+            rx_stat_add(&w->stat.closed[RX_REASON_NO_FDS], 1);
+        }
+    }
+    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    listener_rest(l);
+}
+
+static bool count_up(atomic_uint *count, uint32_t limit)
+{
+    if (!limit || atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < limit)
+        return true;
+    atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+    return false;
+}
+
+static void count_down(atomic_uint *count, uint32_t limit)
+{
+    if (limit)
+        atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+}
+
+// Takes a place everywhere, or nowhere. RX_REASON_DONE: admitted.
+static enum rx_reason admit(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip)
+{
+    struct rx_conf *conf = w->conf;
+    if (!count_up(w->active, conf->max_connections))
+        return RX_REASON_LIMIT_SERVER;
+    if (!count_up(l->active, l->max_connections)) {
+        count_down(w->active, conf->max_connections);
+        return RX_REASON_LIMIT_LISTENER;
+    }
+    if (!count_up(l->pending, l->max_pending)) {
+        count_down(l->active, l->max_connections);
+        count_down(w->active, conf->max_connections);
+        return RX_REASON_LIMIT_PENDING;
+    }
+    if (l->per_ip && !rx_limit_take(l->per_ip, ip)) {
+        count_down(l->pending, l->max_pending);
+        count_down(l->active, l->max_connections);
+        count_down(w->active, conf->max_connections);
+        return RX_REASON_LIMIT_IP;
+    }
+    return RX_REASON_DONE;
+}
+
+static void turn_away(struct rx_worker *w, int fd, enum rx_reason why)
+{
+    rx_stat_add(&w->stat.closed[why], 1);
+    rx_log_limited(RX_LOG_WARN, "connection refused: %s", rx_reason_doc(why));
+    rx_sys_reset_on_close(fd);
+    close(fd);
+}
+
+static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
+{
+    struct rx_worker *w = l->worker;
+    rx_stat_add(&w->stat.accepted, 1);
+    enum rx_reason why = admit(w, l->listen, ip);
+    if (why != RX_REASON_DONE) {
+        turn_away(w, fd, why);
+        return;
+    }
+    struct rx_conn *c = rx_worker_conn_get(w);
+    if (!c) {
+        rx_admission_give(w, w->conf, l->listen, ip, true);
+        turn_away(w, fd, RX_REASON_NO_MEMORY);
+        return;
+    }
+    c->client = *ip;
+    c->listen = l->listen;
+    c->to_port = rx_addr_port(&l->addr.sa);
+    c->is_pending = true;
+    c->ends[RX_CLIENT].io.fd = fd;
+    rx_peek_begin(c);
+}
+
+void rx_admission_give(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
+                       const union rx_ip *ip, bool is_pending)
+{
+    if (l->per_ip)
+        rx_limit_give(l->per_ip, ip);
+    if (is_pending)
+        count_down(l->pending, l->max_pending);
+    count_down(l->active, l->max_connections);
+    count_down(w->active, conf->max_connections);
+}
+
+void rx_accept_on_readable(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop, (void)events;
+    struct rx_listener *l = RX_CONTAINER(io, struct rx_listener, io);
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        union {
+            union rx_ip ip;
+            struct sockaddr_storage any;
+        } from = { .ip = { .sa = { .sa_family = AF_UNSPEC } } };
+        socklen_t len = sizeof from;
+        int fd = accept4(l->io.fd, l->is_unix ? NULL : (struct sockaddr *)&from.any, l->is_unix ? NULL : &len,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            birth(l, fd, &from.ip);
+            continue;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return;
+        if (errno == EMFILE || errno == ENFILE) {
+            shed(l);
+            return;
+        }
+        if (errno == ENOBUFS || errno == ENOMEM) {
+            rx_log_limited(RX_LOG_WARN, "accept: out of memory: resting");
+            listener_rest(l);
+            return;
+        }
+        // ECONNABORTED and the network errors of accept(2) concern one client only.
+    }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// The command line as typed. Values stay strings: lua/refractium/forward.lua checks them against the same schema
+// as the config, so that both give the same errors.
+#pragma once
+
+#include "base.h"
+
+enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN };
+
+struct rx_args {
+    enum rx_command command;
+    const char *only; // "tcp" or "udp": serve that transport alone; NULL: both
+    const char *bind, *port, *config;
+    bool is_bind_typed, is_port_typed, is_config_typed;
+    const char **forward;
+    unsigned n_forward;
+    const char *workers, *peek_timeout, *peek_buffer, *max_connections, *log_format;
+    bool no_hot_reload, is_debug, is_quiet, is_json;
+
+    // explain
+    const char **files;
+    unsigned n_files;
+    bool is_hex, is_pcap, is_udp, is_builtin;
+    const char *segments, *from, *listener;
+    // init
+    bool is_forced;
+};
+
+// Fills `a`. Returns -1 to go on, else the exit code (0 after --help or --version, 1 after a message on stderr).
+int rx_args_parse(struct rx_args *a, int argc, char **argv);
+void rx_args_free(struct rx_args *a);

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#include "bind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sys.h"
+
+enum { BACKLOG = 65535 }; // the kernel caps it at net.core.somaxconn
+
+static void set(int fd, int level, int option)
+{
+    int on = 1;
+    setsockopt(fd, level, option, &on, sizeof on);
+}
+
+static int open_inet(const struct rx_addr *addr, bool is_first)
+{
+    int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -errno;
+    set(fd, SOL_SOCKET, SO_REUSEADDR);
+    if (addr->sa.sa_family == AF_INET6)
+        set(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+    rx_sys_nodelay(fd); // inherited by every accepted socket: no call per connection
+    // SO_REUSEPORT before bind() would let a second program take the address unnoticed; the first socket asks for
+    // it alone and opens the door to its siblings only then.
+    if (!is_first)
+        set(fd, SOL_SOCKET, SO_REUSEPORT);
+    if (bind(fd, &addr->sa, addr->len) == -1) {
+        int err = errno;
+        close(fd);
+        return -err;
+    }
+    set(fd, SOL_SOCKET, SO_REUSEPORT);
+    return fd;
+}
+
+// A socket file nobody answers on is left over from a crash; one that somebody serves is in use.
+static int clear_stale(const struct rx_addr *addr)
+{
+    struct stat st;
+    if (lstat(addr->un.sun_path, &st) == -1)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -errno;
+    int rc = connect(fd, &addr->sa, addr->len);
+    int err = errno;
+    close(fd);
+    if (rc == 0 || err != ECONNREFUSED)
+        return -EADDRINUSE;
+    return unlink(addr->un.sun_path) == -1 ? -errno : 0;
+}
+
+static int open_unix(const struct rx_addr *addr)
+{
+    int rc = clear_stale(addr);
+    if (rc)
+        return rc;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -errno;
+    if (bind(fd, &addr->sa, addr->len) == -1) {
+        int err = errno;
+        close(fd);
+        return -err;
+    }
+    return fd;
+}
+
+int rx_bind_open(const struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *bound)
+{
+    unsigned k = 0;
+    int rc;
+    bool is_unix = bind_to->addr.sa.sa_family == AF_UNIX;
+    *bound = bind_to->addr;
+    for (; k < n; k++) {
+        if (is_unix && k)
+            rc = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+        else
+            rc = is_unix ? open_unix(bound) : open_inet(bound, k == 0);
+        if (rc < 0) {
+            rc = rc == -1 && is_unix && k ? -errno : rc;
+            goto fail;
+        }
+        fds[k] = rc;
+        if (k == 0 && !is_unix) {
+            socklen_t len = sizeof bound->v6;
+            getsockname(fds[0], &bound->sa, &len);
+        }
+    }
+    for (unsigned i = 0; i < n; i++)
+        if ((!is_unix || i == 0) && listen(fds[i], BACKLOG) == -1) {
+            rc = -errno;
+            goto fail;
+        }
+    return 0;
+fail:
+    while (k-- > 0)
+        close(fds[k]);
+    return rc;
+}
+
+void rx_bind_unlink(const struct rx_bind *b)
+{
+    if (b->addr.sa.sa_family == AF_UNIX)
+        unlink(b->addr.un.sun_path);
+}

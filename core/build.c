@@ -1,0 +1,799 @@
+// SPDX-License-Identifier: MIT
+// Enters: specs (core/abi.h), already validated with good messages by lua/refractium/ or by an embedder. Leaves:
+// an immutable struct rx_conf. Ranges are checked again here because an embedder may not have.
+// Invariant: until rx_build_finish nothing refers to a route or a listener by address, since their arrays move.
+#include "build.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "arena.h"
+#include "backend.h"
+#include "identify.h"
+#include "limit.h"
+#include "regex.h"
+#include "route.h"
+
+// A listener while it is being built; its routes are moved into the conf at the end.
+struct draft_route {
+    struct rx_route r;
+    int32_t listen;
+    struct rx_target_spec to, fallback;
+};
+
+struct rx_build {
+    struct rx_conf *conf; // owned until finish
+    struct draft_route *routes;
+    uint32_t n_routes;
+    struct rx_target_spec server_fallback[2];
+    rx_report_fn *report;
+    void *report_data;
+    unsigned n_errors;
+    char error[256];
+};
+
+static int fail(struct rx_build *b, const char *fmt, ...) RX_PRINTF(2, 3);
+static int fail(struct rx_build *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(b->error, sizeof b->error, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+static int no_memory(struct rx_build *b)
+{
+    return fail(b, "out of memory");
+}
+
+static char *keep(struct rx_build *b, struct rx_slice s)
+{
+    return rx_arena_copy(b->conf->arena, s.ptr ? s.ptr : "", s.len);
+}
+
+void rx_build_report(struct rx_build *b, unsigned severity, const char *fmt, ...)
+{
+    char line[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    b->n_errors += severity == RX_REPORT_ERROR;
+    b->report(b->report_data, severity, line, RX_MIN((size_t)n, sizeof line - 1));
+}
+
+unsigned rx_build_errors(const struct rx_build *b)
+{
+    return b->n_errors;
+}
+
+static const char *door_error(struct rx_build *b)
+{
+    return b->error;
+}
+
+static void door_report(struct rx_build *b, uint32_t severity, struct rx_slice text)
+{
+    b->n_errors += severity == RX_REPORT_ERROR;
+    b->report(b->report_data, severity, text.ptr, text.len);
+}
+
+// Slices are not NUL-terminated; the parsers want strings.
+static const char *as_string(struct rx_build *b, struct rx_slice s, char *buf, size_t size)
+{
+    if (s.len >= size || memchr(s.ptr, 0, s.len)) {
+        fail(b, "too long, or contains a NUL byte");
+        return NULL;
+    }
+    memcpy(buf, s.ptr, s.len);
+    buf[s.len] = 0;
+    return buf;
+}
+
+static int door_addr_check(struct rx_build *b, uint32_t kind, struct rx_slice text)
+{
+    char buf[512], why[RX_ADDR_TEXT];
+    struct rx_addr *list = NULL;
+    struct rx_cidr cidr;
+    unsigned n = 0;
+    int rc = -1;
+    if (!as_string(b, text, buf, sizeof buf))
+        return -1;
+    switch ((enum rx_addr_kind)kind) {
+    case RX_ADDR_LISTEN:
+        rc = rx_addr_parse_listen(buf, &list, &n, why);
+        break;
+    case RX_ADDR_TARGET:
+        rc = rx_addr_parse_target(buf, false, &list, &n, why);
+        break;
+    case RX_ADDR_CIDR:
+        rc = rx_cidr_parse(buf, &cidr, why);
+        break;
+    }
+    free(list);
+    return rc ? fail(b, "%s", why) : 0;
+}
+
+static int door_regex_check(struct rx_build *b, struct rx_slice pattern)
+{
+    char why[128];
+    struct rx_regex *r = rx_regex_new(pattern.ptr, pattern.len, why);
+    if (!r)
+        return fail(b, "%s", why);
+    rx_regex_free(r);
+    return 0;
+}
+
+static const char *door_builtin_name(uint32_t i)
+{
+    static _Thread_local char alias[64];
+    if (i < rx_n_protos)
+        return rx_protos[i]->name;
+    for (unsigned k = 0, left = i - rx_n_protos; k < rx_n_protos; k++)
+        if (rx_protos[k]->alias && left-- == 0) {
+            snprintf(alias, sizeof alias, "%s=%s", rx_protos[k]->alias, rx_protos[k]->name);
+            return alias;
+        }
+    return NULL;
+}
+
+static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
+{
+    struct rx_conf *c = b->conf;
+    c->workers = s->workers;
+    c->max_connections = s->max_connections ? s->max_connections : 10000;
+    c->drain_ms = s->drain_ms;
+    c->access_log = s->access_log;
+    c->access_log_file = s->access_log_file.len ? keep(b, s->access_log_file) : NULL;
+    c->log_format = s->log_format;
+    const struct rx_target_spec *both[2] = { &s->fallback_tcp, &s->fallback_udp };
+    for (int i = 0; i < 2; i++) {
+        b->server_fallback[i] = *both[i];
+        if (both[i]->text.len)
+            b->server_fallback[i].text.ptr = keep(b, both[i]->text);
+    }
+    return 0;
+}
+
+// ---- protocols ------------------------------------------------------------------------------------------------
+
+static struct rx_known *known_new(struct rx_build *b)
+{
+    struct rx_conf *c = b->conf;
+    struct rx_known **list = rx_arena_grow(c->arena, c->known, c->n_known, sizeof *list);
+    struct rx_known *k = rx_arena_get(c->arena, sizeof *k);
+    if (!list || !k)
+        return NULL;
+    c->known = list;
+    list[c->n_known++] = k;
+    return k;
+}
+
+static int door_proto_builtin(struct rx_build *b, struct rx_slice name)
+{
+    char buf[64];
+    if (!as_string(b, name, buf, sizeof buf))
+        return -1;
+    bool is_any = !strcmp(buf, "any"), is_silent = !strcmp(buf, "silent");
+    const struct rx_proto *def = rx_proto_find(buf);
+    if (!def && !is_any && !is_silent)
+        return fail(b, "no protocol named \"%s\"", buf);
+    for (uint32_t i = 0; i < b->conf->n_known; i++) {
+        struct rx_known *k = b->conf->known[i];
+        if (k->is_any == is_any && k->is_silent == is_silent && k->def == def && !k->prefix.n && !k->pattern.n &&
+            (def || is_any || is_silent))
+            return (int)i;
+    }
+    struct rx_known *k = known_new(b);
+    if (!k)
+        return no_memory(b);
+    k->name = def ? def->name : is_any ? "any" : "silent";
+    k->def = def;
+    k->is_any = is_any;
+    k->is_silent = is_silent;
+    k->transport = def ? def->transport : RX_BOTH;
+    return (int)b->conf->n_known - 1;
+}
+
+static int door_proto_new(struct rx_build *b, const struct rx_proto_spec *s)
+{
+    struct rx_known *k = known_new(b);
+    if (!k)
+        return no_memory(b);
+    k->name = keep(b, s->name);
+    k->transport = s->transport ? s->transport : RX_BOTH;
+    k->within = s->within ? s->within : 1024;
+    return (int)b->conf->n_known - 1;
+}
+
+static int texts_add(struct rx_build *b, struct rx_texts *t, struct rx_slice s)
+{
+    const char **text = rx_arena_grow(b->conf->arena, t->text, t->n, sizeof *text);
+    uint32_t *len = rx_arena_grow(b->conf->arena, t->len, t->n, sizeof *len);
+    char *copy = keep(b, s);
+    if (!text || !len || !copy)
+        return no_memory(b);
+    t->text = text;
+    t->len = len;
+    text[t->n] = copy;
+    len[t->n++] = s.len;
+    return 0;
+}
+
+static struct rx_known *known_at(struct rx_build *b, int32_t id)
+{
+    if (id < 0 || (uint32_t)id >= b->conf->n_known) {
+        fail(b, "no such protocol");
+        return NULL;
+    }
+    return b->conf->known[id];
+}
+
+static int door_proto_prefix(struct rx_build *b, int32_t id, struct rx_slice bytes)
+{
+    struct rx_known *k = known_at(b, id);
+    if (!k)
+        return -1;
+    if (k->def || !bytes.len)
+        return fail(b, "a prefix must not be empty");
+    return texts_add(b, &k->prefix, bytes);
+}
+
+static int door_proto_pattern(struct rx_build *b, int32_t id, struct rx_slice bytes)
+{
+    struct rx_known *k = known_at(b, id);
+    if (!k)
+        return -1;
+    if (k->def || !bytes.len)
+        return fail(b, "a pattern must not be empty");
+    return texts_add(b, &k->pattern, bytes);
+}
+
+static int door_proto_sample(struct rx_build *b, int32_t id, uint32_t yes, struct rx_slice bytes)
+{
+    struct rx_conf *c = b->conf;
+    struct rx_known *k = known_at(b, id);
+    if (!k)
+        return -1;
+    struct rx_sample *list = rx_arena_grow(c->arena, c->samples, c->n_samples, sizeof *list);
+    char *copy = keep(b, bytes);
+    if (!list || !copy)
+        return no_memory(b);
+    c->samples = list;
+    list[c->n_samples++] = (struct rx_sample){ k, yes != 0, { (uint8_t *)copy, bytes.len } };
+    return 0;
+}
+
+// ---- pools ----------------------------------------------------------------------------------------------------
+
+static int door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
+{
+    struct rx_conf *c = b->conf;
+    struct rx_pool **list = rx_arena_grow(c->arena, c->pools, c->n_pools, sizeof *list);
+    struct rx_pool *p = rx_arena_get(c->arena, sizeof *p);
+    atomic_uint *cursor = rx_arena_get(c->arena, 64);
+    if (!list || !p || !cursor)
+        return no_memory(b);
+    if (s->balance != RX_BALANCE_ROUND_ROBIN)
+        return fail(b, "unknown balance");
+    p->name = keep(b, s->name);
+    p->is_anonymous = !s->name.len;
+    p->tries = s->tries;
+    p->cursor = cursor;
+    c->pools = list;
+    list[c->n_pools++] = p;
+    return (int)c->n_pools - 1;
+}
+
+static int backend_append(struct rx_build *b, struct rx_pool *p, const struct rx_backend *one)
+{
+    struct rx_backend *list = rx_arena_grow(b->conf->arena, p->backends, p->n_backends, sizeof *list);
+    if (!list)
+        return no_memory(b);
+    p->backends = list;
+    list[p->n_backends++] = *one;
+    return 0;
+}
+
+static int door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backend_spec *s)
+{
+    char buf[512], why[RX_ADDR_TEXT];
+    struct rx_addr *list;
+    unsigned n;
+    if (pool < 0 || (uint32_t)pool >= b->conf->n_pools)
+        return fail(b, "no such pool");
+    if (!as_string(b, s->addr, buf, sizeof buf))
+        return -1;
+    if (rx_addr_parse_target(buf, true, &list, &n, why))
+        return fail(b, "%s", why);
+    struct rx_backend one = { .name = keep(b, s->addr), .weight = RX_MAX(s->weight, 1u), .is_backup = s->is_backup };
+    int rc = one.name ? 0 : no_memory(b);
+    for (unsigned i = 0; i < n && !rc; i++) {
+        one.addr = list[i];
+        one.state = rx_backend_state_get(&list[i]);
+        rc = one.state ? backend_append(b, b->conf->pools[pool], &one) : no_memory(b);
+    }
+    free(list);
+    return rc;
+}
+
+// Primaries first, backups behind; then the smooth weighted order: each turn the backend that is owed most.
+static int pool_finish(struct rx_build *b, struct rx_pool *p)
+{
+    struct rx_backend *sorted = rx_arena_get(b->conf->arena, p->n_backends * sizeof *sorted);
+    int64_t *owed = calloc(p->n_backends, sizeof *owed);
+    uint32_t k = 0;
+    int64_t sum = 0;
+    if (!sorted || !owed)
+        goto fail;
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t i = 0; i < p->n_backends; i++)
+            if (p->backends[i].is_backup == (pass == 1)) {
+                sorted[k++] = p->backends[i];
+                if (!pass)
+                    p->n_primary++, sum += p->backends[i].weight;
+            }
+    p->backends = sorted;
+    if (!p->n_primary) // backups alone serve as what they are
+        p->n_primary = p->n_backends, sum = p->n_backends;
+    bool is_even = p->n_primary == sum || sum > 4096 * 16;
+    p->n_order = is_even ? p->n_primary : (uint32_t)sum;
+    p->order = rx_arena_get(b->conf->arena, p->n_order * sizeof *p->order);
+    if (!p->order)
+        goto fail;
+    for (uint32_t turn = 0; turn < p->n_order; turn++) {
+        uint32_t best = 0;
+        for (uint32_t i = 0; i < p->n_primary; i++) {
+            owed[i] += is_even ? 1 : sorted[i].weight;
+            if (owed[i] > owed[best])
+                best = i;
+        }
+        owed[best] -= is_even ? p->n_primary : sum;
+        p->order[turn] = best;
+    }
+    if (!p->tries || p->tries > p->n_backends)
+        p->tries = p->n_backends;
+    if (p->is_anonymous)
+        p->name = p->n_backends == 1 ? sorted[0].name
+                                     : rx_arena_printf(b->conf->arena, "%s+%u", sorted[0].name, p->n_backends - 1);
+    free(owed);
+    return 0;
+fail:
+    free(owed);
+    return -1;
+}
+
+// ---- listeners and routes -------------------------------------------------------------------------------------
+
+static int target_make(struct rx_build *b, const struct rx_target_spec *s, struct rx_target *out)
+{
+    *out = (struct rx_target){ .kind = s->kind };
+    if (s->kind == RX_TO_POOL) {
+        if (s->pool < 0 || (uint32_t)s->pool >= b->conf->n_pools)
+            return fail(b, "no such pool");
+        out->pool = b->conf->pools[s->pool];
+    }
+    if (s->kind == RX_TO_RESPOND) {
+        out->text = keep(b, s->text);
+        out->text_len = s->text.len;
+        if (!out->text)
+            return no_memory(b);
+    }
+    return 0;
+}
+
+static int door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
+{
+    struct rx_conf *c = b->conf;
+    struct rx_listen **list = rx_arena_grow(c->arena, c->listens, c->n_listens, sizeof *list);
+    struct rx_listen *l = rx_arena_get(c->arena, sizeof *l);
+    atomic_uint *counts = rx_arena_get(c->arena, 128);
+    if (!list || !l || !counts)
+        return no_memory(b);
+    *l = (struct rx_listen){ .where = keep(b, s->where),
+                             .max_connections = s->max_connections,
+                             .max_connections_per_ip = s->max_connections_per_ip,
+                             .ipv6_prefix = s->ipv6_prefix ? s->ipv6_prefix : 64,
+                             .max_pending = s->max_pending,
+                             .peek_ms = s->peek_ms ? s->peek_ms : 3000,
+                             .peek_bytes = s->peek_bytes ? s->peek_bytes : 16384,
+                             .connect_ms = s->connect_ms ? s->connect_ms : 5000,
+                             .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000,
+                             .active = counts,
+                             .pending = counts + 16 };
+    if (target_make(b, &s->fallback_tcp, &l->fallback_tcp) || target_make(b, &s->fallback_udp, &l->fallback_udp))
+        return -1;
+    c->listens = list;
+    list[c->n_listens++] = l;
+    return (int)c->n_listens - 1;
+}
+
+static int door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr)
+{
+    char buf[512], why[RX_ADDR_TEXT];
+    struct rx_addr *list;
+    unsigned n;
+    if (listen < 0 || (uint32_t)listen >= b->conf->n_listens)
+        return fail(b, "no such listener");
+    if (!as_string(b, addr, buf, sizeof buf))
+        return -1;
+    if (rx_addr_parse_listen(buf, &list, &n, why))
+        return fail(b, "%s", why);
+    struct rx_listen *l = b->conf->listens[listen];
+    const char *text = keep(b, addr);
+    int rc = text ? 0 : no_memory(b);
+    for (unsigned i = 0; i < n && !rc; i++) {
+        struct rx_bind *binds = rx_arena_grow(b->conf->arena, l->binds, l->n_binds, sizeof *binds);
+        if (!binds) {
+            rc = no_memory(b);
+            break;
+        }
+        l->binds = binds;
+        binds[l->n_binds++] = (struct rx_bind){ list[i], text };
+    }
+    if (!l->name)
+        l->name = text;
+    free(list);
+    return rc;
+}
+
+static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s)
+{
+    struct rx_known *known = known_at(b, s->proto);
+    if (!known)
+        return -1;
+    if (listen < 0 || (uint32_t)listen >= b->conf->n_listens)
+        return fail(b, "no such listener");
+    if ((b->n_routes & (b->n_routes - 1)) == 0) {
+        uint32_t cap = b->n_routes ? b->n_routes * 2 : 1;
+        struct draft_route *list = realloc(b->routes, cap * sizeof *list);
+        if (!list)
+            return no_memory(b);
+        b->routes = list;
+    }
+    struct draft_route *d = &b->routes[b->n_routes];
+    *d = (struct draft_route){ .listen = listen };
+    d->r = (struct rx_route){ .name = s->name.len ? keep(b, s->name) : NULL,
+                              .where = keep(b, s->where),
+                              .index = b->conf->listens[listen]->n_routes++,
+                              .proto = known,
+                              .priority = s->priority,
+                              .idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->idle_ms,
+                              .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,
+                              .max_connections = s->max_connections,
+                              .is_plain = s->ech == 0,
+                              .ech = (uint8_t)s->ech,
+                              .want = s->ech ? RX_FACT_ECH : 0 };
+    if (s->max_connections && !(d->r.active = rx_arena_get(b->conf->arena, 64)))
+        return no_memory(b);
+    if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
+        return -1;
+    return (int)b->n_routes++;
+}
+
+static int cond_text(struct rx_build *b, struct rx_texts *t, struct rx_slice v, bool may_be_regex)
+{
+    if (!may_be_regex || !v.len || v.ptr[0] != '~')
+        return texts_add(b, t, v);
+    char why[128];
+    struct rx_regex **list = rx_arena_grow(b->conf->arena, t->regex, t->n_regex, sizeof *list);
+    struct rx_regex *r = rx_regex_new(v.ptr + 1, v.len - 1, why);
+    if (!list || !r) {
+        rx_regex_free(r);
+        return fail(b, "%s", list ? why : "out of memory");
+    }
+    t->regex = list;
+    list[t->n_regex++] = r;
+    return 0;
+}
+
+static int cond_cidr(struct rx_build *b, struct rx_cidr **list, uint32_t *n, struct rx_slice v)
+{
+    char buf[128], why[RX_ADDR_TEXT];
+    struct rx_cidr one;
+    if (!as_string(b, v, buf, sizeof buf))
+        return -1;
+    if (rx_cidr_parse(buf, &one, why))
+        return fail(b, "%s", why);
+    struct rx_cidr *grown = rx_arena_grow(b->conf->arena, *list, *n, sizeof *grown);
+    if (!grown)
+        return no_memory(b);
+    *list = grown;
+    grown[(*n)++] = one;
+    return 0;
+}
+
+static int cond_port(struct rx_build *b, struct rx_route *r, struct rx_slice v)
+{
+    char buf[32];
+    unsigned low, high;
+    int end = 0;
+    if (!as_string(b, v, buf, sizeof buf))
+        return -1;
+    if (sscanf(buf, "%5u-%5u%n", &low, &high, &end) != 2 || buf[end]) {
+        if (sscanf(buf, "%5u%n", &low, &end) != 1 || buf[end])
+            return fail(b, "not a port or LOW-HIGH");
+        high = low;
+    }
+    if (low < 1 || high > 65535 || high < low)
+        return fail(b, "port out of range");
+    struct rx_port_range *list = rx_arena_grow(b->conf->arena, r->to_port, r->n_to_port, sizeof *list);
+    if (!list)
+        return no_memory(b);
+    r->to_port = list;
+    list[r->n_to_port++] = (struct rx_port_range){ (uint16_t)low, (uint16_t)high };
+    return 0;
+}
+
+// RFC 1035 3.2.2, RFC 3596, RFC 2782, RFC 9460 and the other types people route by; the rest as TYPEn (RFC 3597 5).
+static int qtype_number(const char *text)
+{
+    static const struct {
+        const char *name;
+        uint16_t number;
+    } types[] = { { "A", 1 },       { "NS", 2 },      { "CNAME", 5 },  { "SOA", 6 },    { "PTR", 12 },
+                  { "HINFO", 13 },  { "MX", 15 },     { "TXT", 16 },   { "AAAA", 28 },  { "SRV", 33 },
+                  { "NAPTR", 35 },  { "DS", 43 },     { "SSHFP", 44 }, { "RRSIG", 46 }, { "NSEC", 47 },
+                  { "DNSKEY", 48 }, { "TLSA", 52 },   { "SVCB", 64 },  { "HTTPS", 65 }, { "SPF", 99 },
+                  { "IXFR", 251 },  { "AXFR", 252 },  { "ANY", 255 },  { "CAA", 257 } };
+    for (unsigned i = 0; i < RX_COUNT(types); i++)
+        if (!strcasecmp(types[i].name, text))
+            return types[i].number;
+    unsigned v;
+    int end = 0;
+    if (!strncasecmp(text, "TYPE", 4))
+        text += 4;
+    if (sscanf(text, "%5u%n", &v, &end) == 1 && !text[end] && v <= 65535)
+        return (int)v;
+    return -1;
+}
+
+static int cond_qtype(struct rx_build *b, struct rx_route *r, struct rx_slice v)
+{
+    char buf[32];
+    if (!as_string(b, v, buf, sizeof buf))
+        return -1;
+    int number = qtype_number(buf);
+    if (number < 0)
+        return fail(b, "not a DNS type");
+    uint16_t *list = rx_arena_grow(b->conf->arena, r->qtype, r->n_qtype, sizeof *list);
+    if (!list)
+        return no_memory(b);
+    r->qtype = list;
+    list[r->n_qtype++] = (uint16_t)number;
+    return 0;
+}
+
+static int door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice v)
+{
+    if (route < 0 || (uint32_t)route >= b->n_routes)
+        return fail(b, "no such route");
+    struct rx_route *r = &b->routes[route].r;
+    r->is_plain = false;
+    switch ((enum rx_cond)cond) {
+    case RX_COND_SNI:
+    case RX_COND_HOST:
+    case RX_COND_QNAME: {
+        static const uint32_t facts[] = { RX_FACT_SNI, RX_FACT_HOST, RX_FACT_QNAME };
+        if (rx_name_fact(r->proto) != facts[cond])
+            return fail(b, "protocol \"%s\" has no such fact", r->proto->name);
+        if (v.len > RX_NAME_MAX + 2 && v.ptr[0] != '~')
+            return fail(b, "name longer than %d bytes", RX_NAME_MAX);
+        r->want |= facts[cond];
+        return cond_text(b, &r->name_cond, v, true);
+    }
+    case RX_COND_ALPN:
+        r->want |= RX_FACT_ALPN;
+        return cond_text(b, &r->alpn, v, false);
+    case RX_COND_PATH:
+        r->want |= RX_FACT_PATH;
+        return cond_text(b, &r->path, v, true);
+    case RX_COND_METHOD:
+        r->want |= RX_FACT_METHOD;
+        return cond_text(b, &r->method, v, false);
+    case RX_COND_SOFTWARE:
+        r->want |= RX_FACT_SOFTWARE;
+        return cond_text(b, &r->software, v, true);
+    case RX_COND_KEY:
+        r->want |= RX_FACT_KEY;
+        return cond_text(b, &r->key, v, false);
+    case RX_COND_FROM:
+        return cond_cidr(b, &r->from, &r->n_from, v);
+    case RX_COND_NOT_FROM:
+        return cond_cidr(b, &r->not_from, &r->n_not_from, v);
+    case RX_COND_TO_PORT:
+        return cond_port(b, r, v);
+    case RX_COND_QTYPE:
+        r->want |= RX_FACT_QTYPE;
+        return cond_qtype(b, r, v);
+    }
+    return fail(b, "unknown condition");
+}
+
+// ---- tests ----------------------------------------------------------------------------------------------------
+
+static const char *keep_if(struct rx_build *b, struct rx_slice s)
+{
+    return s.len ? keep(b, s) : NULL;
+}
+
+static const struct rx_listen *listen_by_address(struct rx_build *b, struct rx_slice addr)
+{
+    for (uint32_t i = 0; i < b->conf->n_listens; i++) {
+        const struct rx_listen *l = b->conf->listens[i];
+        for (uint32_t k = 0; k < l->n_binds; k++)
+            if (!addr.len || (strlen(l->binds[k].text) == addr.len && !memcmp(l->binds[k].text, addr.ptr, addr.len)))
+                return l;
+    }
+    return NULL;
+}
+
+static int door_test_new(struct rx_build *b, const struct rx_test_spec *s)
+{
+    struct rx_conf *c = b->conf;
+    char from[128] = "192.0.2.1:40000", why[RX_ADDR_TEXT];
+    struct rx_test **list = rx_arena_grow(c->arena, c->tests, c->n_tests, sizeof *list);
+    struct rx_test *t = rx_arena_get(c->arena, sizeof *t);
+    if (!list || !t)
+        return no_memory(b);
+    if (s->from.len && !as_string(b, s->from, from, sizeof from))
+        return -1;
+    if (rx_ip_parse(from, &t->from, why))
+        return fail(b, "from: %s", why);
+    if (!(t->listen = listen_by_address(b, s->listener)))
+        return fail(b, "no listener \"%.*s\"", (int)s->listener.len, s->listener.ptr ? s->listener.ptr : "");
+    t->name = keep(b, s->name);
+    t->where = keep(b, s->where);
+    t->transport = s->transport ? s->transport : RX_TCP;
+    t->is_silent = s->is_silent;
+    t->is_eof = s->is_eof;
+    t->expect_more = s->expect_more;
+    t->protocol = keep_if(b, s->protocol);
+    t->to = keep_if(b, s->to);
+    t->route = keep_if(b, s->route);
+    t->reason = keep_if(b, s->reason);
+    c->tests = list;
+    list[c->n_tests++] = t;
+    return (int)c->n_tests - 1;
+}
+
+static int door_test_send(struct rx_build *b, int32_t test, struct rx_slice bytes)
+{
+    if (test < 0 || (uint32_t)test >= b->conf->n_tests)
+        return fail(b, "no such test");
+    struct rx_test *t = b->conf->tests[test];
+    struct rx_text *list = rx_arena_grow(b->conf->arena, t->send, t->n_send, sizeof *list);
+    char *copy = keep(b, bytes);
+    if (!list || !copy)
+        return no_memory(b);
+    t->send = list;
+    list[t->n_send++] = (struct rx_text){ (uint8_t *)copy, bytes.len };
+    return 0;
+}
+
+// ---- finishing ------------------------------------------------------------------------------------------------
+
+// "tls sni=a.test": what a route without a name is called in logs and metrics.
+static const char *route_name(struct rx_build *b, const struct rx_route *r)
+{
+    static const char *const kinds[] = { "sni", "host", "qname" };
+    const struct rx_texts *t = &r->name_cond;
+    if (!t->n)
+        return r->proto->name;
+    uint32_t fact = rx_name_fact(r->proto);
+    const char *kind = kinds[fact == RX_FACT_SNI ? 0 : fact == RX_FACT_HOST ? 1 : 2];
+    const char *more = t->n > 1 ? ",..." : "";
+    return rx_arena_printf(b->conf->arena, "%s %s=%s%s", r->proto->name, kind, t->text[0], more);
+}
+
+static int listen_finish(struct rx_build *b, uint32_t id)
+{
+    struct rx_listen *l = b->conf->listens[id];
+    const char *err;
+    uint32_t k = 0;
+    l->routes = rx_arena_get(b->conf->arena, (l->n_routes + 1) * sizeof *l->routes);
+    if (!l->routes)
+        return no_memory(b);
+    for (uint32_t i = 0; i < b->n_routes; i++)
+        if (b->routes[i].listen == (int32_t)id) {
+            l->routes[k] = b->routes[i].r;
+            if (!l->routes[k].name && !(l->routes[k].name = route_name(b, &l->routes[k])))
+                return no_memory(b);
+            k++;
+        }
+    if (l->fallback_tcp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[0], &l->fallback_tcp))
+        return -1;
+    if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))
+        return -1;
+    if (!(l->tcp = rx_matcher_new(l, RX_TCP, b->conf->arena, &err)))
+        return fail(b, "%s", err);
+    if (l->max_connections_per_ip && !(l->per_ip = rx_limit_new(l->max_connections_per_ip, l->ipv6_prefix)))
+        return no_memory(b);
+    return 0;
+}
+
+struct rx_build *rx_build_new(rx_report_fn *report, void *data)
+{
+    static atomic_ulong last_id;
+    struct rx_build *b = calloc(1, sizeof *b);
+    struct rx_conf *c = calloc(1, sizeof *c);
+    if (!b || !c || !(c->arena = rx_arena_new())) {
+        free(b);
+        free(c);
+        return NULL;
+    }
+    c->refs = 1;
+    c->id = atomic_fetch_add(&last_id, 1) + 1;
+    c->max_connections = 10000;
+    c->drain_ms = 30000;
+    b->conf = c;
+    b->report = report;
+    b->report_data = data;
+    return b;
+}
+
+struct rx_conf *rx_build_finish(struct rx_build *b, const char *file)
+{
+    struct rx_conf *c = b->conf;
+    if (!b->n_errors && !c->n_listens)
+        rx_build_report(b, RX_REPORT_ERROR, "%s: no rx.listen: there is nothing to do", file ? file : "refractium");
+    for (uint32_t i = 0; i < c->n_pools && !b->n_errors; i++) {
+        if (!c->pools[i]->n_backends)
+            rx_build_report(b, RX_REPORT_ERROR, "pool \"%s\" has no backend", c->pools[i]->name);
+        else if (pool_finish(b, c->pools[i]))
+            rx_build_report(b, RX_REPORT_ERROR, "out of memory");
+    }
+    for (uint32_t i = 0; i < c->n_listens && !b->n_errors; i++)
+        if (listen_finish(b, i))
+            rx_build_report(b, RX_REPORT_ERROR, "%s: %s", c->listens[i]->where, b->error);
+    if (b->n_errors)
+        return NULL;
+    c->file = file ? rx_arena_copy(c->arena, file, strlen(file)) : NULL;
+    b->conf = NULL;
+    return c;
+}
+
+void rx_build_free(struct rx_build *b)
+{
+    if (!b)
+        return;
+    if (b->conf) {
+        // Regexes of routes that never reached a listener are still the draft's.
+        for (uint32_t i = 0; i < b->n_routes; i++)
+            rx_route_fini(&b->routes[i].r);
+        for (uint32_t i = 0; i < b->conf->n_listens; i++)
+            b->conf->listens[i]->n_routes = 0;
+        rx_conf_unref(b->conf);
+    }
+    free(b->routes);
+    free(b);
+}
+
+const struct rx_door rx_door = {
+    .version = RX_ABI_VERSION,
+    .size = sizeof(struct rx_door),
+    .error = door_error,
+    .report = door_report,
+    .addr_check = door_addr_check,
+    .regex_check = door_regex_check,
+    .builtin_name = door_builtin_name,
+    .server_set = door_server_set,
+    .proto_builtin = door_proto_builtin,
+    .proto_new = door_proto_new,
+    .proto_prefix = door_proto_prefix,
+    .proto_pattern = door_proto_pattern,
+    .proto_sample = door_proto_sample,
+    .pool_new = door_pool_new,
+    .pool_backend = door_pool_backend,
+    .listen_new = door_listen_new,
+    .listen_bind = door_listen_bind,
+    .route_new = door_route_new,
+    .route_cond = door_route_cond,
+    .test_new = door_test_new,
+    .test_send = door_test_send,
+};

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// The life of a generation: counted, and taken apart when the last holder lets go.
+#include "conf.h"
+
+#include <stdlib.h>
+
+#include "arena.h"
+#include "backend.h"
+#include "identify.h"
+#include "limit.h"
+#include "regex.h"
+
+void rx_conf_ref(struct rx_conf *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+}
+
+static void texts_fini(struct rx_texts *t)
+{
+    for (uint32_t i = 0; i < t->n_regex; i++)
+        rx_regex_free(t->regex[i]);
+}
+
+void rx_route_fini(struct rx_route *r)
+{
+    texts_fini(&r->name_cond);
+    texts_fini(&r->path);
+    texts_fini(&r->software);
+}
+
+void rx_conf_unref(struct rx_conf *c)
+{
+    if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < c->n_listens; i++) {
+        struct rx_listen *l = c->listens[i];
+        for (uint32_t k = 0; l->routes && k < l->n_routes; k++)
+            rx_route_fini(&l->routes[k]);
+        rx_matcher_fini(l->tcp);
+        rx_limit_free(l->per_ip);
+    }
+    for (uint32_t i = 0; i < c->n_pools; i++)
+        for (uint32_t k = 0; k < c->pools[i]->n_backends; k++)
+            rx_backend_state_put(c->pools[i]->backends[k].state);
+    rx_arena_free(c->arena);
+    free(c);
+}
+
+const char *rx_target_word(const struct rx_target *t)
+{
+    switch (t->kind) {
+    case RX_TO_POOL:
+        return t->pool->name;
+    case RX_TO_REFUSE:
+        return "refuse";
+    case RX_TO_NONE:
+    case RX_TO_DROP:
+        return "drop";
+    case RX_TO_TARPIT:
+        return "tarpit";
+    case RX_TO_RESPOND:
+        return "respond";
+    case RX_TO_DESCRIBE:
+        return "describe";
+    case RX_TO_ECHO:
+        return "echo";
+    }
+    return "drop";
+}

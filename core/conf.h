@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// A generation: one loaded config, compiled. Immutable once published and counted: the engine, every worker
+// and every connection that was routed by it hold a reference. Built only through core/build.c, be it from Lua
+// (core/abi.h) or by an embedder.
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base.h"
+
+#include "abi.h" // after base.h, which gives it the integer types
+#include "addr.h"
+#include "proto.h"
+
+struct rx_matcher;
+struct rx_regex; // regex.h
+struct rx_names;
+
+// A set of texts a condition accepts.
+struct rx_texts {
+    const char **text; // borrowed from the generation's strings; NUL-terminated
+    uint32_t *len;
+    uint32_t n;
+    struct rx_regex **regex; // owned by the generation
+    uint32_t n_regex;
+};
+
+struct rx_port_range {
+    uint16_t low, high;
+};
+
+// A protocol as routes refer to it: a built-in, a pseudo one, or one declared by prefix and patterns.
+struct rx_known {
+    const char *name;
+    const struct rx_proto *def; // NULL for declared and pseudo ones
+    bool is_any, is_silent;     // rx.any, rx.silent
+    enum rx_transport transport;
+    struct rx_texts prefix, pattern;
+    uint32_t within;
+};
+
+// What is shared between generations that name the same address: it outlives each of them.
+struct rx_backend_state {
+    struct rx_addr addr;
+    atomic_uint refs;
+    atomic_uint active;             // connections now
+    atomic_ulong connects, refused; // since start
+};
+
+struct rx_backend {
+    const char *name; // as written
+    struct rx_addr addr;
+    uint32_t weight;
+    bool is_backup;
+    struct rx_backend_state *state; // ref
+};
+
+struct rx_pool {
+    const char *name; // "web", or the list of addresses for an anonymous one
+    bool is_anonymous;
+    uint32_t tries; // >= 1
+    struct rx_backend *backends;
+    uint32_t n_backends, n_primary; // primaries stand first
+    uint32_t *order;                // round robin: backend numbers, smoothly repeated by weight
+    uint32_t n_order;
+    atomic_uint *cursor; // ref-free: lives as long as the generation
+};
+
+struct rx_target {
+    enum rx_target_kind kind;
+    const struct rx_pool *pool; // RX_TO_POOL
+    const char *text;           // RX_TO_RESPOND
+    uint32_t text_len;
+};
+
+struct rx_route {
+    const char *name, *where;
+    uint32_t index; // place in its listener
+    const struct rx_known *proto;
+    struct rx_target to, fallback;
+    enum rx_priority priority;
+    uint32_t idle_ms, connect_ms, max_connections;
+    atomic_uint *active; // connections now; NULL when no limit asks for it
+
+    // conditions; is_plain when there is none
+    bool is_plain;
+    uint8_t ech; // 0 either, 1 must, 2 must not
+    uint32_t want;
+    struct rx_texts name_cond; // sni, host or qname: exact and suffix ones are in the matcher's table
+    struct rx_texts alpn, path, method, software, key;
+    struct rx_cidr *from, *not_from;
+    uint32_t n_from, n_not_from;
+    struct rx_port_range *to_port;
+    uint32_t n_to_port;
+    uint16_t *qtype;
+    uint32_t n_qtype;
+};
+
+struct rx_bind {
+    struct rx_addr addr;
+    const char *text; // as written
+};
+
+struct rx_listen {
+    const char *where;
+    const char *name; // its first address as written
+    struct rx_bind *binds;
+    uint32_t n_binds;
+    uint32_t max_connections, max_connections_per_ip, ipv6_prefix, max_pending;
+    uint32_t peek_ms, peek_bytes, connect_ms, idle_ms;
+    struct rx_target fallback_tcp, fallback_udp;
+    struct rx_route *routes;
+    uint32_t n_routes;
+    struct rx_matcher *tcp; // owned; NULL when no route is for TCP
+    // live counts, shared by the workers
+    atomic_uint *active, *pending;
+    struct rx_limit *per_ip; // owned; NULL without limit
+};
+
+struct rx_test {
+    const char *name, *where;
+    union rx_ip from;
+    const struct rx_listen *listen;
+    enum rx_transport transport;
+    bool is_silent, is_eof, expect_more;
+    const char *protocol, *to, *route, *reason; // NULL: not asked
+    struct rx_text *send;
+    uint32_t n_send;
+};
+
+struct rx_sample {
+    const struct rx_known *proto;
+    bool yes;
+    struct rx_text bytes;
+};
+
+struct rx_conf {
+    atomic_uint refs;
+    uint64_t id;
+    const char *file; // NULL: from the command line alone
+
+    uint32_t workers, max_connections, drain_ms;
+    enum rx_access_log access_log;
+    const char *access_log_file;
+    enum rx_log_format log_format;
+
+    struct rx_known **known;
+    uint32_t n_known;
+    struct rx_pool **pools;
+    uint32_t n_pools;
+    struct rx_listen **listens;
+    uint32_t n_listens;
+    struct rx_test **tests;
+    uint32_t n_tests;
+    struct rx_sample *samples;
+    uint32_t n_samples;
+
+    struct rx_arena *arena; // owned: every string and array above
+};
+
+void rx_conf_ref(struct rx_conf *c);
+void rx_conf_unref(struct rx_conf *c);
+void rx_route_fini(struct rx_route *r); // what is not in the arena
+const char *rx_target_word(const struct rx_target *t); // "drop", "echo", …; a pool's name

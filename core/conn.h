@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+// A connection and the rooms it waits in: the header to read first.
+//
+//   accept ──► PEEK ──► CONNECT ──► WELD ──► close
+//                │         │ ▲
+//                │         └─┘ another backend (connect.c owns this loop)
+//                └─► ANSWER ──► close          (no backend: respond, describe, echo, tarpit)
+//
+// Laws
+//  1. A room has one door in, rx_<room>_begin(c, …), and its ways out are the next room's _begin and
+//     rx_close(c, why). After calling either a function returns and never touches `c` again.
+//  2. rx_close may be called anywhere, twice too. Memory goes back when the loop next prepares to sleep (the
+//     worker's graveyard), so no callback ever sees a freed connection.
+//  3. Half-close is a bit per direction, never a room.
+//  4. The two ends are `client` and `server`; the directions are named by where bytes go.
+#pragma once
+
+#include <ev.h>
+
+#include "conf.h"
+#include "reason.h"
+#include "route.h"
+#include "wheel.h"
+
+struct rx_worker;
+struct rx_listener;
+
+// X(identifier, word)
+#define RX_ROOM_LIST(X)                                                                                      \
+    X(PEEK, "peek")       /* for the client's first bytes */                                                 \
+    X(CONNECT, "connect") /* for a backend */                                                                \
+    X(WELD, "weld")       /* moving bytes */                                                                 \
+    X(ANSWER, "answer")   /* being answered by the program itself */                                         \
+    X(DEAD, "dead")       /* on the graveyard */
+
+enum rx_room {
+#define X(id, word) RX_ROOM_##id,
+    RX_ROOM_LIST(X)
+#undef X
+};
+
+enum rx_side { RX_CLIENT = 0, RX_SERVER = 1 };
+
+// Direction d moves bytes from side d to the other side.
+enum rx_direction { RX_TO_SERVER = 0, RX_TO_CLIENT = 1 };
+
+struct rx_end {
+    ev_io io; // io.fd is the socket, -1 when there is none; owned
+};
+
+struct rx_dir {
+    uint8_t *rest; // owned: what a short send left over
+    uint32_t rest_at, rest_len;
+    int pipe[2]; // held only while bytes are in it; -1 otherwise; owned
+    uint32_t in_pipe;
+    uint8_t is_spliced;  // the splice pump serves it now
+    uint8_t may_splice;  // not pinned to copy, and the kernel has not refused
+    uint8_t run;         // consecutive reads that speak for the other pump
+    uint8_t is_eof;      // its source has ended
+    uint8_t is_shut;     // and its sink was told
+    uint8_t is_eof_seen; // the source's watcher fired again after the end: now it must be stopped
+    uint64_t bytes;
+};
+
+struct rx_conn {
+    // identity
+    uint64_t id;
+    struct rx_worker *worker; // borrowed: outlives every connection
+    union rx_ip client;
+    uint64_t start_ms;
+
+    // config, frozen
+    struct rx_conf *conf;           // ref
+    const struct rx_listen *listen; // borrowed from conf, as are the next four
+    const struct rx_route *route;   // NULL: none yet, or a fallback
+    const struct rx_known *seen;    // protocol recognised
+    const struct rx_pool *pool;
+    const struct rx_backend *backend; // counted in its state while set
+    uint16_t to_port;
+
+    uint8_t room;
+    bool is_pending;       // counted in listen->pending
+    bool is_fallback_used; // the pool's fallback was taken already
+
+    // connect.c: which backends were tried
+    uint32_t cursor, attempt;
+    uint64_t until_ms; // connect_timeout ends here, for all attempts together
+
+    struct rx_wheel_node deadline;
+    struct rx_conn *next, *prev; // worker's list of the living, or (next) its graveyard
+
+    // first bytes kept while the connection waits for more, or for a backend; owned
+    uint8_t *head;
+    uint32_t head_len, head_cap;
+    uint32_t need; // peek.c: deciding again is idle before so many bytes
+
+    struct rx_end ends[2];
+    struct rx_dir dir[2];
+    uint64_t active_ms; // last byte moved
+
+    struct rx_answer *answer; // answer.c's; owned
+    char *told;               // owned: "sni=… host=…" for the access log; NULL when that is off
+};
+
+// ---- the path, in the order a connection walks it ---------------------------------------------------------------
+
+void rx_accept_on_readable(struct ev_loop *loop, ev_io *w, int events);
+void rx_peek_begin(struct rx_conn *c);
+void rx_peek_on_deadline(struct rx_conn *c);
+// `head` is what the client said so far; it may lie in the worker's buffer and is copied when it must be kept.
+void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len);
+void rx_connect_on_deadline(struct rx_conn *c);
+// `sent` bytes of the head have reached the backend already.
+void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);
+void rx_weld_on_deadline(struct rx_conn *c);
+// f: the facts of c->seen, valid for the call; NULL when nothing was recognised.
+void rx_answer_begin(struct rx_conn *c, const struct rx_target *to, const struct rx_facts *f, const uint8_t *head,
+                     uint32_t len);
+void rx_answer_on_deadline(struct rx_conn *c);
+void rx_answer_free(struct rx_answer *a);
+void rx_close(struct rx_conn *c, enum rx_reason why);
+
+// pick.c: the backend for attempt number `attempt` of a connection whose turn in the pool is `cursor`; NULL when
+// every one was tried. Pure.
+const struct rx_backend *rx_pick(const struct rx_pool *pool, uint32_t cursor, uint32_t attempt);
+
+// ---- helpers ----------------------------------------------------------------------------------------------------
+
+// Keeps the first bytes with the connection; 0 or -ENOMEM. `head` may be c->head itself.
+int rx_conn_keep_head(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t cap);
+void rx_conn_drop_head(struct rx_conn *c);
+// Makes an end's watcher want exactly these events (EV_READ, EV_WRITE, both or 0).
+void rx_conn_watch(struct rx_conn *c, enum rx_side side, int events);
+void rx_conn_deadline(struct rx_conn *c, uint32_t ms);
+const char *rx_room_word(enum rx_room room);
+// Gives back the places accept.c took.
+void rx_admission_give(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
+                       const union rx_ip *ip, bool is_pending);

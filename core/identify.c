@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+// Enters: a listener's routes (once), then first bytes. Leaves: which protocols are worth asking, and what the
+// declared ones say. Compiled while the config is built, read-only afterwards. Deciding between routes is
+// route.c's; this file only knows protocols.
+#include "identify.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "route.h"
+
+// ---- entries --------------------------------------------------------------------------------------------------
+
+static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *known, uint32_t route)
+{
+    for (uint32_t i = m->n_entries; i-- > 0;)
+        if (m->entries[i].known == known)
+            return &m->entries[i];
+    struct rx_entry *list = rx_arena_grow(m->arena, m->entries, m->n_entries, sizeof *list);
+    if (!list)
+        return NULL;
+    m->entries = list;
+    struct rx_entry *e = &list[m->n_entries++];
+    *e = (struct rx_entry){ .known = known,
+                            .identify = known->def ? known->def->identify : NULL,
+                            .first_route = route,
+                            .first_named = RX_NO_ROUTE,
+                            .name_fact = rx_name_fact(known) };
+    return e;
+}
+
+// Names without a regular expression among them go to the table; the others are looked at one by one.
+static bool is_tabled(const struct rx_route *r)
+{
+    return r->name_cond.n > 0 && r->name_cond.n_regex == 0;
+}
+
+static int entry_add(struct rx_matcher *m, struct rx_entry *e, const struct rx_route *r)
+{
+    e->want |= r->want;
+    if (r->index == e->first_route)
+        e->settles = r->is_plain;
+    if (!is_tabled(r)) {
+        uint32_t *open = rx_arena_grow(m->arena, e->open, e->n_open, sizeof *open);
+        if (!open)
+            return -1;
+        e->open = open;
+        open[e->n_open++] = r->index;
+        return 0;
+    }
+    if (!e->names && !(e->names = rx_names_new()))
+        return -1;
+    if (e->first_named == RX_NO_ROUTE)
+        e->first_named = r->index;
+    for (uint32_t i = 0; i < r->name_cond.n; i++)
+        if (rx_names_add(e->names, r->name_cond.text[i], r->name_cond.len[i], r->index))
+            return -1;
+    return 0;
+}
+
+// ---- candidates by first byte ---------------------------------------------------------------------------------
+
+static bool may_start_with(const struct rx_known *k, unsigned byte)
+{
+    if (k->is_any)
+        return true;
+    if (k->is_silent)
+        return false;
+    if (!k->def)
+        return k->pattern.n > 0; // prefixes are the trie's business
+    if (!k->def->first)
+        return true;
+    for (unsigned i = 0; i + 1 < k->def->first_len; i += 2)
+        if (byte >= (uint8_t)k->def->first[i] && byte <= (uint8_t)k->def->first[i + 1])
+            return true;
+    return false;
+}
+
+static int build_candidates(struct rx_matcher *m)
+{
+    uint32_t total = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        uint32_t at = 0;
+        for (unsigned b = 0; b < 256; b++) {
+            m->cand_at[b] = at;
+            for (uint32_t i = 0; i < m->n_entries; i++)
+                if (may_start_with(m->entries[i].known, b)) {
+                    if (pass)
+                        m->cand[at] = (uint16_t)i;
+                    at++;
+                }
+        }
+        m->cand_at[256] = total = at;
+        if (!pass && !(m->cand = rx_arena_get(m->arena, (total + 1) * sizeof *m->cand)))
+            return -1;
+    }
+    return 0;
+}
+
+// ---- the trie of prefixes -------------------------------------------------------------------------------------
+
+struct prefix {
+    const uint8_t *bytes;
+    uint32_t len;
+    uint16_t entry;
+};
+
+static int compare_prefixes(const void *a, const void *b)
+{
+    const struct prefix *x = a, *y = b;
+    int c = memcmp(x->bytes, y->bytes, RX_MIN(x->len, y->len));
+    if (c)
+        return c;
+    return x->len != y->len ? (x->len < y->len ? -1 : 1) : (int)x->entry - (int)y->entry;
+}
+
+static uint32_t common_length(const struct prefix *list, uint32_t n, uint32_t from)
+{
+    const struct prefix *a = &list[0], *z = &list[n - 1]; // sorted: the ends differ most
+    uint32_t k = from;
+    while (k < a->len && k < z->len && a->bytes[k] == z->bytes[k])
+        k++;
+    return k;
+}
+
+// Makes `node` stand for list[0..n), which share `from` bytes already walked and at least one more.
+static int trie_fill(struct rx_matcher *m, uint32_t node, const struct prefix *list, uint32_t n, uint32_t from)
+{
+    uint32_t depth = common_length(list, n, from), i = 0, kids = 0;
+    struct rx_trie_node t = { .label = list[0].bytes + from, .label_len = depth - from, .lowest = RX_NO_ROUTE };
+    while (i < n && list[i].len == depth)
+        i++;
+    if (i && !(t.terms = rx_arena_get(m->arena, i * sizeof *t.terms)))
+        return -1;
+    for (uint32_t k = 0; k < i; k++)
+        t.terms[t.n_terms++] = list[k].entry;
+    for (uint32_t k = i; k < n; k++) {
+        t.lowest = RX_MIN(t.lowest, m->entries[list[k].entry].first_route);
+        kids += k == i || list[k].bytes[depth] != list[k - 1].bytes[depth];
+    }
+    t.kids = m->n_nodes;
+    t.n_kids = kids;
+    m->n_nodes += kids;
+    if (kids > 4 && !(t.fan = rx_arena_get(m->arena, 256 * sizeof *t.fan)))
+        return -1;
+    for (uint32_t kid = 0; kid < kids; kid++) {
+        uint32_t end = i + 1;
+        while (end < n && list[end].bytes[depth] == list[i].bytes[depth])
+            end++;
+        if (t.fan)
+            t.fan[list[i].bytes[depth]] = (uint16_t)(kid + 1);
+        if (trie_fill(m, t.kids + kid, list + i, end - i, depth))
+            return -1;
+        i = end;
+    }
+    m->nodes[node] = t;
+    return 0;
+}
+
+static int build_trie(struct rx_matcher *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->n_entries; i++)
+        n += m->entries[i].known->prefix.n;
+    m->prefix_lowest = RX_NO_ROUTE;
+    if (!n)
+        return 0;
+    struct prefix *list = calloc(n, sizeof *list);
+    m->nodes = rx_arena_get(m->arena, (2 * (size_t)n + 257) * sizeof *m->nodes);
+    if (!list || !m->nodes) {
+        free(list);
+        return -1;
+    }
+    n = 0;
+    for (uint32_t i = 0; i < m->n_entries; i++)
+        for (uint32_t k = 0; k < m->entries[i].known->prefix.n; k++) {
+            const struct rx_texts *t = &m->entries[i].known->prefix;
+            list[n++] = (struct prefix){ (const uint8_t *)t->text[k], t->len[k], (uint16_t)i };
+            m->prefix_lowest = RX_MIN(m->prefix_lowest, m->entries[i].first_route);
+        }
+    qsort(list, n, sizeof *list, compare_prefixes);
+    m->n_nodes = 1; // 0 means none
+    int rc = 0;
+    for (uint32_t i = 0, end; i < n && !rc; i = end) {
+        for (end = i + 1; end < n && list[end].bytes[0] == list[i].bytes[0];)
+            end++;
+        uint32_t node = m->n_nodes++;
+        m->root[list[i].bytes[0]] = node;
+        rc = trie_fill(m, node, list + i, end - i, 0);
+    }
+    free(list);
+    return rc;
+}
+
+static const struct rx_trie_node *trie_kid(const struct rx_matcher *m, const struct rx_trie_node *t, uint8_t byte)
+{
+    if (t->fan)
+        return t->fan[byte] ? &m->nodes[t->kids + t->fan[byte] - 1] : NULL;
+    for (uint32_t i = 0; i < t->n_kids; i++)
+        if (m->nodes[t->kids + i].label[0] == byte)
+            return &m->nodes[t->kids + i];
+    return NULL;
+}
+
+static uint32_t lowest_here(const struct rx_matcher *m, const struct rx_trie_node *t)
+{
+    uint32_t low = t->lowest;
+    for (uint32_t i = 0; i < t->n_terms; i++)
+        low = RX_MIN(low, m->entries[t->terms[i]].first_route);
+    return low;
+}
+
+// Entries are numbered by their first route, so when there is no room the highest number matters least.
+static void keep_hit(struct rx_prefix_hits *out, uint16_t entry)
+{
+    if (out->n < RX_COUNT(out->entry)) {
+        out->entry[out->n++] = entry;
+        return;
+    }
+    uint16_t *worst = &out->entry[0];
+    for (uint32_t i = 1; i < out->n; i++)
+        if (out->entry[i] > *worst)
+            worst = &out->entry[i];
+    if (entry < *worst)
+        *worst = entry;
+}
+
+void rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n, struct rx_prefix_hits *out)
+{
+    out->n = 0;
+    out->hold = RX_NO_ROUTE;
+    const struct rx_trie_node *t = m->root[p[0]] ? &m->nodes[m->root[p[0]]] : NULL;
+    uint32_t at = 0;
+    while (t) {
+        uint32_t here = RX_MIN(t->label_len, n - at);
+        if (memcmp(t->label, p + at, here))
+            return;
+        at += here;
+        if (here < t->label_len) {
+            out->hold = lowest_here(m, t);
+            return;
+        }
+        for (uint32_t i = 0; i < t->n_terms; i++)
+            keep_hit(out, (uint16_t)t->terms[i]);
+        if (at == n) {
+            out->hold = t->lowest;
+            return;
+        }
+        t = trie_kid(m, t, p[at]);
+    }
+}
+
+// ---- declared protocols ---------------------------------------------------------------------------------------
+
+static enum rx_verdict identify_patterns(const struct rx_known *k, const uint8_t *p, uint32_t n)
+{
+    uint32_t look = RX_MIN(n, k->within);
+    for (uint32_t i = 0; i < k->pattern.n; i++)
+        if (memmem(p, look, k->pattern.text[i], k->pattern.len[i]))
+            return RX_MATCH;
+    return n >= k->within ? RX_NO : RX_MORE;
+}
+
+static enum rx_verdict identify_prefixes(const struct rx_known *k, const uint8_t *p, uint32_t n)
+{
+    enum rx_verdict v = RX_NO;
+    for (uint32_t i = 0; i < k->prefix.n; i++) {
+        if (memcmp(p, k->prefix.text[i], RX_MIN(n, k->prefix.len[i])))
+            continue;
+        if (n >= k->prefix.len[i])
+            return RX_MATCH;
+        v = RX_MORE;
+    }
+    return v;
+}
+
+enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    f->note = RX_NOTE_NONE;
+    f->need = 0;
+    if (e->identify)
+        return e->identify(p, n, f);
+    f->have = f->pending = 0;
+    if (e->known->is_any)
+        return RX_MATCH;
+    if (e->known->is_silent)
+        return n ? RX_NO : RX_MORE;
+    enum rx_verdict v = e->known->prefix.n ? identify_prefixes(e->known, p, n) : RX_NO;
+    if (v == RX_MATCH || !e->known->pattern.n)
+        return v;
+    enum rx_verdict w = identify_patterns(e->known, p, n);
+    return w == RX_NO ? v : w;
+}
+
+// ---- building -------------------------------------------------------------------------------------------------
+
+struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transport transport, struct rx_arena *arena,
+                                  const char **err)
+{
+    *err = "out of memory";
+    struct rx_matcher *m = rx_arena_get(arena, sizeof *m);
+    if (!m)
+        return NULL;
+    m->arena = arena;
+    for (uint32_t i = 0; i < listen->n_routes; i++) {
+        const struct rx_route *r = &listen->routes[i];
+        if (!(r->proto->transport & transport))
+            continue;
+        struct rx_entry *e = entry_for(m, r->proto, i);
+        if (!e || entry_add(m, e, r))
+            goto fail;
+    }
+    if (m->n_entries > UINT16_MAX) {
+        *err = "more than 65535 protocols on one listener";
+        goto fail;
+    }
+    if (build_candidates(m) || build_trie(m))
+        goto fail;
+    return m;
+fail:
+    rx_matcher_fini(m);
+    return NULL;
+}
+
+void rx_matcher_fini(struct rx_matcher *m)
+{
+    for (uint32_t i = 0; m && i < m->n_entries; i++)
+        rx_names_free(m->entries[i].names);
+}

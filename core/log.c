@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// Two outputs: messages, one write to standard error each; and access lines, gathered per worker and written when
+// its loop is about to sleep, so that a busy worker pays one system call for many lines.
+// A line that cannot be written (full disk, closed pipe) is dropped and counted; nothing waits for a log.
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+enum { ACCESS_BUFFER = 64 * 1024, ACCESS_LINE = 2048 };
+
+static struct rx_log_setup setup = { .level = RX_LOG_INFO };
+static bool is_terminal;
+static int access_fd = -1;
+static bool is_access_json, is_access_colour;
+static atomic_ulong n_lost;
+
+void rx_log_init(const struct rx_log_setup *s)
+{
+    setup = *s;
+    is_terminal = isatty(STDERR_FILENO);
+}
+
+bool rx_log_is(enum rx_level level)
+{
+    return level <= setup.level;
+}
+
+static size_t now_text(char *buf, size_t size)
+{
+    struct timespec ts;
+    struct tm tm;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    size_t n = strftime(buf, size, "%Y-%m-%dT%H:%M:%S", &tm);
+    return n + (size_t)snprintf(buf + n, size - n, ".%03ldZ", ts.tv_nsec / 1000000);
+}
+
+static size_t json_text(char *out, size_t size, const char *text);
+
+void rx_log(enum rx_level level, const char *fmt, ...)
+{
+    static const char *const words[] = { "error", "warning", "info", "debug" };
+    static const char *const colours[] = { "\033[31m", "\033[33m", "\033[36m", "\033[2m" };
+    static const int priorities[] = { 3, 4, 6, 7 }; // sd-daemon(3)
+    char text[1024], line[2400], now[40];
+    va_list ap;
+    if (!rx_log_is(level))
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    int n;
+    if (setup.format == RX_LOG_JSON) {
+        char escaped[2048];
+        json_text(escaped, sizeof escaped, text);
+        now_text(now, sizeof now);
+        n = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n", now, words[level], escaped);
+    } else if (is_terminal && setup.format == RX_LOG_AUTO) {
+        n = snprintf(line, sizeof line, "%s%s\033[0m %s\n", colours[level], words[level], text);
+    } else if (setup.format == RX_LOG_AUTO && getenv("JOURNAL_STREAM")) {
+        n = snprintf(line, sizeof line, "<%d>%s\n", priorities[level], text);
+    } else {
+        now_text(now, sizeof now);
+        n = snprintf(line, sizeof line, "%s %s %s\n", now, words[level], text);
+    }
+    if (write(STDERR_FILENO, line, RX_MIN((size_t)n, sizeof line - 1)) == -1)
+        atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
+}
+
+bool rx_log_pass(struct rx_log_gate *g, unsigned *dropped)
+{
+    unsigned long now = (unsigned long)(rx_now_ms() / 1000), was = atomic_load(&g->second);
+    *dropped = 0;
+    if (was != now && atomic_compare_exchange_strong(&g->second, &was, now)) {
+        *dropped = atomic_exchange(&g->n_dropped, 0);
+        atomic_store(&g->n, 0);
+    }
+    if (atomic_fetch_add(&g->n, 1) < 10)
+        return true;
+    atomic_fetch_add(&g->n_dropped, 1);
+    return false;
+}
+
+char *rx_log_escape(const uint8_t *text, size_t len, char *buf, size_t size)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (k + 8 > size) {
+            k += (size_t)snprintf(buf + k, size - k, "...");
+            break;
+        }
+        if (text[i] > 0x20 && text[i] < 0x7f && text[i] != '"' && text[i] != '\\')
+            buf[k++] = (char)text[i];
+        else if (text[i] == ' ')
+            buf[k++] = ' ';
+        else
+            k += (size_t)snprintf(buf + k, size - k, "\\x%02x", text[i]);
+    }
+    buf[RX_MIN(k, size - 1)] = 0;
+    return buf;
+}
+
+// For text this program made or escaped: printable but for quotes and backslashes.
+static size_t json_text(char *out, size_t size, const char *text)
+{
+    size_t k = 0;
+    for (; *text && k + 8 < size; text++) {
+        unsigned char ch = (unsigned char)*text;
+        if (ch == '"' || ch == '\\')
+            out[k++] = '\\', out[k++] = (char)ch;
+        else if (ch < 0x20 || ch == 0x7f)
+            k += (size_t)snprintf(out + k, size - k, "\\u%04x", ch);
+        else
+            out[k++] = (char)ch;
+    }
+    out[k] = 0;
+    return k;
+}
+
+// ---- access lines -----------------------------------------------------------------------------------------------
+
+int rx_access_open(enum rx_access_log mode, const char *file)
+{
+    bool is_tty = isatty(STDOUT_FILENO);
+    access_fd = -1;
+    if (mode == RX_ACCESS_STDOUT || (mode == RX_ACCESS_AUTO && is_tty))
+        access_fd = STDOUT_FILENO;
+    else if (mode == RX_ACCESS_FILE) {
+        access_fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+        if (access_fd == -1)
+            return -errno;
+    }
+    is_access_json = setup.format == RX_LOG_JSON;
+    is_access_colour = access_fd == STDOUT_FILENO && is_tty && setup.format == RX_LOG_AUTO;
+    return 0;
+}
+
+bool rx_access_is_on(void)
+{
+    return access_fd >= 0;
+}
+
+static size_t told_add(char *buf, size_t k, size_t size, const char *name, const struct rx_text *t)
+{
+    char text[300];
+    rx_log_escape(t->ptr, t->len, text, sizeof text);
+    bool is_quoted = strchr(text, ' ') != NULL || !*text;
+    int n = snprintf(buf + k, size - k, "%s%s=%s%s%s", k ? " " : "", name, is_quoted ? "\"" : "", text,
+                     is_quoted ? "\"" : "");
+    return k + (size_t)n < size ? k + (size_t)n : k;
+}
+
+static struct rx_text first_alpn(const struct rx_facts *f)
+{
+    if (!f->alpn.len || f->alpn.ptr[0] + 1u > f->alpn.len)
+        return (struct rx_text){ 0 };
+    return (struct rx_text){ f->alpn.ptr + 1, f->alpn.ptr[0] };
+}
+
+char *rx_told_new(const struct rx_decision *d)
+{
+    char buf[1200];
+    size_t k = 0;
+    const struct rx_facts *f = &d->facts;
+    buf[0] = 0;
+    static const uint32_t texts[] = { RX_FACT_SNI,  RX_FACT_METHOD,   RX_FACT_HOST, RX_FACT_PATH,
+                                      RX_FACT_USER, RX_FACT_SOFTWARE, RX_FACT_QNAME };
+    static const char *const names[] = { "sni", "method", "host", "path", "user", "software", "qname" };
+    for (unsigned i = 0; i < RX_COUNT(texts); i++)
+        if (f->have & texts[i])
+            k = told_add(buf, k, sizeof buf, names[i], rx_fact_text(f, texts[i]));
+    if (f->have & RX_FACT_ALPN) {
+        struct rx_text alpn = first_alpn(f);
+        k = told_add(buf, k, sizeof buf, "alpn", &alpn);
+    }
+    return k ? strdup(buf) : NULL;
+}
+
+static const char *to_word(const struct rx_conn *c)
+{
+    if (c->backend)
+        return c->backend->name;
+    if (c->pool)
+        return c->pool->name;
+    return rx_target_word(c->route ? &c->route->to : &c->listen->fallback_tcp);
+}
+
+static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, size_t size)
+{
+    char client[RX_ADDR_TEXT], now[40];
+    const char *dim = is_access_colour ? "\033[2m" : "", *bold = is_access_colour ? "\033[1m" : "";
+    const char *off = is_access_colour ? "\033[0m" : "";
+    now_text(now, sizeof now);
+    return snprintf(line, size,
+                    "%s%s%s conn=%lx client=%s listen=%s protocol=%s%s%s%s%s route=\"%s\" to=%s in=%lu out=%lu "
+                    "ms=%lu reason=%s%s%s\n",
+                    dim, now, off, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), c->listen->name, bold,
+                    c->seen ? c->seen->name : "-", off, c->told ? " " : "", c->told ? c->told : "",
+                    c->route ? c->route->name : "fallback", to_word(c), (unsigned long)c->dir[RX_TO_SERVER].bytes,
+                    (unsigned long)c->dir[RX_TO_CLIENT].bytes, (unsigned long)(rx_now_ms() - c->start_ms), bold,
+                    rx_reason_word(why), off);
+}
+
+static int json_line(const struct rx_conn *c, enum rx_reason why, char *line, size_t size)
+{
+    char client[RX_ADDR_TEXT], now[40], told[ACCESS_LINE / 2], route[300], to[300];
+    now_text(now, sizeof now);
+    json_text(told, sizeof told, c->told ? c->told : "");
+    json_text(route, sizeof route, c->route ? c->route->name : "fallback");
+    json_text(to, sizeof to, to_word(c));
+    return snprintf(line, size,
+                    "{\"time\":\"%s\",\"conn\":\"%lx\",\"client\":\"%s\",\"listen\":\"%s\",\"protocol\":%s%s%s,"
+                    "\"facts\":\"%s\",\"route\":\"%s\",\"to\":\"%s\",\"bytes_in\":%lu,\"bytes_out\":%lu,"
+                    "\"ms\":%lu,\"reason\":\"%s\"}\n",
+                    now, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), c->listen->name,
+                    c->seen ? "\"" : "", c->seen ? c->seen->name : "null", c->seen ? "\"" : "", told, route, to,
+                    (unsigned long)c->dir[RX_TO_SERVER].bytes, (unsigned long)c->dir[RX_TO_CLIENT].bytes,
+                    (unsigned long)(rx_now_ms() - c->start_ms), rx_reason_word(why));
+}
+
+void rx_access_line(struct rx_conn *c, int why)
+{
+    struct rx_worker *w = c->worker;
+    if (RX_LIKELY(access_fd < 0))
+        return;
+    if (!w->log_buf && !(w->log_buf = malloc(ACCESS_BUFFER)))
+        return;
+    if (w->log_len + ACCESS_LINE > ACCESS_BUFFER)
+        rx_access_flush(w);
+    char *line = w->log_buf + w->log_len;
+    int n = is_access_json ? json_line(c, (enum rx_reason)why, line, ACCESS_LINE)
+                           : text_line(c, (enum rx_reason)why, line, ACCESS_LINE);
+    if (n >= ACCESS_LINE)
+        line[(n = ACCESS_LINE) - 1] = '\n';
+    w->log_len += (size_t)n;
+}
+
+void rx_access_flush(struct rx_worker *w)
+{
+    if (!w->log_len)
+        return;
+    if (write(access_fd, w->log_buf, w->log_len) != (ssize_t)w->log_len)
+        atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
+    w->log_len = 0;
+}

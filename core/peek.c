@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+// Room PEEK: waits for the client's first bytes, bounded by peek_timeout and peek_buffer_size.
+// Enters: a fresh connection. Leaves: to CONNECT or ANSWER with the head in hand, or closed.
+// The bytes are read, not peeked: libev is level-triggered, so bytes left in the socket would spin. Nearly every
+// client says enough in its first segment; that segment is decided straight from the worker's buffer and nothing
+// is allocated. Only when an identifier says "more" are bytes kept with the connection.
+// This file owns the "need more bytes" loop; there is no other way back into PEEK.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "sys.h"
+#include "worker.h"
+
+static void leave_pending(struct rx_conn *c)
+{
+    if (c->is_pending && c->listen->max_pending)
+        atomic_fetch_sub_explicit(c->listen->pending, 1, memory_order_relaxed);
+    c->is_pending = false;
+}
+
+static void follow(struct rx_conn *c, const struct rx_target *to, const struct rx_decision *d, const uint8_t *head,
+                   uint32_t len, enum rx_reason otherwise)
+{
+    switch (to->kind) {
+    case RX_TO_POOL:
+        rx_connect_begin(c, to, head, len);
+        return;
+    case RX_TO_REFUSE:
+        rx_close(c, RX_REASON_REFUSED);
+        return;
+    case RX_TO_DROP:
+        rx_close(c, RX_REASON_DROPPED);
+        return;
+    case RX_TO_NONE:
+        rx_close(c, otherwise);
+        return;
+    case RX_TO_RESPOND:
+    case RX_TO_DESCRIBE:
+    case RX_TO_ECHO:
+    case RX_TO_TARPIT:
+        rx_answer_begin(c, to, c->seen ? &d->facts : NULL, head, len);
+        return;
+    }
+}
+
+static bool route_is_full(const struct rx_route *r)
+{
+    if (!r->active || atomic_fetch_add_explicit(r->active, 1, memory_order_relaxed) < r->max_connections)
+        return false;
+    atomic_fetch_sub_explicit(r->active, 1, memory_order_relaxed);
+    return true;
+}
+
+static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len)
+{
+    leave_pending(c);
+    c->seen = d->seen;
+    if (rx_access_is_on() && d->seen)
+        c->told = rx_told_new(d);
+    if (rx_log_is(RX_LOG_DEBUG))
+        rx_log(RX_LOG_DEBUG, "conn=%lu protocol=%s route=%s bytes=%u note=%s", (unsigned long)c->id,
+               d->seen ? d->seen->name : "-", d->route ? d->route->name : "-", len, rx_note_name(d->note));
+    if (!d->route) {
+        follow(c, &c->listen->fallback_tcp, d, head, len, rx_reason_of_note(d->note));
+        return;
+    }
+    if (route_is_full(d->route)) {
+        rx_close(c, RX_REASON_LIMIT_ROUTE);
+        return;
+    }
+    c->route = d->route;
+    follow(c, &d->route->to, d, head, len, RX_REASON_NO_ROUTE);
+}
+
+// Decides on what is there; true when the connection has left the room.
+static bool decide(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended)
+{
+    struct rx_ask ask = { .p = head,
+                          .n = len,
+                          .ended = ended,
+                          .from = &c->client,
+                          .to_port = c->to_port,
+                          .scratch = c->worker->scratch,
+                          .also_want = c->worker->also_want };
+    struct rx_decision d;
+    if (rx_decide(c->listen, &ask, &d) == RX_MORE) {
+        c->need = d.need;
+        return false;
+    }
+    leave(c, &d, head, len);
+    return true;
+}
+
+static void peek_on_readable(struct ev_loop *loop, ev_io *io, int events);
+
+static void wait_more(struct rx_conn *c)
+{
+    rx_conn_watch(c, RX_CLIENT, EV_READ);
+}
+
+// Room for the next bytes: the worker's buffer while nothing is kept, else behind what is kept.
+static uint8_t *room(struct rx_conn *c, size_t *size)
+{
+    uint32_t most = c->listen->peek_bytes;
+    if (!c->head) {
+        *size = RX_MIN(most, (uint32_t)RX_WORKER_BUFFER);
+        return c->worker->buffer;
+    }
+    if (c->head_len == c->head_cap) {
+        uint32_t cap = RX_MIN(c->head_cap * 2, most);
+        if (rx_conn_keep_head(c, c->head, c->head_len, cap))
+            return NULL;
+    }
+    *size = c->head_cap - c->head_len;
+    return c->head + c->head_len;
+}
+
+// One read, then a decision. Level-triggered: what is left over comes back by itself.
+static void peek_read(struct rx_conn *c)
+{
+    size_t size, n;
+    uint8_t *at = room(c, &size);
+    if (!at) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
+    switch (rx_sys_recv(c->ends[RX_CLIENT].io.fd, at, size, &n)) {
+    case RX_IO_AGAIN:
+        wait_more(c);
+        return;
+    case RX_IO_FAIL:
+        rx_close(c, RX_REASON_CLIENT_RESET);
+        return;
+    case RX_IO_EOF:
+        // The end of input ends the wait. Who left without a word is gone; who half-closed may still be answered.
+        if (!c->head_len) {
+            rx_close(c, RX_REASON_CLIENT_GONE);
+            return;
+        }
+        c->dir[RX_TO_SERVER].is_eof = true;
+        decide(c, c->head, c->head_len, RX_ENDED_EOF);
+        return;
+    case RX_IO_DONE:
+        break;
+    }
+    c->active_ms = rx_now_ms();
+    uint32_t len = c->head_len + (uint32_t)n;
+    const uint8_t *head = c->head ? c->head : at;
+    bool is_full = len >= c->listen->peek_bytes;
+    if (len >= c->need && decide(c, head, len, RX_OPEN))
+        return;
+    if (is_full) {
+        decide(c, head, len, RX_ENDED_FULL);
+        return;
+    }
+    // Kept with some room to grow: a client that trickles must not cost a reallocation per byte.
+    if (!c->head && rx_conn_keep_head(c, head, len, RX_MIN(RX_MAX(len * 2, 512u), c->listen->peek_bytes))) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
+    c->head_len = len;
+    wait_more(c);
+}
+
+static void peek_on_readable(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop, (void)events;
+    struct rx_conn *c = RX_CONTAINER(io, struct rx_conn, ends[RX_CLIENT].io);
+    peek_read(c);
+}
+
+void rx_peek_begin(struct rx_conn *c)
+{
+    c->room = RX_ROOM_PEEK;
+    ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
+    rx_conn_deadline(c, c->listen->peek_ms);
+    // A first route that needs no byte (rx.any) is taken before the client has said anything.
+    if (c->listen->n_routes == 0 || c->listen->routes[0].proto->is_any)
+        if (decide(c, NULL, 0, RX_OPEN))
+            return;
+    peek_read(c);
+}
+
+void rx_peek_on_deadline(struct rx_conn *c)
+{
+    decide(c, c->head, c->head_len, RX_ENDED_TIMEOUT);
+}

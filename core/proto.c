@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// Enters: a protocol's name. Leaves: its identifier. Here is the one list of what is built in, in an order in
+// which `explain --builtin` mistakes none for another, and the words for the notes. All of it constant.
+//
+// Deliberately not here: protocols that scripts declare; those belong to a generation.
+#include "proto.h"
+
+#include <string.h>
+
+#include "proto/list.h"
+
+// First those whose opening bytes say their name, then those with a magic number or an exact length, last the
+// lines and frames that leave most to chance. sftp follows ssh: whoever wants it must ask for it by name.
+const struct rx_proto *const rx_protos[] = {
+    &rx_proto_tls,      &rx_proto_http, &rx_proto_ssh,   &rx_proto_sftp,    &rx_proto_vnc,
+    &rx_proto_xmpp,     &rx_proto_mqtt, &rx_proto_rdp,   &rx_proto_socks5,  &rx_proto_socks4,
+    &rx_proto_postgres, &rx_proto_dns,  &rx_proto_mysql, &rx_proto_openvpn, &rx_proto_redis,
+    &rx_proto_smtp,     &rx_proto_imap, &rx_proto_ftp,   &rx_proto_pop3
+};
+const unsigned rx_n_protos = RX_COUNT(rx_protos);
+
+const struct rx_proto *rx_proto_find(const char *name)
+{
+    for (unsigned i = 0; i < rx_n_protos; i++) {
+        const struct rx_proto *proto = rx_protos[i];
+        if (strcmp(proto->name, name) == 0 || (proto->alias && strcmp(proto->alias, name) == 0))
+            return proto;
+    }
+    return NULL;
+}
+
+const char *rx_note_name(enum rx_note note)
+{
+    static const char *const names[RX_NOTE_COUNT] = {
+#define X(id, name) [RX_NOTE_##id] = name,
+        RX_NOTE_LIST(X)
+#undef X
+    };
+    return (unsigned)note < RX_NOTE_COUNT ? names[note] : "unknown";
+}

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT
+// Enters: the first bytes of a TCP connection. Leaves: whether they are an HTTP request (1.x, the 0.9 simple
+// request, or HTTP/2 with prior knowledge), and its method, path, version and host.
+//
+// Invariants:
+// - What proves HTTP/1.x is "HTTP/1." and a digit in the version's place. Method names prove nothing: OPTIONS
+// is
+//   RTSP's, SIP's and ICAP's too, CONNECT is STOMP's and NATS's, PROXY is HAProxy's; and clients invent their
+//   own.
+// - Every byte that cannot be part of a request line ends the wait for the rest of it.
+// - The head is read past the request line only for `host`, and only when somebody wants it; until the Host
+// line or
+//   the end of the head is there, `host` is pending.
+//
+// Deliberately not done: judging a head after its request line has proved HTTP. A match cannot be taken back,
+// so whatever follows is the server's to refuse; of several Host lines the first counts, and one that no rule
+// allows (a space before the colon, a name with a slash) counts as none. White space other than single spaces
+// in the request line, which RFC 9112 3 lets a server accept, is refused.
+#include "list.h"
+
+#include <string.h>
+
+enum {
+    METHOD_MAX = 24,     // UPDATEREDIRECTREF has 17, SSTP_DUPLEX_POST 16
+    BLANK_MAX = 8,       // bytes of empty lines before the request line; RFC 9112 2.2 asks for one line
+    VERSION_LEN = 8,     // HTTP/1.1
+    VERSION_09 = 0x0009, // RFC 1945 5.1 Simple-Request
+    VERSION_2 = 0x0200,
+};
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"; // RFC 9113 3.4
+enum { PREFACE_LEN = sizeof preface - 1 };
+
+// Bytes of method names. RFC 9110 5.6.2 allows a dozen more, which no method uses; lower case is another
+// method (RFC 9110 9.1), and in practice another protocol.
+static const uint8_t is_method_byte[256] = {
+    ['A' ... 'Z'] = 1,
+    ['0' ... '9'] = 1,
+    ['-'] = 1,
+    ['_'] = 1,
+};
+
+// Bytes that end a host or make it no host: RFC 3986 3.2.2, plus what nobody may smuggle into a name
+static const uint8_t is_bad_in_host[256] = {
+    [0 ... ' '] = 1, ['"'] = 1, ['#'] = 1, ['/'] = 1,  ['<'] = 1,
+    ['>'] = 1,       ['?'] = 1, ['@'] = 1, ['\\'] = 1, [0x7f] = 1,
+};
+
+// The IANA HTTP method registry (RFC 9110 16.1.1)
+// clang-format off
+static const char *const registered[] = {
+    "ACL", "BASELINE-CONTROL", "BIND", "CHECKIN", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD",
+    "LABEL", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MKWORKSPACE",
+    "MOVE", "OPTIONS", "ORDERPATCH", "PATCH", "POST", "PRI", "PROPFIND", "PROPPATCH", "PUT", "QUERY",
+    "REBIND", "REPORT", "SEARCH", "TRACE", "UNBIND", "UNCHECKOUT", "UNLINK", "UNLOCK", "UPDATE",
+    "UPDATEREDIRECTREF", "VERSION-CONTROL",
+};
+// clang-format on
+
+// The request line, as offsets into the input
+struct line {
+    uint32_t method, method_end;
+    uint32_t target, target_end;
+};
+
+static enum rx_verdict no(struct rx_facts *f, enum rx_note note)
+{
+    f->note = (uint8_t)note;
+    return RX_NO;
+}
+
+static bool is_word(const uint8_t *p, uint32_t len, const char *word)
+{
+    return len == strlen(word) && memcmp(p, word, len) == 0;
+}
+
+static bool is_alpha(uint8_t c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+static bool is_method(const uint8_t *p, const struct line *l, const char *word)
+{
+    return is_word(p + l->method, l->method_end - l->method, word);
+}
+
+static bool is_registered(const uint8_t *p, const struct line *l)
+{
+    for (unsigned i = 0; i < RX_COUNT(registered); i++)
+        if (is_method(p, l, registered[i]))
+            return true;
+    return false;
+}
+
+// Why a request line that came this far is none. Only a registered method with a path is taken for broken
+// HTTP; anything else is more likely to be whole something else.
+static enum rx_verdict RX_COLD refuse(const uint8_t *p, const struct line *l, uint32_t n, struct rx_facts *f)
+{
+    bool has_path = l->target < n && p[l->target] == '/';
+    return no(f, has_path && is_registered(p, l) ? RX_NOTE_HTTP_INVALID : RX_NOTE_NONE);
+}
+
+// First byte from `at` on that is not part of a target: a space, a control character or DEL; n when there is
+// none. Eight bytes at a time: in `hit` the top bit of a byte is set if the byte is below 0x21 or is 0x7f.
+// Borrows can make that wrong only above the first true one, and only the first is used.
+static uint32_t target_end(const uint8_t *p, uint32_t at, uint32_t n)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    for (; n - at >= 8; at += 8) {
+        uint64_t w;
+        memcpy(&w, p + at, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        w = __builtin_bswap64(w);
+#endif
+        uint64_t del = w ^ ones * 0x7f;
+        uint64_t hit = (((w - ones * 0x21) & ~w) | ((del - ones) & ~del)) & tops;
+        if (hit)
+            return at + (uint32_t)__builtin_ctzll(hit) / 8;
+    }
+    while (at < n && p[at] > ' ' && p[at] != 0x7f)
+        at++;
+    return at;
+}
+
+// ---- host
+// -----------------------------------------------------------------------------------------------------
+
+// uri-host [ ":" port ] (RFC 3986 3.2.2, 3.2.3)
+static bool read_host(const uint8_t *p, const uint8_t *end, struct rx_facts *f)
+{
+    size_t len = (size_t)(end - p);
+    if (len == 0)
+        return false;
+    if (p[0] == '[') {
+        const uint8_t *close = memchr(p, ']', len);
+        if (!close || (close + 1 != end && close[1] != ':'))
+            return false;
+        len = (size_t)(close + 1 - p);
+    } else {
+        const uint8_t *colon = memchr(p, ':', len);
+        // a second colon: an IPv6 address without its brackets, which has no port to cut
+        if (colon && !memchr(colon + 1, ':', (size_t)(end - colon - 1)))
+            len = (size_t)(colon - p);
+    }
+    uint8_t bad = len == 0;
+    for (size_t i = 0; i < len; i++)
+        bad |= is_bad_in_host[p[i]];
+    if (bad)
+        return false;
+    f->host = (struct rx_text){ p, (uint32_t)len };
+    f->have |= RX_FACT_HOST;
+    return true;
+}
+
+static bool is_ows(uint8_t c) // RFC 9110 5.6.3
+{
+    return c == ' ' || c == '\t';
+}
+
+static bool is_host_line(const uint8_t *p, size_t len)
+{
+    return len >= 5 && (p[0] | 0x20) == 'h' && (p[1] | 0x20) == 'o' && (p[2] | 0x20) == 's' &&
+           (p[3] | 0x20) == 't' && p[4] == ':';
+}
+
+// `p` is somewhere in the request line. Without a Host line yet, and without the empty line that ends the
+// head, the fact is pending.
+static void find_host(const uint8_t *p, const uint8_t *end, struct rx_facts *f)
+{
+    for (bool is_request_line = true;; is_request_line = false) {
+        const uint8_t *lf = memchr(p, '\n', (size_t)(end - p));
+        if (!lf) {
+            f->pending = RX_FACT_HOST;
+            return;
+        }
+        const uint8_t *stop = lf;
+        if (stop != p && stop[-1] == '\r')
+            stop--;
+        if (!is_request_line) {
+            if (stop == p)
+                return;
+            if (is_host_line(p, (size_t)(stop - p))) {
+                p += 5;
+                while (p != stop && is_ows(*p))
+                    p++;
+                while (p != stop && is_ows(stop[-1]))
+                    stop--;
+                read_host(p, stop, f);
+                return;
+            }
+        }
+        p = lf + 1;
+    }
+}
+
+// ---- targets
+// --------------------------------------------------------------------------------------------------
+
+// Where the authority of an absolute-form target begins (RFC 9112 3.2.2), NULL if it is another form
+static const uint8_t *authority_of(const uint8_t *p, const uint8_t *end)
+{
+    if (p == end || !is_alpha(*p))
+        return NULL;
+    while (p != end && (is_alpha(*p) || (*p >= '0' && *p <= '9') || *p == '+' || *p == '-' || *p == '.'))
+        p++; // RFC 3986 3.1 scheme
+    return end - p >= 3 && memcmp(p, "://", 3) == 0 ? p + 3 : NULL;
+}
+
+// Path and host of targets in other than origin-form. The authority wins over the Host line (RFC 9112 3.2.2).
+static void RX_COLD read_target(const uint8_t *p, const struct line *l, struct rx_facts *f)
+{
+    const uint8_t *at = p + l->target, *end = p + l->target_end;
+    if (is_method(p, l, "CONNECT")) { // authority-form, RFC 9112 3.2.3: there is no path
+        read_host(at, end, f);
+        return;
+    }
+    f->path = (struct rx_text){ at, (uint32_t)(end - at) };
+    f->have |= RX_FACT_PATH;
+    const uint8_t *authority = authority_of(at, end);
+    if (!authority)
+        return;
+    const uint8_t *stop = authority, *name = authority;
+    for (; stop != end && *stop != '/' && *stop != '?' && *stop != '#'; stop++)
+        if (*stop == '@') // the last one ends the userinfo
+            name = stop + 1;
+    if (stop != end && *stop == '/')
+        f->path = (struct rx_text){ stop, (uint32_t)(end - stop) };
+    else
+        f->path =
+            (struct rx_text){ authority - 1, 1 }; // an empty path means "/" (RFC 9110 4.2.3): the one before
+    read_host(name, stop, f);
+}
+
+static enum rx_verdict match(const uint8_t *p, uint32_t n, const struct line *l, uint16_t version,
+                             struct rx_facts *f)
+{
+    f->method = (struct rx_text){ p + l->method, l->method_end - l->method };
+    f->version = version;
+    f->have = RX_FACT_METHOD | RX_FACT_VERSION;
+    if (RX_LIKELY(p[l->target] == '/')) {
+        f->path = (struct rx_text){ p + l->target, l->target_end - l->target };
+        f->have = RX_FACT_METHOD | RX_FACT_VERSION | RX_FACT_PATH;
+    } else {
+        read_target(p, l, f);
+    }
+    if (f->want & RX_FACT_HOST && !(f->have & RX_FACT_HOST) && version != VERSION_09)
+        find_host(p + l->target_end, p + n, f);
+    return RX_MATCH;
+}
+
+// ---- the rest of the request line
+// -----------------------------------------------------------------------------
+
+// A line without a version. RFC 1945 5.1: Simple-Request = "GET" SP Request-URI CRLF
+static enum rx_verdict RX_COLD identify_simple(const uint8_t *p, uint32_t n, const struct line *l,
+                                               struct rx_facts *f)
+{
+    uint32_t at = l->target_end;
+    bool is_url = p[l->target] == '/' || authority_of(p + l->target, p + at);
+    if (!is_url || !is_method(p, l, "GET"))
+        return refuse(p, l, n, f);
+    if (p[at] == '\r' && ++at == n)
+        return RX_MORE;
+    return p[at] == '\n' ? match(p, n, l, VERSION_09, f) : refuse(p, l, n, f);
+}
+
+// What stands in the version's place is not, or not yet, "HTTP/1." and a digit.
+static enum rx_verdict RX_COLD identify_version(const uint8_t *p, uint32_t n, const struct line *l,
+                                                struct rx_facts *f)
+{
+    const uint8_t *version = p + l->target_end + 1;
+    uint32_t there = n - l->target_end - 1, same = 0;
+    while (same < 7 && same < there && version[same] == (uint8_t) "HTTP/1."[same])
+        same++;
+    if (same == there)
+        return RX_MORE;
+    if (same < 5)
+        return refuse(p, l, n, f);
+    if (same > 5 || l->method != 0 || memcmp(p, preface, RX_MIN(n, (uint32_t)PREFACE_LEN)) != 0)
+        return no(f, RX_NOTE_HTTP_INVALID);
+    if (n < PREFACE_LEN)
+        return RX_MORE;
+    f->version = VERSION_2;
+    f->have = RX_FACT_VERSION; // the preface is not a request: method, path and host come later, compressed
+    return RX_MATCH;
+}
+
+// `at` is where the request line begins.
+static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, struct rx_facts *f)
+{
+    if (p[at] < 'A' || p[at] > 'Z')
+        return RX_NO;
+    struct line l = { .method = at };
+    uint32_t stop = n - at > METHOD_MAX ? at + METHOD_MAX + 1 : n;
+    do {
+        at++;
+    } while (at < stop && is_method_byte[p[at]]);
+    if (RX_UNLIKELY(at == stop))
+        return at - l.method > METHOD_MAX ? RX_NO : RX_MORE;
+    if (p[at] != ' ')
+        return RX_NO;
+    l.method_end = at++;
+    l.target = at;
+    at = target_end(p, at, n);
+    l.target_end = at;
+    // NATS opens with CONNECT and JSON, which could be long and have its space late
+    if (RX_UNLIKELY(l.target < n && p[l.target] == '{'))
+        return RX_NO;
+    if (RX_UNLIKELY(at == n))
+        return RX_MORE;
+    if (RX_LIKELY(p[at] == ' ' && at != l.target)) {
+        const uint8_t *version = p + at + 1;
+        if (RX_LIKELY(n - at > VERSION_LEN && memcmp(version, "HTTP/1.", 7) == 0 &&
+                      (uint8_t)(version[7] - '0') <= 9))
+            return match(p, n, &l, (uint16_t)(0x0100 + version[7] - '0'), f);
+        return identify_version(p, n, &l, f);
+    }
+    if ((p[at] == '\r' || p[at] == '\n') && at != l.target)
+        return identify_simple(p, n, &l, f);
+    return refuse(p, &l, n, f);
+}
+
+// Empty lines before the request line (RFC 9112 2.2). A PROXY v2 header begins like that, too: CR LF CR LF
+// NUL.
+static enum rx_verdict RX_COLD identify_after_blank(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    uint32_t at = 0;
+    for (; at < n && (p[at] == '\r' || p[at] == '\n'); at++) {
+        if (at >= BLANK_MAX)
+            return RX_NO;
+        if (p[at] == '\r' && ++at < n && p[at] != '\n')
+            return RX_NO;
+    }
+    return at >= n ? RX_MORE : identify_line(p, n, at, f);
+}
+
+static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    f->have = 0;
+    f->pending = 0;
+    f->need = 0;
+    f->note = RX_NOTE_NONE;
+    if (RX_UNLIKELY(n == 0))
+        return RX_MORE;
+    if (RX_UNLIKELY(p[0] == '\r' || p[0] == '\n'))
+        return identify_after_blank(p, n, f);
+    return identify_line(p, n, 0, f);
+}
+
+const struct rx_proto rx_proto_http = {
+    .name = "http",
+    .transport = RX_TCP,
+    .identify = identify,
+    .first = "\n\n\r\rAZ",
+    .first_len = 6,
+    .facts = RX_FACT_METHOD | RX_FACT_PATH | RX_FACT_VERSION | RX_FACT_HOST,
+};

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT
+// Enters: a listener and what a client said so far. Leaves: the route that takes it, "more", or "none".
+// First match wins, in the order of the config: `best` is the lowest route known to hold, `hold` the lowest that
+// may still come to hold, and the answer is certain once best < hold. Protocols are asked in the order of their
+// first route and not at all when that lies behind either.
+// Not done here: what the answer means (fallback, refusal) and when to ask again; peek.c and check.c do that.
+#include "route.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "identify.h"
+#include "regex.h"
+
+uint32_t rx_name_fact(const struct rx_known *known)
+{
+    uint32_t facts = known->def ? known->def->facts : 0;
+    if (facts & RX_FACT_SNI)
+        return RX_FACT_SNI;
+    if (facts & RX_FACT_HOST)
+        return RX_FACT_HOST;
+    return facts & RX_FACT_QNAME;
+}
+
+const struct rx_text *rx_fact_text(const struct rx_facts *f, uint32_t fact)
+{
+    switch (fact) {
+    case RX_FACT_SNI:
+        return &f->sni;
+    case RX_FACT_HOST:
+        return &f->host;
+    case RX_FACT_QNAME:
+        return &f->qname;
+    case RX_FACT_PATH:
+        return &f->path;
+    case RX_FACT_METHOD:
+        return &f->method;
+    case RX_FACT_SOFTWARE:
+        return &f->software;
+    case RX_FACT_USER:
+        return &f->user;
+    case RX_FACT_KEY:
+        return &f->key;
+    default:
+        return NULL;
+    }
+}
+
+const char *rx_ended_word(enum rx_ended ended)
+{
+    static const char *const words[] = { "open", "eof", "full", "timeout" };
+    return words[ended];
+}
+
+// ---- conditions -----------------------------------------------------------------------------------------------
+
+static bool regex_holds(const struct rx_texts *t, const struct rx_text *fact)
+{
+    for (uint32_t i = 0; i < t->n_regex; i++)
+        if (rx_regex_has(t->regex[i], fact->ptr, fact->len))
+            return true;
+    return false;
+}
+
+static bool is_exact(const struct rx_texts *t, uint32_t i, const struct rx_text *fact)
+{
+    return t->len[i] == fact->len && !memcmp(t->text[i], fact->ptr, fact->len);
+}
+
+static bool is_prefix(const struct rx_texts *t, uint32_t i, const struct rx_text *fact)
+{
+    return t->len[i] <= fact->len && !memcmp(t->text[i], fact->ptr, t->len[i]);
+}
+
+static bool is_prefix_nocase(const struct rx_texts *t, uint32_t i, const struct rx_text *fact)
+{
+    return t->len[i] <= fact->len && !strncasecmp(t->text[i], (const char *)fact->ptr, t->len[i]);
+}
+
+// "name" or "*.suffix", without regard to case or a trailing dot: the slow twin of names.c for lists with regexes.
+static bool is_name(const struct rx_texts *t, uint32_t i, const struct rx_text *fact)
+{
+    uint32_t len = fact->len, want = t->len[i];
+    const char *text = t->text[i];
+    if (len && fact->ptr[len - 1] == '.')
+        len--;
+    if (want && text[want - 1] == '.')
+        want--;
+    if (want > 2 && text[0] == '*' && text[1] == '.') {
+        text++, want--;
+        return len > want && !strncasecmp(text, (const char *)fact->ptr + len - want, want);
+    }
+    return len == want && !strncasecmp(text, (const char *)fact->ptr, len);
+}
+
+typedef bool text_test(const struct rx_texts *t, uint32_t i, const struct rx_text *fact);
+
+// One condition on one text fact.
+static enum rx_verdict text_holds(const struct rx_texts *t, text_test *test, const struct rx_facts *f, uint32_t fact)
+{
+    if (!t->n && !t->n_regex)
+        return RX_MATCH;
+    if (!(f->have & fact))
+        return f->pending & fact ? RX_MORE : RX_NO;
+    const struct rx_text *text = rx_fact_text(f, fact);
+    for (uint32_t i = 0; i < t->n; i++)
+        if (test(t, i, text))
+            return RX_MATCH;
+    return regex_holds(t, text) ? RX_MATCH : RX_NO;
+}
+
+static enum rx_verdict alpn_holds(const struct rx_texts *t, const struct rx_facts *f)
+{
+    if (!t->n)
+        return RX_MATCH;
+    if (!(f->have & RX_FACT_ALPN))
+        return f->pending & RX_FACT_ALPN ? RX_MORE : RX_NO;
+    for (uint32_t at = 0; at < f->alpn.len; at += 1u + f->alpn.ptr[at]) {
+        struct rx_text offer = { f->alpn.ptr + at + 1, f->alpn.ptr[at] };
+        for (uint32_t i = 0; i < t->n; i++)
+            if (is_exact(t, i, &offer))
+                return RX_MATCH;
+    }
+    return RX_NO;
+}
+
+static bool is_in(const struct rx_cidr *list, uint32_t n, const union rx_ip *ip)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (rx_cidr_has(&list[i], ip))
+            return true;
+    return false;
+}
+
+// Conditions on the client, known from the first moment.
+static bool client_holds(const struct rx_route *r, const struct rx_ask *ask)
+{
+    if (r->n_from && !is_in(r->from, r->n_from, ask->from))
+        return false;
+    if (r->n_not_from && is_in(r->not_from, r->n_not_from, ask->from))
+        return false;
+    bool is_port = !r->n_to_port;
+    for (uint32_t i = 0; i < r->n_to_port; i++)
+        is_port |= ask->to_port >= r->to_port[i].low && ask->to_port <= r->to_port[i].high;
+    return is_port;
+}
+
+static enum rx_verdict ech_holds(const struct rx_route *r, const struct rx_facts *f)
+{
+    if (!r->ech)
+        return RX_MATCH;
+    if (!(f->have & RX_FACT_ECH))
+        return f->pending & RX_FACT_ECH ? RX_MORE : RX_NO;
+    return f->ech == (r->ech == 1) ? RX_MATCH : RX_NO;
+}
+
+static enum rx_verdict qtype_holds(const struct rx_route *r, const struct rx_facts *f)
+{
+    if (!r->n_qtype)
+        return RX_MATCH;
+    if (!(f->have & RX_FACT_QTYPE))
+        return f->pending & RX_FACT_QTYPE ? RX_MORE : RX_NO;
+    for (uint32_t i = 0; i < r->n_qtype; i++)
+        if (r->qtype[i] == f->qtype)
+            return RX_MATCH;
+    return RX_NO;
+}
+
+enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask)
+{
+    if (r->is_plain)
+        return RX_MATCH;
+    if (!client_holds(r, ask))
+        return RX_NO;
+    const enum rx_verdict all[] = {
+        text_holds(&r->name_cond, is_name, f, rx_name_fact(r->proto)),
+        alpn_holds(&r->alpn, f),
+        text_holds(&r->method, is_exact, f, RX_FACT_METHOD),
+        text_holds(&r->path, is_prefix, f, RX_FACT_PATH),
+        text_holds(&r->software, is_prefix_nocase, f, RX_FACT_SOFTWARE),
+        text_holds(&r->key, is_exact, f, RX_FACT_KEY),
+        ech_holds(r, f),
+        qtype_holds(r, f),
+    };
+    enum rx_verdict v = RX_MATCH;
+    for (unsigned i = 0; i < RX_COUNT(all); i++) {
+        if (all[i] == RX_NO)
+            return RX_NO;
+        if (all[i] == RX_MORE)
+            v = RX_MORE;
+    }
+    return v;
+}
+
+// ---- from a matched protocol to its route ---------------------------------------------------------------------
+
+struct search {
+    const struct rx_listen *listen;
+    const struct rx_ask *ask;
+    uint32_t best, hold;
+};
+
+static uint32_t bound(const struct search *s)
+{
+    return RX_MIN(s->best, s->hold);
+}
+
+// The lists of routes that could hold, each ascending: those with this very name, and those without a name.
+static unsigned route_lists(const struct rx_entry *e, const struct rx_facts *f, struct rx_ids lists[RX_NAME_LISTS + 1])
+{
+    unsigned n = 0;
+    if (e->names && f->have & e->name_fact) {
+        const struct rx_text *name = rx_fact_text(f, e->name_fact);
+        n = rx_names_find(e->names, name->ptr, name->len, lists);
+    }
+    if (e->n_open)
+        lists[n++] = (struct rx_ids){ e->open, e->n_open };
+    return n;
+}
+
+// Lowers s->best or s->hold to this protocol's lowest route below them, if it has one.
+static __attribute__((noinline)) void search_routes(struct search *s, const struct rx_entry *e, const struct rx_facts *f)
+{
+    struct rx_ids lists[RX_NAME_LISTS + 1];
+    unsigned n = route_lists(e, f, lists);
+    if (e->names && f->pending & e->name_fact)
+        s->hold = RX_MIN(s->hold, e->first_named);
+    for (;;) {
+        uint32_t low = RX_NO_ROUTE;
+        for (unsigned i = 0; i < n; i++)
+            if (lists[i].n && lists[i].ids[0] < low)
+                low = lists[i].ids[0];
+        if (low >= bound(s))
+            return;
+        switch (rx_route_holds(&s->listen->routes[low], f, s->ask)) {
+        case RX_MATCH:
+            s->best = low;
+            return;
+        case RX_MORE:
+            s->hold = low;
+            return;
+        case RX_NO:
+            break;
+        }
+        for (unsigned i = 0; i < n; i++)
+            if (lists[i].n && lists[i].ids[0] == low)
+                lists[i].ids++, lists[i].n--;
+    }
+}
+
+static inline void take(struct search *s, const struct rx_entry *e, const struct rx_facts *f)
+{
+    if (e->settles)
+        s->best = RX_MIN(s->best, e->first_route);
+    else
+        search_routes(s, e, f);
+}
+
+static void wait_for(struct search *s, const struct rx_entry *e, uint32_t need, struct rx_decision *out)
+{
+    s->hold = RX_MIN(s->hold, e->first_route);
+    out->need = out->need ? RX_MIN(out->need, need) : need;
+}
+
+// ---- the decision ---------------------------------------------------------------------------------------------
+
+// Before the first byte there is nothing to identify; only what needs no byte can match.
+static void decide_empty(struct search *s, const struct rx_matcher *m, struct rx_decision *out)
+{
+    for (uint32_t i = 0; i < m->n_entries && m->entries[i].first_route < bound(s); i++) {
+        const struct rx_entry *e = &m->entries[i];
+        bool is_patient = e->known->is_silent || (e->known->def && e->known->def->is_server_first);
+        out->facts.have = out->facts.pending = 0;
+        if (e->known->is_any || (is_patient && s->ask->ended == RX_ENDED_TIMEOUT))
+            take(s, e, &out->facts);
+        else if (s->ask->ended == RX_OPEN)
+            wait_for(s, e, 1, out);
+    }
+}
+
+static void decide_prefixes(struct search *s, const struct rx_matcher *m, struct rx_decision *out)
+{
+    struct rx_prefix_hits hits;
+    rx_prefix_walk(m, s->ask->p, s->ask->n, &hits);
+    out->facts.have = out->facts.pending = 0;
+    for (uint32_t i = 0; i < hits.n; i++) {
+        const struct rx_entry *e = &m->entries[hits.entry[i]];
+        uint32_t best = s->best;
+        take(s, e, &out->facts);
+        if (!out->seen || s->best != best)
+            out->seen = e->known;
+    }
+    if (s->ask->ended == RX_OPEN && hits.hold < s->hold) {
+        s->hold = hits.hold;
+        out->need = s->ask->n + 1;
+    }
+}
+
+// The input ended while a protocol still hoped for more: say so when it had clearly begun.
+static void note_unfinished(const struct search *s, const struct rx_entry *e, struct rx_decision *out)
+{
+    if (s->ask->ended != RX_ENDED_FULL || out->note != RX_NOTE_NONE || !e->known->def)
+        return;
+    if (e->known->def->facts & RX_FACT_SNI)
+        out->note = RX_NOTE_TLS_OVERSIZE;
+    else if (e->known->def->facts & RX_FACT_METHOD)
+        out->note = RX_NOTE_HTTP_OVERSIZE;
+}
+
+static inline void decide_candidates(struct search *s, const struct rx_matcher *m, struct rx_decision *out)
+{
+    const struct rx_ask *ask = s->ask;
+    struct rx_facts spare;
+    uint8_t first = ask->p[0];
+    for (uint32_t i = m->cand_at[first]; i < m->cand_at[first + 1]; i++) {
+        const struct rx_entry *e = &m->entries[m->cand[i]];
+        if (e->first_route >= bound(s))
+            return;
+        // The facts of an earlier match must survive a later protocol that does not take the connection.
+        struct rx_facts *f = out->seen ? &spare : &out->facts;
+        uint32_t best = s->best;
+        f->want = e->want | ask->also_want;
+        f->scratch = ask->scratch;
+        enum rx_verdict v = rx_entry_identify(e, ask->p, ask->n, f);
+        switch (v) {
+        case RX_MATCH:
+            if (RX_UNLIKELY(ask->ended != RX_OPEN))
+                f->pending = 0; // what has not come by now is absent
+            uint32_t hold = s->hold;
+            take(s, e, f);
+            if (s->hold < hold)
+                out->need = out->need ? RX_MIN(out->need, f->need) : f->need;
+            if (!out->seen)
+                out->seen = e->known;
+            break;
+        case RX_MORE:
+            if (ask->ended == RX_OPEN)
+                wait_for(s, e, f->need, out);
+            else
+                note_unfinished(s, e, out);
+            break;
+        case RX_NO:
+            if (RX_UNLIKELY(f->note) && !out->note)
+                out->note = f->note;
+            break;
+        }
+        if (f == &spare && s->best != best) {
+            out->facts = spare;
+            out->seen = e->known;
+        }
+    }
+}
+
+enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
+{
+    struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE };
+    const struct rx_matcher *m = listen->tcp;
+    out->note = RX_NOTE_NONE;
+    out->need = 0;
+    out->route = NULL;
+    out->seen = NULL;
+    if (!m)
+        return out->verdict = RX_NO;
+    if (ask->n == 0) {
+        decide_empty(&s, m, out);
+    } else {
+        if (m->prefix_lowest != RX_NO_ROUTE && m->root[ask->p[0]])
+            decide_prefixes(&s, m, out);
+        decide_candidates(&s, m, out);
+    }
+    if (s.best < s.hold) {
+        out->route = &listen->routes[s.best];
+        return out->verdict = RX_MATCH;
+    }
+    if (s.hold == RX_NO_ROUTE)
+        return out->verdict = RX_NO;
+    if (out->need <= ask->n)
+        out->need = ask->n + 1;
+    return out->verdict = RX_MORE;
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT
+// Room WELD: moves bytes between a client and its backend until both have said all.
+// Enters: two connected ends and the first bytes, some of which may be with the backend already. Leaves: closed.
+//
+// Each direction is pumped on its own, by copying through the worker's one buffer while messages are small, by
+// splice through a pooled pipe once it streams: FULL_RUN consecutive reads of at least STREAM bytes move it there,
+// as many small ones move it back. (Below ~32 KB a read, splice costs more than it saves: docs/architecture.md.)
+//
+// Invariants
+//  * A direction holds bytes either in `rest` or in its pipe, never both for long: `rest` is flushed first.
+//  * While it holds bytes its source is not watched and its sink is watched for writing: that is the backpressure.
+//    In the steady state both ends are watched for reading and no watcher changes, so epoll_ctl is never called.
+//  * The end of a stream is passed on as a half-close when all its bytes are; a reset is passed on as a reset.
+//  * An end that is at its end stays watched until it fires once more: usually the other end closes first and
+//    stopping the watcher would have been a wasted system call.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "sys.h"
+#include "worker.h"
+
+enum {
+    FULL_RUN = 4,                    // reads that must agree before the pump changes
+    STREAM = 32 * 1024,              // a read that speaks for splice
+    TRICKLE = 8 * 1024,              // a splice that speaks for copying
+    SPLICE_MAX = 1024 * 1024,        // a ceiling on the kernel pages one stuck direction can pin
+    TURNS = 4,                       // reads one event may do, so that one stream cannot starve the others
+    COPY_MAX = RX_WORKER_BUFFER,
+};
+
+static bool holds_bytes(const struct rx_dir *d)
+{
+    return d->rest_len || d->in_pipe;
+}
+
+static bool is_pinned(const struct rx_conn *c)
+{
+    return c->route && c->route->priority == RX_PRIORITY_THROUGHPUT;
+}
+
+static bool fail_end(struct rx_conn *c, enum rx_side side)
+{
+    rx_close(c, side == RX_CLIENT ? RX_REASON_CLIENT_RESET : RX_REASON_SERVER_RESET);
+    return false;
+}
+
+// ---- one direction; every function returns false when the connection is closed ----------------------------------
+
+// The source has ended and everything it sent has been passed on.
+static void pass_on_end(struct rx_conn *c, enum rx_direction dir)
+{
+    struct rx_dir *d = &c->dir[dir];
+    if (d->is_shut)
+        return;
+    d->is_shut = true;
+    if (!c->dir[!dir].is_shut) // else both are done and closing says it
+        shutdown(c->ends[!dir].io.fd, SHUT_WR);
+}
+
+static bool keep_rest(struct rx_conn *c, struct rx_dir *d, const uint8_t *bytes, size_t len)
+{
+    d->rest = malloc(len);
+    if (!d->rest) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return false;
+    }
+    memcpy(d->rest, bytes, len);
+    d->rest_at = 0;
+    d->rest_len = (uint32_t)len;
+    return true;
+}
+
+static bool flush_rest(struct rx_conn *c, enum rx_direction dir)
+{
+    struct rx_dir *d = &c->dir[dir];
+    size_t n;
+    switch (rx_sys_send(c->ends[!dir].io.fd, d->rest + d->rest_at, d->rest_len, &n)) {
+    case RX_IO_DONE:
+        d->rest_at += (uint32_t)n;
+        d->rest_len -= (uint32_t)n;
+        break;
+    case RX_IO_AGAIN:
+        return true;
+    case RX_IO_EOF:
+    case RX_IO_FAIL:
+        return fail_end(c, (enum rx_side)!dir);
+    }
+    if (!d->rest_len) {
+        free(d->rest);
+        d->rest = NULL;
+    }
+    return true;
+}
+
+static bool flush_pipe(struct rx_conn *c, enum rx_direction dir)
+{
+    struct rx_dir *d = &c->dir[dir];
+    size_t n;
+    switch (rx_sys_splice(d->pipe[0], c->ends[!dir].io.fd, d->in_pipe, &n)) {
+    case RX_IO_DONE:
+        d->in_pipe -= (uint32_t)n;
+        return true;
+    case RX_IO_AGAIN:
+        return true;
+    case RX_IO_EOF:
+    case RX_IO_FAIL:
+        break;
+    }
+    return fail_end(c, (enum rx_side)!dir);
+}
+
+static void count(struct rx_conn *c, enum rx_direction dir, size_t n)
+{
+    c->dir[dir].bytes += n;
+    rx_stat_add(&c->worker->stat.bytes[dir], n);
+}
+
+// Passes len bytes of the worker's buffer to the sink, keeping what does not go.
+static bool pass(struct rx_conn *c, enum rx_direction dir, const uint8_t *bytes, size_t len)
+{
+    size_t n;
+    switch (rx_sys_send(c->ends[!dir].io.fd, bytes, len, &n)) {
+    case RX_IO_DONE:
+    case RX_IO_AGAIN:
+        return n == len || keep_rest(c, &c->dir[dir], bytes + n, len - n);
+    case RX_IO_EOF:
+    case RX_IO_FAIL:
+        break;
+    }
+    return fail_end(c, (enum rx_side)!dir);
+}
+
+static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
+{
+    struct rx_dir *d = &c->dir[dir];
+    for (int turn = 0; turn < TURNS; turn++) {
+        size_t n;
+        switch (rx_sys_recv(c->ends[dir].io.fd, c->worker->buffer, COPY_MAX, &n)) {
+        case RX_IO_AGAIN:
+            return true;
+        case RX_IO_EOF:
+            d->is_eof = true;
+            pass_on_end(c, dir);
+            return true;
+        case RX_IO_FAIL:
+            return fail_end(c, (enum rx_side)dir);
+        case RX_IO_DONE:
+            break;
+        }
+        count(c, dir, n);
+        if (!pass(c, dir, c->worker->buffer, n))
+            return false;
+        d->run = n >= STREAM ? d->run + 1 : 0;
+        if (d->run >= FULL_RUN && d->may_splice) {
+            d->is_spliced = true;
+            d->run = 0;
+            rx_stat_add(&c->worker->stat.spliced[dir], 1);
+            return true;
+        }
+        // A short read emptied the socket: another would only say "again".
+        if (n < COPY_MAX || d->rest_len)
+            return true;
+    }
+    return true;
+}
+
+static void give_pipe(struct rx_conn *c, struct rx_dir *d)
+{
+    if (d->pipe[0] >= 0 && !d->in_pipe)
+        rx_pipe_put(&c->worker->pipes, d->pipe, true);
+}
+
+// Reads into the pipe. *n is 0 when there was nothing; the direction may turn back to copying.
+static bool fill_pipe(struct rx_conn *c, enum rx_direction dir, size_t *n)
+{
+    struct rx_dir *d = &c->dir[dir];
+    *n = 0;
+    if (d->pipe[0] < 0 && rx_pipe_get(&c->worker->pipes, d->pipe)) {
+        d->is_spliced = false; // no pipe to be had: copy on, and ask again after another run
+        return true;
+    }
+    switch (rx_sys_splice(c->ends[dir].io.fd, d->pipe[1], SPLICE_MAX, n)) {
+    case RX_IO_DONE:
+        d->in_pipe = (uint32_t)*n;
+        count(c, dir, *n);
+        d->run = *n < TRICKLE ? d->run + 1 : 0;
+        return true;
+    case RX_IO_AGAIN:
+        return true;
+    case RX_IO_EOF:
+        d->is_eof = true;
+        return true;
+    case RX_IO_FAIL:
+        break;
+    }
+    if (errno != EINVAL)
+        return fail_end(c, (enum rx_side)dir);
+    // This socket cannot be spliced (kTLS, an odd family): copy for good.
+    d->is_spliced = d->may_splice = false;
+    return true;
+}
+
+static bool pump_splice(struct rx_conn *c, enum rx_direction dir)
+{
+    struct rx_dir *d = &c->dir[dir];
+    for (int turn = 0; turn < TURNS; turn++) {
+        size_t n;
+        if (!fill_pipe(c, dir, &n))
+            return false;
+        if (n && !flush_pipe(c, dir))
+            return false;
+        if (d->in_pipe)
+            return true; // the sink is full; the pipe stays until it drains
+        if (d->is_eof)
+            pass_on_end(c, dir);
+        if (d->run >= FULL_RUN && !is_pinned(c)) {
+            d->is_spliced = false;
+            d->run = 0;
+        }
+        if (n < COPY_MAX || !d->is_spliced)
+            break;
+    }
+    give_pipe(c, d);
+    return true;
+}
+
+static bool pump(struct rx_conn *c, enum rx_direction dir)
+{
+    struct rx_dir *d = &c->dir[dir];
+    if (d->rest_len && !flush_rest(c, dir))
+        return false;
+    if (d->in_pipe && !flush_pipe(c, dir))
+        return false;
+    if (holds_bytes(d))
+        return true;
+    give_pipe(c, d);
+    if (d->is_eof) {
+        pass_on_end(c, dir);
+        return true;
+    }
+    if (d->is_spliced && !pump_splice(c, dir))
+        return false;
+    // A direction that could not be spliced after all is copied now: its watcher has fired.
+    return d->is_spliced || d->is_eof || holds_bytes(d) || pump_copy(c, dir);
+}
+
+// ---- both directions --------------------------------------------------------------------------------------------
+
+static bool wants_read(const struct rx_conn *c, enum rx_side side)
+{
+    const struct rx_dir *d = &c->dir[side];
+    if (d->is_eof)
+        return !d->is_eof_seen && ev_is_active(&c->ends[side].io);
+    return !holds_bytes(d);
+}
+
+// After any progress: closed when both directions are done, else the watchers are what the invariants say.
+static void settle(struct rx_conn *c)
+{
+    if (c->dir[RX_TO_SERVER].is_shut && c->dir[RX_TO_CLIENT].is_shut) {
+        rx_close(c, RX_REASON_DONE);
+        return;
+    }
+    for (int side = 0; side < 2; side++) {
+        int events = wants_read(c, (enum rx_side)side) ? EV_READ : 0;
+        if (holds_bytes(&c->dir[!side]))
+            events |= EV_WRITE;
+        rx_conn_watch(c, (enum rx_side)side, events);
+    }
+}
+
+static void weld_on_io(struct rx_conn *c, enum rx_side side, int events)
+{
+    c->active_ms = rx_now_ms();
+    struct rx_dir *in = &c->dir[side];
+    if (events & EV_READ) {
+        if (in->is_eof)
+            in->is_eof_seen = true;
+        else if (!holds_bytes(in) && !pump(c, (enum rx_direction)side))
+            return;
+    }
+    if (events & EV_WRITE && holds_bytes(&c->dir[!side]) && !pump(c, (enum rx_direction)!side))
+        return;
+    settle(c);
+}
+
+static void weld_on_client(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    weld_on_io(RX_CONTAINER(io, struct rx_conn, ends[RX_CLIENT].io), RX_CLIENT, events);
+}
+
+static void weld_on_server(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    weld_on_io(RX_CONTAINER(io, struct rx_conn, ends[RX_SERVER].io), RX_SERVER, events);
+}
+
+void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent)
+{
+    c->room = RX_ROOM_WELD;
+    enum rx_priority priority = c->route ? c->route->priority : RX_PRIORITY_BOTH;
+    for (int d = 0; d < 2; d++) {
+        c->dir[d].may_splice = priority != RX_PRIORITY_LATENCY;
+        c->dir[d].is_spliced = priority == RX_PRIORITY_THROUGHPUT;
+    }
+    ev_set_cb(&c->ends[RX_CLIENT].io, weld_on_client);
+    ev_set_cb(&c->ends[RX_SERVER].io, weld_on_server);
+    c->active_ms = rx_now_ms();
+    rx_conn_deadline(c, c->route ? c->route->idle_ms : c->listen->idle_ms);
+    count(c, RX_TO_SERVER, len);
+    if (sent < len && !keep_rest(c, &c->dir[RX_TO_SERVER], head + sent, len - sent))
+        return;
+    rx_conn_drop_head(c);
+    if (c->dir[RX_TO_SERVER].is_eof && !holds_bytes(&c->dir[RX_TO_SERVER]))
+        pass_on_end(c, RX_TO_SERVER);
+    settle(c);
+}
+
+void rx_weld_on_deadline(struct rx_conn *c)
+{
+    uint32_t idle_ms = c->route ? c->route->idle_ms : c->listen->idle_ms;
+    uint64_t now = rx_now_ms();
+    if (now - c->active_ms >= idle_ms)
+        rx_close(c, RX_REASON_IDLE_TIMEOUT);
+    else
+        rx_conn_deadline(c, (uint32_t)(idle_ms - (now - c->active_ms)));
+}

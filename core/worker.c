@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+// One thread with its loop. Enters: listening sockets and orders from the engine. Leaves: when drained or stopped.
+// Connections are freed only in `tidy`, which libev calls before it sleeps: whatever a callback closed stays
+// readable until every other pending callback of that iteration has run.
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+enum { SPARE_CONNS = 256 };
+
+struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
+{
+    struct rx_conn *c = w->spare_conns;
+    if (c) {
+        w->spare_conns = c->next;
+        w->n_spare--;
+    } else if (!(c = malloc(sizeof *c))) {
+        return NULL;
+    }
+    memset(c, 0, sizeof *c);
+    c->worker = w;
+    c->conf = w->conf;
+    rx_conf_ref(c->conf);
+    c->id = (++w->last_id << 8) | (w->index & 0xff);
+    c->start_ms = c->active_ms = rx_now_ms();
+    ev_io_init(&c->ends[RX_CLIENT].io, NULL, -1, 0);
+    ev_io_init(&c->ends[RX_SERVER].io, NULL, -1, 0);
+    c->dir[0].pipe[0] = c->dir[0].pipe[1] = c->dir[1].pipe[0] = c->dir[1].pipe[1] = -1;
+    c->next = w->living.next;
+    c->prev = &w->living;
+    w->living.next->prev = c;
+    w->living.next = c;
+    w->n_conns++;
+    return c;
+}
+
+void rx_worker_conn_bury(struct rx_conn *c)
+{
+    struct rx_worker *w = c->worker;
+    c->prev->next = c->next;
+    c->next->prev = c->prev;
+    c->next = w->graveyard;
+    w->graveyard = c;
+    w->n_conns--;
+}
+
+static void bury(struct rx_worker *w)
+{
+    while (w->graveyard) {
+        struct rx_conn *c = w->graveyard;
+        w->graveyard = c->next;
+        rx_conf_unref(c->conf);
+        if (w->n_spare < SPARE_CONNS) {
+            c->next = w->spare_conns;
+            w->spare_conns = c;
+            w->n_spare++;
+        } else {
+            free(c);
+        }
+    }
+}
+
+static void worker_on_tidy(struct ev_loop *loop, ev_prepare *p, int events)
+{
+    (void)events;
+    struct rx_worker *w = RX_CONTAINER(p, struct rx_worker, tidy);
+    bury(w);
+    rx_access_flush(w);
+    if (w->is_draining && !w->n_conns)
+        ev_break(loop, EVBREAK_ALL);
+}
+
+static void worker_on_deadline(struct rx_wheel_node *n)
+{
+    struct rx_conn *c = RX_CONTAINER(n, struct rx_conn, deadline);
+    switch ((enum rx_room)c->room) {
+    case RX_ROOM_PEEK:
+        rx_peek_on_deadline(c);
+        return;
+    case RX_ROOM_CONNECT:
+        rx_connect_on_deadline(c);
+        return;
+    case RX_ROOM_WELD:
+        rx_weld_on_deadline(c);
+        return;
+    case RX_ROOM_ANSWER:
+        rx_answer_on_deadline(c);
+        return;
+    case RX_ROOM_DEAD:
+        return;
+    }
+}
+
+static void stop_listening(struct rx_worker *w)
+{
+    for (unsigned i = 0; i < w->n_listeners; i++) {
+        struct rx_listener *l = &w->listeners[i];
+        ev_io_stop(w->loop, &l->io);
+        ev_timer_stop(w->loop, &l->retry);
+        if (l->io.fd >= 0)
+            close(l->io.fd);
+        ev_io_set(&l->io, -1, 0);
+    }
+}
+
+static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
+{
+    (void)loop, (void)events;
+    struct rx_worker *w = RX_CONTAINER(a, struct rx_worker, wake);
+    unsigned orders = atomic_exchange(&w->orders, 0);
+    if (orders && !w->is_draining) {
+        w->is_draining = true;
+        stop_listening(w);
+        // Who has said nothing yet has nothing to lose.
+        for (struct rx_conn *c = w->living.next, *next; c != &w->living; c = next) {
+            next = c->next;
+            if (c->room == RX_ROOM_PEEK && !c->head_len)
+                rx_close(c, RX_REASON_SHUTDOWN);
+        }
+    }
+    if (orders & RX_ORDER_STOP)
+        while (w->living.next != &w->living)
+            rx_close(w->living.next, RX_REASON_SHUTDOWN);
+}
+
+static void listener_on_retry(struct ev_loop *loop, ev_timer *t, int events)
+{
+    (void)events;
+    struct rx_listener *l = RX_CONTAINER(t, struct rx_listener, retry);
+    if (l->worker->spare_fd < 0)
+        l->worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ev_io_start(loop, &l->io);
+}
+
+int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, atomic_uint *active)
+{
+    memset(w, 0, sizeof *w);
+    w->index = index;
+    w->active = active;
+    w->conf = conf;
+    rx_conf_ref(conf);
+    w->living.next = w->living.prev = &w->living;
+    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    w->buffer = malloc(RX_WORKER_BUFFER);
+    w->scratch = malloc(RX_SCRATCH_SIZE);
+    w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!w->loop || !w->buffer || !w->scratch)
+        return -ENOMEM;
+    if (rx_access_is_on())
+        w->also_want = ~0u;
+    rx_pipes_init(&w->pipes, 1024);
+    rx_wheel_init(&w->wheel, w->loop, worker_on_deadline);
+    ev_async_init(&w->wake, worker_on_wake);
+    ev_async_start(w->loop, &w->wake);
+    ev_prepare_init(&w->tidy, worker_on_tidy);
+    ev_prepare_start(w->loop, &w->tidy);
+    return 0;
+}
+
+int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const struct rx_bind *bind, int fd)
+{
+    RX_REQUIRE(!w->n_listeners || !ev_is_active(&w->listeners[0].io)); // the array must not move under a watcher
+    struct rx_listener *list = realloc(w->listeners, (w->n_listeners + 1) * sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    w->listeners = list;
+    struct rx_listener *l = &list[w->n_listeners++];
+    memset(l, 0, sizeof *l);
+    l->worker = w;
+    l->listen = listen;
+    l->addr = bind->addr;
+    socklen_t len = sizeof l->addr.v6;
+    if (bind->addr.sa.sa_family != AF_UNIX)
+        getsockname(fd, &l->addr.sa, &len); // port 0 has become a real one
+    l->is_unix = bind->addr.sa.sa_family == AF_UNIX;
+    ev_io_init(&l->io, rx_accept_on_readable, fd, EV_READ);
+    ev_timer_init(&l->retry, listener_on_retry, 0., 0.);
+    return 0;
+}
+
+static void *run(void *arg)
+{
+    struct rx_worker *w = arg;
+    for (unsigned i = 0; i < w->n_listeners; i++)
+        ev_io_start(w->loop, &w->listeners[i].io);
+    ev_run(w->loop, 0);
+    return NULL;
+}
+
+int rx_worker_start(struct rx_worker *w)
+{
+    int rc = pthread_create(&w->thread, NULL, run, w);
+    if (rc)
+        return -rc;
+    char name[16] = "rx-worker";
+    pthread_setname_np(w->thread, name);
+    return 0;
+}
+
+void rx_worker_order(struct rx_worker *w, enum rx_order order)
+{
+    atomic_fetch_or(&w->orders, order);
+    ev_async_send(w->loop, &w->wake);
+}
+
+void rx_worker_join(struct rx_worker *w)
+{
+    pthread_join(w->thread, NULL);
+}
+
+void rx_worker_fini(struct rx_worker *w)
+{
+    if (w->loop) {
+        stop_listening(w);
+        rx_access_flush(w);
+        bury(w);
+        rx_wheel_fini(&w->wheel);
+        ev_loop_destroy(w->loop);
+    }
+    rx_pipes_fini(&w->pipes);
+    while (w->spare_conns) {
+        struct rx_conn *c = w->spare_conns;
+        w->spare_conns = c->next;
+        free(c);
+    }
+    if (w->spare_fd >= 0)
+        close(w->spare_fd);
+    free(w->listeners);
+    free(w->log_buf);
+    free(w->buffer);
+    free(w->scratch);
+    rx_conf_unref(w->conf);
+}

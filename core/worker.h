@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// A worker: one thread, one loop, its own listening sockets and connections. Workers share nothing mutable but
+// atomics, and the engine talks to them through `wake`.
+#pragma once
+
+#include <pthread.h>
+
+#include "conn.h"
+#include "pipe.h"
+
+enum { RX_WORKER_BUFFER = 64 * 1024 };
+
+// One listening socket of one worker.
+struct rx_listener {
+    ev_io io;
+    ev_timer retry; // accepting again after the fds ran out
+    struct rx_worker *worker;
+    const struct rx_listen *listen; // borrowed from the worker's conf
+    struct rx_addr addr;            // as bound
+    bool is_unix;
+};
+
+// Counters only this worker writes; anyone may read them.
+struct rx_stat {
+    atomic_ulong accepted;
+    atomic_ulong closed[RX_REASON_COUNT];
+    atomic_ulong bytes[2]; // by rx_direction
+    atomic_ulong spliced[2];
+    atomic_ulong retries; // another backend was tried
+};
+
+static inline void rx_stat_add(atomic_ulong *counter, unsigned long n)
+{
+    // One writer: no locked instruction needed.
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+struct rx_worker {
+    unsigned index;
+    atomic_uint *active;      // connections of all workers; borrowed from the engine
+    uint32_t also_want;       // facts the access line shows
+    struct ev_loop *loop;     // owned
+    pthread_t thread;
+    struct rx_conf *conf; // ref: what new connections get
+
+    struct rx_listener *listeners; // owned
+    unsigned n_listeners;
+
+    ev_async wake;
+    ev_prepare tidy;
+    atomic_uint orders; // enum rx_order bits
+    bool is_draining;
+
+    struct rx_wheel wheel;
+    struct rx_pipes pipes;
+    struct rx_conn living; // list head: only next and prev are used
+    struct rx_conn *graveyard, *spare_conns;
+    unsigned n_conns, n_spare;
+    uint64_t last_id;
+    int spare_fd; // given up to shed a connection when fds run out
+
+    struct rx_stat stat;
+    char *log_buf; // access lines waiting for one write; owned
+    size_t log_len;
+
+    uint8_t *scratch; // RX_SCRATCH_SIZE, for identifiers; owned
+    uint8_t *buffer;  // RX_WORKER_BUFFER; first bytes and the copy pump; owned
+};
+
+enum rx_order {
+    RX_ORDER_DRAIN = 1, // stop accepting, end when the last connection has gone
+    RX_ORDER_STOP = 2,  // close every connection now
+};
+
+// 0 or negative errno; listeners are bound by the engine before and handed over.
+int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, atomic_uint *active);
+int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const struct rx_bind *bind, int fd);
+int rx_worker_start(struct rx_worker *w);
+void rx_worker_order(struct rx_worker *w, enum rx_order order); // from any thread
+void rx_worker_join(struct rx_worker *w);
+void rx_worker_fini(struct rx_worker *w);
+
+// For accept.c and close.c.
+struct rx_conn *rx_worker_conn_get(struct rx_worker *w); // zeroed; NULL when out of memory
+void rx_worker_conn_bury(struct rx_conn *c);

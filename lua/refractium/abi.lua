@@ -1,0 +1,146 @@
+-- SPDX-License-Identifier: MIT
+-- The Lua side of core/abi.h: the only file that knows the FFI.
+-- Enters: the door as C passes it (a light userdata), the build, and the text of abi.h. Leaves: a link, a table
+-- of functions that take plain Lua values: strings for slices, tables for specs, booleans for flags.
+-- A table in place of the door is taken as a door written in Lua, called as door.name(build, ...) with those
+-- same plain values; that is how the tests listen in.
+
+local ffi = require "ffi"
+
+local error, format, pairs, pcall, type = error, string.format, pairs, pcall, type
+
+local M = {}
+
+local VERSION = 1
+
+-- Builder name → how its arguments after the build are passed: "slice", "number", or the spec's struct.
+local CALLS = {
+  report = { "number", "slice" },
+  addr_check = { "number", "slice" },
+  regex_check = { "slice" },
+  server_set = { "rx_server_spec" },
+  proto_builtin = { "slice" },
+  proto_new = { "rx_proto_spec" },
+  proto_prefix = { "number", "slice" },
+  proto_pattern = { "number", "slice" },
+  proto_sample = { "number", "number", "slice" },
+  pool_new = { "rx_pool_spec" },
+  pool_backend = { "number", "rx_backend_spec" },
+  listen_new = { "rx_listen_spec" },
+  listen_bind = { "number", "slice" },
+  route_new = { "number", "rx_route_spec" },
+  route_cond = { "number", "number", "slice" },
+  test_new = { "rx_test_spec" },
+  test_send = { "number", "slice" },
+}
+
+-- abi.h may be declared once per Lua state, while a state may load several configs.
+local function declare(text)
+  if not pcall(ffi.typeof, "struct rx_door") then
+    ffi.cdef(text)
+  end
+end
+
+local function to_c(v)
+  if type(v) == "string" then
+    return { v, #v }
+  elseif type(v) == "boolean" then
+    return v and 1 or 0
+  elseif type(v) ~= "table" then
+    return v
+  end
+  local out = {}
+  for name, field in pairs(v) do
+    out[name] = to_c(field)
+  end
+  return out
+end
+
+local function converter(kind)
+  if kind == "number" then
+    return function(v) return v end
+  end
+  local ctype = ffi.typeof(kind == "slice" and "struct rx_slice" or "struct " .. kind)
+  return function(v)
+    return ffi.new(ctype, to_c(v))
+  end
+end
+
+-- A slice does not keep its string alive: passing the arguments on past the call does.
+local function answer(result)
+  return result
+end
+
+local function wrap(fn, build, kinds)
+  local a, b, c = converter(kinds[1]), kinds[2] and converter(kinds[2]), kinds[3] and converter(kinds[3])
+  if c then
+    return function(x, y, z)
+      return answer(fn(build, a(x), b(y), c(z)), x, y, z)
+    end
+  elseif b then
+    return function(x, y)
+      return answer(fn(build, a(x), b(y)), x, y)
+    end
+  end
+  return function(x)
+    return answer(fn(build, a(x)), x)
+  end
+end
+
+local function check_version(door)
+  local size = ffi.sizeof("struct rx_door")
+  if door.version ~= VERSION or door.size ~= size then
+    error(format("the program's door is version %d of %d bytes, the runtime's is version %d of %d: mixed builds",
+      door.version, door.size, VERSION, size), 0)
+  end
+end
+
+local function open_c(pointer, build, text)
+  declare(text)
+  local door = ffi.cast("struct rx_door *", pointer)
+  check_version(door)
+  build = ffi.cast("struct rx_build *", build)
+  local link = {}
+  for name, kinds in pairs(CALLS) do
+    link[name] = wrap(door[name], build, kinds)
+  end
+  function link.error()
+    local words = door.error(build)
+    return words ~= nil and ffi.string(words) or "refused"
+  end
+  function link.builtin_name(i)
+    local name = door.builtin_name(i)
+    return name ~= nil and ffi.string(name) or nil
+  end
+  function link.has(struct, field)
+    return ffi.offsetof("struct " .. struct, field) ~= nil
+  end
+  return link
+end
+
+local function open_lua(door, build)
+  local link = {}
+  for name in pairs(CALLS) do
+    link[name] = function(...)
+      return door[name](build, ...)
+    end
+  end
+  function link.error()
+    return door.error(build)
+  end
+  link.builtin_name = door.builtin_name
+  link.has = door.has or function() return true end
+  return link
+end
+
+---@param door any light userdata of a `struct rx_door *`, or a table of functions
+---@param build any light userdata of a `struct rx_build *`
+---@param text string? core/abi.h, needed for the former
+function M.open(door, build, text)
+  if type(door) == "table" then
+    return open_lua(door, build)
+  end
+  return open_c(door, build, text)
+end
+
+return M

@@ -1,0 +1,211 @@
+-- SPDX-License-Identifier: MIT
+-- From a model to the program: one builder call for each thing in it.
+-- Enters: a model check.lua found no fault with. Leaves: the builds' ids inside C; what a builder refuses (a name
+-- that does not resolve, a limit of the program) is reported at the line of the thing.
+-- The numbers below are those of core/abi.h.
+
+local schema = require "refractium.schema"
+
+local ipairs = ipairs
+local format = string.format
+
+local M = {}
+
+local TARGET = { none = 0, pool = 1, refuse = 2, drop = 3, tarpit = 4, respond = 5, describe = 6, echo = 7 }
+local TRANSPORT = { tcp = 1, udp = 2, both = 3 }
+local PRIORITY = { both = 0, latency = 1, throughput = 2 }
+local BALANCE = { round_robin = 0 }
+local LOG_FORMAT = { auto = 0, text = 1, json = 2 }
+local COND = {
+  SNI = 0, HOST = 1, QNAME = 2, ALPN = 3, PATH = 4, METHOD = 5, SOFTWARE = 6, FROM = 7, NOT_FROM = 8, TO_PORT = 9,
+  QTYPE = 10, KEY = 11,
+}
+local NOTHING = { kind = TARGET.none, pool = -1, text = "" }
+
+-- state: { link, report, file, pools = model pool → id, protos = name → id }
+
+-- A builder's answer: the id, or nil after its words were reported.
+local function id_or_report(state, id, line, what)
+  if id >= 0 then
+    return id
+  end
+  state.report:error(line, format("%s: %s", what, state.link.error()))
+  return nil
+end
+
+local function add_backend(state, id, backend, line, what)
+  local spec = { addr = backend.addr, weight = backend.weight, is_backup = backend.backup }
+  id_or_report(state, state.link.pool_backend(id, spec), line, what)
+end
+
+-- Pools without a name are made where a route first needs them.
+local function pool_id(state, pool, line, what)
+  local id = state.pools[pool]
+  if id == nil then
+    local balance = BALANCE[pool.balance or "round_robin"]
+    id = state.link.pool_new { name = pool.name or "", balance = balance, tries = pool.tries }
+    id = id_or_report(state, id, line, what) or false
+    state.pools[pool] = id
+    for _, backend in ipairs(id and pool.backends or {}) do
+      add_backend(state, id, backend, line, what)
+    end
+  end
+  return id or -1
+end
+
+local function target(state, t, line, what)
+  if not t then
+    return NOTHING
+  elseif t.kind == "pool" then
+    return { kind = TARGET.pool, pool = pool_id(state, t.pool, line, what), text = "" }
+  end
+  return { kind = TARGET[t.kind], pool = -1, text = t.text or "" }
+end
+
+local function access_log(v)
+  if v == nil then
+    return 0, ""
+  elseif v == false then
+    return 1, ""
+  elseif v == true then
+    return 2, ""
+  end
+  return 3, v
+end
+
+local function server(state, model)
+  local s, line = model.server, model.server_declaration and model.server_declaration.line
+  local kind, file = access_log(s.access_log)
+  local answer = state.link.server_set {
+    workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout,
+    access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
+    fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),
+    fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),
+  }
+  id_or_report(state, answer, line, "server")
+end
+
+local function protocol(state, p)
+  local link, what = state.link, format('protocol "%s"', p.name)
+  local function must(answer)
+    id_or_report(state, answer, p.line, what)
+  end
+  local id = link.proto_new { name = p.name, transport = TRANSPORT[p.transport], within = p.within }
+  id = id_or_report(state, id, p.line, what)
+  if not id then
+    return
+  end
+  state.protos[p.name] = id
+  for _, bytes in ipairs(p.prefix) do
+    must(link.proto_prefix(id, bytes))
+  end
+  for _, bytes in ipairs(p.patterns) do
+    must(link.proto_pattern(id, bytes))
+  end
+  for _, bytes in ipairs(p.samples.yes or {}) do
+    must(link.proto_sample(id, 1, bytes))
+  end
+  for _, bytes in ipairs(p.samples.no or {}) do
+    must(link.proto_sample(id, 0, bytes))
+  end
+end
+
+local function proto_id(state, name, line, what)
+  local id = state.protos[name]
+  if id == nil then
+    id = id_or_report(state, state.link.proto_builtin(name), line, what) or false
+    state.protos[name] = id
+  end
+  return id or -1
+end
+
+local function place(state, line, fallback)
+  return line and format("%s:%d", state.file, line) or fallback or ""
+end
+
+-- The schema's order, so that the same config always builds the same way.
+local function conditions(state, id, options, line, what)
+  for _, row in ipairs(schema.route) do
+    for _, text in ipairs(row.cond and options[row.name] or {}) do
+      id_or_report(state, state.link.route_cond(id, COND[row.cond], text), line, what .. "." .. row.name)
+    end
+  end
+end
+
+local ECH = { [true] = 1, [false] = 2 }
+
+local function route(state, listener, listen_id, r, line)
+  local o = r.options
+  local what = r.where or format("%s.routes[%d]", listener.title, r.index)
+  local id = state.link.route_new(listen_id, {
+    where = r.where or place(state, line), name = o.name or "", proto = proto_id(state, r.proto.name, line, what),
+    priority = PRIORITY[o.priority], ech = o.ech ~= nil and ECH[o.ech] or 0,
+    transport = r.transport and TRANSPORT[r.transport] or 0,
+    idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
+    to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
+  })
+  id = id_or_report(state, id, line, what)
+  if id then
+    conditions(state, id, o, line, what)
+  end
+end
+
+local function listen(state, listener)
+  local o, line = listener.options, listener.declaration.line
+  listener.title = listener.declaration.title or format('listen "%s"', listener.addresses[1])
+  local id = state.link.listen_new {
+    where = place(state, line, listener.where),
+    max_connections = o.max_connections or 0, max_connections_per_ip = o.max_connections_per_ip or 0,
+    ipv6_prefix = o.ipv6_prefix, peek_ms = o.peek_timeout, peek_bytes = o.peek_buffer_size,
+    max_pending = o.max_pending or 0, connect_ms = o.connect_timeout, idle_ms = o.idle_timeout,
+    fallback_tcp = target(state, o.fallback_tcp, line, listener.title .. ".fallback_tcp"),
+    fallback_udp = target(state, o.fallback_udp, line, listener.title .. ".fallback_udp"),
+  }
+  id = id_or_report(state, id, line, listener.title)
+  if not id then
+    return
+  end
+  for _, address in ipairs(listener.addresses) do
+    id_or_report(state, state.link.listen_bind(id, address), line, listener.title)
+  end
+  local lines = line and state.locate and state.locate:entries(listener.declaration, { "routes" }) or {}
+  for _, r in ipairs(listener.routes) do
+    route(state, listener, id, r, not r.where and (lines[r.index] or line) or nil)
+  end
+end
+
+local function test(state, t)
+  local o, declaration = t.options, t.declaration
+  local what = format('test "%s"', declaration.name)
+  local expect = o.expect
+  local id = state.link.test_new {
+    name = declaration.name, where = place(state, declaration.line), from = o.from or "", listener = o.listener or "",
+    transport = TRANSPORT[o.transport], is_silent = o.silent, is_eof = o.eof,
+    protocol = expect.protocol or "", to = expect.to or "", route = expect.route or "", reason = expect.reason or "",
+    expect_more = expect.more,
+  }
+  id = id_or_report(state, id, declaration.line, what)
+  for _, bytes in ipairs(id and o.send or {}) do
+    id_or_report(state, state.link.test_send(id, bytes), declaration.line, what)
+  end
+end
+
+---Builds everything; the report tells whether it went well.
+function M.run(link, report, model, locate)
+  local state = { link = link, report = report, file = report.file, locate = locate, pools = {}, protos = {} }
+  for _, p in ipairs(model.protocols) do
+    protocol(state, p)
+  end
+  for _, pool in ipairs(model.pools) do
+    pool_id(state, pool, pool.line, format('pool "%s"', pool.name))
+  end
+  server(state, model)
+  for _, listener in ipairs(model.listens) do
+    listen(state, listener)
+  end
+  for _, t in ipairs(model.tests) do
+    test(state, t)
+  end
+end
+
+return M

@@ -1,0 +1,283 @@
+-- SPDX-License-Identifier: MIT
+-- Writes the reference and the editor annotations from the schema.
+-- Enters: luajit lua/refractium/docgen.lua OUT_MD OUT_META. Leaves: both files. As a module: M.reference() and
+-- M.annotations() return their texts, which is how a test sees that the committed files are current.
+
+local is_script = arg and arg[0] and string.find(arg[0], "docgen%.lua$") ~= nil
+if is_script then
+  package.path = string.gsub(arg[0], "refractium/docgen.lua$", "?.lua") .. ";" .. package.path
+end
+
+local schema = require "refractium.schema"
+local builtin = require "refractium.builtin"
+
+local concat, format, gsub = table.concat, string.format, string.gsub
+
+local M = {}
+
+-- How a type reads in the reference, and what the language server calls it.
+local TYPES = {
+  workers = { '`"auto"` or number', 'integer|"auto"' },
+  count = { "number", "integer" },
+  boolean = { "boolean", "boolean" },
+  string = { "string", "string" },
+  label = { "string", "string" },
+  duration = { "duration", "rx.Duration" },
+  size = { "size", "rx.Size" },
+  access_log = { "boolean or path", "boolean|string" },
+  bytes = { "bytes or list", "string|string[]" },
+  segments = { "bytes or list", "string|string[]" },
+  texts = { "string or list", "string|string[]" },
+  target = { "target", "rx.Target" },
+  routes = { "list of routes", "rx.Route[]" },
+  samples = { "table", "rx.Samples" },
+  expect = { "table", "rx.Expect" },
+  expect_to = { "target or word", "rx.Target|rx.Outcome" },
+  expect_protocol = { "protocol", "rx.Protocol|string" },
+  client = { "address", "string" },
+}
+
+local ITEM_TYPES = { port = { "port, range or list", "integer|string|(integer|string)[]" } }
+ITEM_TYPES.qtype = { "type, number or list", "integer|string|(integer|string)[]" }
+
+local function quoted(values)
+  return '"' .. concat(values, '"|"') .. '"'
+end
+
+local function type_texts(row)
+  if row.type == "choice" then
+    return "`" .. gsub(quoted(row.values), "|", "`, `") .. "`", quoted(row.values)
+  end
+  local texts = row.item and ITEM_TYPES[row.item] or TYPES[row.type]
+  return texts[1], texts[2]
+end
+
+local function default_text(row)
+  if row.required then
+    return "required"
+  elseif row.default_text then
+    return row.default_text
+  elseif row.default == nil then
+    return ""
+  elseif type(row.default) == "string" then
+    return format('`"%s"`', row.default)
+  end
+  return format("`%s`", tostring(row.default))
+end
+
+local function range_text(row)
+  if not row.min then
+    return ""
+  elseif type(row.min) == "string" then
+    return format("`%s` to `%s`", row.min, row.max)
+  end
+  return format("%d to %d", row.min, row.max)
+end
+
+-- A bar inside a cell would end it.
+local function cell(text)
+  return (gsub(text, "|", "\\|"))
+end
+
+local function table_of(section, out)
+  out[#out + 1] = "| option | type | default | range | |"
+  out[#out + 1] = "| --- | --- | --- | --- | --- |"
+  for _, row in ipairs(section) do
+    local type_text = type_texts(row)
+    out[#out + 1] = format("| `%s` | %s | %s | %s | %s |", row.name, cell(type_text), cell(default_text(row)),
+      range_text(row), cell(row.doc))
+  end
+  out[#out + 1] = ""
+end
+
+local INTRO = [[
+# The config: refractium.lua
+
+Generated from `lua/refractium/schema.lua` by `lua/refractium/docgen.lua`; edit there.
+
+The config is Lua, run once per load; it declares. It begins with `local rx = require "refractium"` and uses the
+verbs below. Pools, protocols and actions are values: keep them in a `local` and refer to them by that name. Anything
+that is wrong is an error with its line, the path of the key and, where one is close, the word that was probably
+meant; all errors of a file are shown together.
+
+A config sees `string`, `table`, `math`, `bit`, `os.getenv`, `os.time`, `os.date`, `ipairs`, `pairs`, `next`,
+`select`, `unpack`, `pcall`, `error`, `assert`, `tonumber`, `tostring`, `type`, `setmetatable`, `getmetatable`,
+`print` (to standard error) and `require "refractium"`. Reading any other global, or assigning one, is an error.
+
+- **Durations** are strings with a unit: `"250ms"`, `"3s"`, `"1.5m"`, `"1h"`, `"1d"`.
+- **Sizes** too, in powers of 1024: `"512b"`, `"16k"`, `"1m"`, `"1g"`.
+- **Targets** are what `to` and the fallbacks take: a pool, an address (`"10.0.0.1:80"`, `"[::1]:80"`, `"name:80"`,
+  `"unix:/path"`), a list of addresses, or an action.
+- **Names** (`sni`, `host`, `qname`) are compared without regard to case: `"a.example.com"` is that name,
+  `"*.example.com"` any name below it, `"~regex"` a Perl-compatible regular expression.
+]]
+
+local function list_of(title, rows, out, name)
+  out[#out + 1] = "## " .. title
+  out[#out + 1] = ""
+  for _, row in ipairs(rows) do
+    out[#out + 1] = format("- `%s`: %s", name(row), row.doc)
+  end
+  out[#out + 1] = ""
+end
+
+local function protocol_rows(out)
+  out[#out + 1] = "## Protocols"
+  out[#out + 1] = ""
+  out[#out + 1] = "Built-in protocols are values. Every route may ask for `from`, `not_from` and `to_port`; the last"
+  out[#out + 1] = "column is what else a route on that protocol may ask for. A protocol of your own has `key`."
+  out[#out + 1] = ""
+  out[#out + 1] = "| value | over | recognises | conditions |"
+  out[#out + 1] = "| --- | --- | --- | --- |"
+  for _, row in ipairs(builtin) do
+    local facts = #row.facts > 0 and "`" .. concat(row.facts, "`, `") .. "`" or ""
+    local over = row.transport == "both" and "TCP, UDP" or row.transport:upper()
+    out[#out + 1] = format("| `rx.%s` | %s | %s | %s |", row.name, over, row.doc, facts)
+  end
+  out[#out + 1] = ""
+end
+
+---The text of docs/reference/config.md.
+function M.reference()
+  local out = { INTRO }
+  for _, name in ipairs(schema.order) do
+    local section = schema[name]
+    out[#out + 1] = "## " .. section.verb
+    out[#out + 1] = ""
+    out[#out + 1] = section.doc
+    out[#out + 1] = ""
+    table_of(section, out)
+  end
+  list_of("Actions", schema.actions, out, function(row) return "rx." .. row.name end)
+  protocol_rows(out)
+  out[#out] = nil
+  return concat(out, "\n") .. "\n"
+end
+
+-- Annotations -----------------------------------------------------------------------------------------------
+
+local CLASS = {
+  server = "rx.Server", listen = "rx.Listen", route = "rx.Route", pool = "rx.PoolOptions", backend = "rx.Backend",
+  protocol = "rx.ProtocolOptions", samples = "rx.Samples", test = "rx.Test", expect = "rx.Expect",
+}
+
+local POSITIONS = {
+  route = { "[1]", "rx.Protocol", "What the client must speak." },
+  pool = { "[integer]", "string|rx.Backend", "The backends." },
+  backend = { "[1]", "string", "Its address." },
+}
+
+local HEAD = [[
+---@meta refractium
+-- Generated from lua/refractium/schema.lua by lua/refractium/docgen.lua; edit there.
+
+---@alias rx.Duration string "250ms", "3s", "1m", "1h", "1d"
+---@alias rx.Size string "512b", "16k", "1m"
+---@alias rx.Target rx.Pool|rx.Action|string|(string|rx.Backend)[]
+---@alias rx.Outcome %s
+
+---A protocol, for the first place of a route.
+---@class rx.Protocol
+
+---A pool of backends, for `to` and fallbacks.
+---@class rx.Pool
+
+---What a route does without a backend.
+---@class rx.Action
+---@overload fun(text: string): rx.Action
+]]
+
+local function class(name, out)
+  local section = schema[name]
+  out[#out + 1] = "---" .. section.doc
+  out[#out + 1] = "---@class " .. CLASS[name]
+  if POSITIONS[name] then
+    out[#out + 1] = format("---@field %s %s %s", unpack(POSITIONS[name]))
+  end
+  for _, row in ipairs(section) do
+    local _, type_text = type_texts(row)
+    local default, range = default_text(row), range_text(row)
+    local notes = (default ~= "" and default ~= "required" and format(" Default: %s.", default) or "")
+      .. (range ~= "" and format(" Range: %s.", range) or "")
+    out[#out + 1] = format("---@field %s%s %s %s%s", row.name, row.required and "" or "?", type_text, row.doc, notes)
+  end
+  out[#out + 1] = ""
+end
+
+local VERBS = [[
+---@class refractium
+local rx = {}
+
+---%s
+---@param options rx.Server
+function rx.server(options) end
+
+---%s
+---@param address string|string[]
+---@return fun(options: rx.Listen)
+function rx.listen(address) end
+
+---%s
+---@param name string
+---@return fun(options: rx.ProtocolOptions): rx.Protocol
+function rx.protocol(name) end
+
+---%s
+---@param name string
+---@return fun(options: rx.PoolOptions): rx.Pool
+function rx.pool(name) end
+
+---%s
+---@param name string
+---@return fun(options: rx.Test)
+function rx.test(name) end
+]]
+
+local function field(out, name, doc, class_name)
+  out[#out + 1] = "---" .. doc
+  out[#out + 1] = "---@type " .. class_name
+  out[#out + 1] = "rx." .. name .. " = nil"
+  out[#out + 1] = ""
+end
+
+---The text of lua/refractium/meta/refractium.lua.
+function M.annotations()
+  local outcomes = {}
+  for i, word in ipairs(schema.outcomes) do
+    outcomes[i] = format('"%s"', word)
+  end
+  local out = { format(HEAD, concat(outcomes, "|")) }
+  for _, name in ipairs(schema.order) do
+    class(name, out)
+  end
+  local function doc(name)
+    return schema[name].doc
+  end
+  out[#out + 1] = format(VERBS, doc "server", doc "listen", doc "protocol", doc "pool", doc "test")
+  for _, row in ipairs(schema.actions) do
+    field(out, row.name, row.doc, "rx.Action")
+  end
+  for _, row in ipairs(builtin) do
+    field(out, row.name, row.doc, "rx.Protocol")
+  end
+  field(out, "https", "The same as `rx.tls`.", "rx.Protocol")
+  out[#out + 1] = "return rx\n"
+  return concat(out, "\n")
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  assert(file:write(text))
+  assert(file:close())
+end
+
+if is_script then
+  if not (arg[1] and arg[2]) then
+    io.stderr:write("usage: luajit lua/refractium/docgen.lua OUT_MD OUT_META\n")
+    os.exit(1)
+  end
+  write(arg[1], M.reference())
+  write(arg[2], M.annotations())
+end
+
+return M

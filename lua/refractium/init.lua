@@ -1,0 +1,237 @@
+-- SPDX-License-Identifier: MIT
+-- The verbs of a config: what `require "refractium"` gives to the file.
+-- Enters: calls from the config. Leaves: session.declarations, a list of what was declared, in order, each with
+-- its name, its options as written and its line. Nothing is judged here but the shape of the call itself:
+-- check.lua does that when the whole file has run.
+
+local builtin = require "refractium.builtin"
+local suggest = require "refractium.suggest"
+local schema = require "refractium.schema"
+local units = require "refractium.units"
+local value = require "refractium.value"
+
+local ipairs, setmetatable, tostring, type = ipairs, setmetatable, tostring, type
+local concat, find, format, sort, sub = table.concat, string.find, string.format, table.sort, string.sub
+local getinfo = debug.getinfo
+
+local M = {}
+
+local session_methods = {}
+session_methods.__index = session_methods
+
+---The config's line that is running now, or nil outside the config.
+function session_methods:line()
+  for level = 2, 60 do
+    local info = getinfo(level, "Sl")
+    if not info then
+      return nil
+    end
+    if info.source == self.source and info.currentline > 0 then
+      return info.currentline
+    end
+  end
+  return nil
+end
+
+function session_methods:complain(text)
+  self.report:error(self:line(), text)
+end
+
+---What to say of a protocol's name that names none; `prefix` goes before the suggestion ("rx." or "").
+function session_methods:no_protocol(name, prefix)
+  if builtin.later[name] then
+    return format('protocol "%s" is not available in this version', name)
+  end
+  local close = suggest.closest(name, self.names)
+  local hint = close and format(" (did you mean %s%s?)", prefix, close) or ""
+  return format("no protocol named %s%s", units.show(name), hint)
+end
+
+---@param report table where findings go
+---@param source string the chunk name the config is loaded under
+function M.session(report, source)
+  return setmetatable({ report = report, source = source, declarations = {}, protocols = {}, names = {} },
+    session_methods)
+end
+
+local function declare(session, verb, name, options)
+  local declaration = { verb = verb, name = name, options = options, line = session:line() }
+  session.declarations[#session.declarations + 1] = declaration
+  return declaration
+end
+
+local function title(verb, name)
+  if type(name) == "table" then
+    name = name[1]
+  end
+  return type(name) == "string" and format('%s "%s"', verb, name) or verb
+end
+M.title = title
+
+-- rx.verb NAME gives a value that waits for { options }; one that never gets them is reported at the end.
+local function curried(session, verb, check_name, make)
+  return function(name, more)
+    local wrong = check_name(name)
+    if wrong then
+      session:complain(format("rx.%s: %s", verb, wrong))
+      return value.unknown
+    elseif more ~= nil then
+      session:complain(format("rx.%s: give the options in a call of their own: rx.%s { ... }", verb, title(verb, name)))
+      return value.unknown
+    end
+    local pending = { verb = verb, name = name, line = session:line(), text = "rx." .. title(verb, name) }
+    session.pending[#session.pending + 1] = pending
+    return value.new("pending", pending, function(_, options)
+      pending.is_complete = true
+      if type(options) ~= "table" or value.of(options) then
+        session:complain(format("%s: options must be a table { ... }, not a %s", pending.text, type(options)))
+        return value.unknown
+      end
+      local declaration = declare(session, verb, name, options)
+      return value.new(verb, make(declaration))
+    end)
+  end
+end
+
+local function named(verb, example)
+  return function(name)
+    if type(name) ~= "string" then
+      return format('needs a name first: rx.%s "%s" { ... }', verb, example)
+    elseif name == "" then
+      return "the name is empty"
+    end
+  end
+end
+
+local function addressed(name)
+  if type(name) == "string" then
+    return nil
+  elseif type(name) ~= "table" or value.of(name) or #name == 0 then
+    return 'needs an address first: rx.listen "0.0.0.0:8080" { ... }'
+  end
+  for i, address in ipairs(name) do
+    if type(address) ~= "string" then
+      return format("address %d of the list must be a string, not a %s", i, type(address))
+    end
+  end
+end
+
+local function server(session)
+  return function(options)
+    if type(options) ~= "table" or value.of(options) then
+      session:complain("rx.server: options must be a table: rx.server { ... }")
+      return
+    end
+    declare(session, "server", nil, options)
+  end
+end
+
+local function value_of(verb)
+  return function(declaration)
+    local record = { text = "rx." .. title(verb, declaration.name), name = declaration.name, declaration = declaration }
+    declaration.value = record
+    return record
+  end
+end
+
+local function actions(session, api)
+  for _, kind in ipairs { "refuse", "drop", "tarpit", "echo" } do
+    api[kind] = value.new("action", { text = "rx." .. kind, action = kind })
+  end
+  api.respond = value.new("action", { text = "rx.respond", action = "describe" }, function(_, text)
+    if type(text) ~= "string" then
+      session:complain(format('rx.respond: needs a string, as in rx.respond "hello\\n", not a %s', type(text)))
+      return value.unknown
+    end
+    return value.new("action", { text = "rx.respond", action = "respond", bytes = text })
+  end)
+end
+
+local function is_ours(name)
+  return name ~= "any" and name ~= "silent"
+end
+
+local function add_builtin(session, api, name)
+  local record = { text = "rx." .. name, name = name, is_builtin = true, is_pseudo = not is_ours(name) }
+  session.protocols[name] = record
+  session.names[#session.names + 1] = name
+  api[name] = value.new("protocol", record, function()
+    session:complain(format("rx.%s is a value: write { rx.%s, to = ... }", name, name))
+    return value.unknown
+  end)
+end
+
+-- An alias is a second name of the same value.
+local function add_builtins(session, api, link)
+  local i = 0
+  local entry = link.builtin_name(i)
+  while entry do
+    local equals = find(entry, "=", 1, true)
+    if equals then
+      local alias, name = sub(entry, 1, equals - 1), sub(entry, equals + 1)
+      api[alias] = api[name]
+      session.protocols[alias] = session.protocols[name]
+      session.names[#session.names + 1] = alias
+    elseif not api[entry] then
+      add_builtin(session, api, entry)
+    end
+    i = i + 1
+    entry = link.builtin_name(i)
+  end
+  for _, name in ipairs { "any", "silent" } do
+    if not api[name] then
+      add_builtin(session, api, name)
+    end
+  end
+end
+
+local function unknown_verb(session, api)
+  return function(_, key)
+    local known = api[key]
+    if known ~= nil then
+      return known
+    elseif schema.unavailable_verbs[key] or builtin.later[key] then
+      session:complain(format("rx.%s is not available in this version", key))
+    else
+      local names = {}
+      for name in pairs(api) do
+        names[#names + 1] = name
+      end
+      sort(names)
+      session:complain(format("refractium has no rx.%s%s", tostring(key), suggest.hint(key, names)))
+    end
+    return value.unknown
+  end
+end
+
+---The value of `require "refractium"` for one load.
+function M.new(session, link)
+  session.pending = {}
+  local api = {}
+  add_builtins(session, api, link)
+  actions(session, api)
+  api.server = server(session)
+  api.listen = curried(session, "listen", addressed, value_of("listen"))
+  api.pool = curried(session, "pool", named("pool", "web"), value_of("pool"))
+  api.test = curried(session, "test", named("test", "what must happen"), value_of("test"))
+  api.protocol = curried(session, "protocol", named("protocol", "game"), value_of("protocol"))
+  return setmetatable({}, {
+    __index = unknown_verb(session, api),
+    __newindex = function(_, key)
+      session:complain(format("rx.%s cannot be assigned", tostring(key)))
+    end,
+    __tostring = function() return "refractium" end,
+    __metatable = false,
+  })
+end
+
+---Verbs that were named but never given their options.
+function M.report_pending(session)
+  for _, pending in ipairs(session.pending) do
+    if not pending.is_complete then
+      session.report:error(pending.line, concat { pending.text, " is not followed by { ... }" })
+    end
+  end
+end
+
+return M

@@ -1,0 +1,520 @@
+-- SPDX-License-Identifier: MIT
+-- The types of schema.lua: one function for each, (ctx, row, value) → what build.lua wants, or nil after the
+-- finding was reported. ctx (check.lua) knows where in the config the value stands.
+
+local units = require "refractium.units"
+local suggest = require "refractium.suggest"
+local schema = require "refractium.schema"
+local value = require "refractium.value"
+
+local ipairs, next, tonumber, type = ipairs, next, tonumber, type
+local concat, find, floor, format, gsub, match, sub, upper =
+  table.concat, string.find, math.floor, string.format, string.gsub, string.match, string.sub, string.upper
+
+local ADDR_TARGET, ADDR_CIDR = 1, 2
+local NAME_MAX = 255 -- RFC 1035 3.1
+
+local M = {}
+local show = units.show
+
+-- What the user wrote, in two words: for "must be ..., not ...".
+local function what(v)
+  local record = value.of(v)
+  if record then
+    return record.text
+  elseif type(v) == "string" or type(v) == "number" then
+    return show(v)
+  elseif type(v) == "nil" then
+    return "nothing"
+  end
+  return "a " .. type(v)
+end
+M.what = what
+
+local function fail(ctx, text, ...)
+  ctx:fail(format(text, ...))
+  return nil
+end
+
+local function is_integer(v)
+  return type(v) == "number" and floor(v) == v and v - v == 0
+end
+
+local function in_range(ctx, v, min, max, low, high, shown)
+  if v < min or v > max then
+    return fail(ctx, "must be between %s and %s, not %s", low, high, shown)
+  end
+  return v
+end
+
+function M.count(ctx, row, v)
+  if not is_integer(v) then
+    return fail(ctx, "must be a whole number, not %s", what(v))
+  end
+  return in_range(ctx, v, row.min, row.max, format("%d", row.min), format("%d", row.max), show(v))
+end
+
+function M.workers(ctx, row, v)
+  if v == "auto" then
+    return 0
+  elseif not is_integer(v) then
+    return fail(ctx, 'must be "auto" or a whole number, not %s', what(v))
+  end
+  return M.count(ctx, row, v)
+end
+
+function M.boolean(ctx, _, v)
+  if type(v) ~= "boolean" then
+    return fail(ctx, "must be true or false, not %s", what(v))
+  end
+  return v
+end
+
+function M.string(ctx, _, v)
+  if type(v) ~= "string" or v == "" then
+    return fail(ctx, "must be a string, not %s", what(v))
+  end
+  return v
+end
+
+-- Names end up in log lines and metric labels.
+function M.label(ctx, row, v)
+  if not M.string(ctx, row, v) then
+    return nil
+  elseif #v > 128 or find(v, "%c") then
+    return fail(ctx, "must be at most 128 characters without control characters")
+  end
+  return v
+end
+
+function M.choice(ctx, row, v)
+  for _, known in ipairs(row.values) do
+    if v == known then
+      return v
+    end
+  end
+  for _, later in ipairs(row.later or {}) do
+    if v == later then
+      return fail(ctx, '"%s" is not available in this version (only "%s")', v, concat(row.values, '", "'))
+    end
+  end
+  local known = '"' .. concat(row.values, '", "') .. '"'
+  return fail(ctx, "must be %s%s, not %s%s", #row.values > 1 and "one of " or "", known, what(v),
+    suggest.hint(v, row.values))
+end
+
+local function measured(parse, print)
+  return function(ctx, row, v)
+    local n, wrong = parse(value.of(v) and {} or v)
+    if not n then
+      return fail(ctx, "%s", wrong)
+    end
+    local min, max = parse(row.min), parse(row.max)
+    return in_range(ctx, n, min, max, print(min), print(max), show(v))
+  end
+end
+
+M.duration = measured(units.duration, units.print_duration)
+M.size = measured(units.size, units.print_size)
+
+function M.access_log(ctx, _, v)
+  if type(v) == "boolean" or (type(v) == "string" and v ~= "") then
+    return v
+  end
+  return fail(ctx, "must be true, false or the path of a file, not %s", what(v))
+end
+
+---A list as the user wrote it, or one value standing for a list of one. Calls each(value) with the path set;
+---keeps what it returns. Anything but positions 1..n in the table is reported.
+local function list(ctx, v, expected, each)
+  if value.is_unknown(v) then
+    return nil
+  elseif type(v) ~= "table" or value.of(v) then
+    local one = each(v)
+    return one ~= nil and { one } or nil
+  end
+  local n, out = #v, {}
+  if next(v) == nil then
+    return fail(ctx, "is an empty list; give %s, or leave it out", expected)
+  end
+  for key in next, v do
+    if not is_integer(key) or key < 1 or key > n then
+      ctx:at(key, function() ctx:fail("unexpected key in a list") end)
+    end
+  end
+  for i = 1, n do
+    ctx:push(i)
+    local item = v[i]
+    if not value.is_unknown(item) then
+      out[#out + 1] = each(item)
+    end
+    ctx:pop()
+  end
+  return out
+end
+M.list = list
+
+local function byte_strings(example)
+  return function(ctx, _, v)
+    return list(ctx, v, "a string", function(s)
+      if type(s) ~= "string" then
+        return fail(ctx, "must be a string of bytes like %s, not %s", example, what(s))
+      elseif s == "" then
+        return fail(ctx, "is an empty string")
+      end
+      return s
+    end)
+  end
+end
+
+M.bytes = byte_strings('"\\x01\\x02"')
+M.segments = byte_strings('"GET / HTTP/1.1\\r\\n"')
+
+-- Conditions -----------------------------------------------------------------------------------------------
+
+local items = {}
+
+local function regex(ctx, s)
+  if ctx.link.regex_check(sub(s, 2)) ~= 0 then
+    return fail(ctx, "bad regex %s: %s", show(s), ctx.link.error())
+  end
+  return s
+end
+
+local function texts_only(ctx, v, example)
+  if type(v) ~= "string" or v == "" then
+    return fail(ctx, "must be a string like %s, not %s", example, what(v))
+  end
+  return v
+end
+
+local function name_problem(s)
+  local rest = sub(s, 1, 2) == "*." and sub(s, 3) or s
+  if s == "*" then
+    return "matches everything: leave the condition out"
+  elseif #s > NAME_MAX then
+    return format("is longer than %d characters", NAME_MAX)
+  elseif find(rest, "*", 1, true) then
+    return 'has a "*" that is not the first label (write "*.example.com", or a "~regex")'
+  elseif find(rest, "[%s%c/]") or rest == "" then
+    return "is no host name"
+  elseif find(rest, "^[^:]+:%d+$") then
+    return "has a port; names are compared without (see to_port)"
+  end
+end
+
+function items.name(ctx, v)
+  if not texts_only(ctx, v, '"*.example.com"') then
+    return nil
+  elseif sub(v, 1, 1) == "~" then
+    return regex(ctx, v)
+  end
+  local problem = name_problem(v)
+  if problem then
+    return fail(ctx, "%s %s", show(v), problem)
+  end
+  return v
+end
+
+function items.exact(ctx, v)
+  return texts_only(ctx, v, '"h2"')
+end
+
+function items.pattern(ctx, v)
+  if not texts_only(ctx, v, '"OpenSSH_9"') then
+    return nil
+  end
+  return sub(v, 1, 1) == "~" and regex(ctx, v) or v
+end
+
+function items.path(ctx, v)
+  if not texts_only(ctx, v, '"/api/"') then
+    return nil
+  elseif sub(v, 1, 1) == "~" then
+    return regex(ctx, v)
+  elseif sub(v, 1, 1) ~= "/" then
+    return fail(ctx, '%s does not begin with "/"', show(v))
+  end
+  return v
+end
+
+function items.cidr(ctx, v)
+  if not texts_only(ctx, v, '"10.0.0.0/8"') then
+    return nil
+  elseif ctx.link.addr_check(ADDR_CIDR, v) ~= 0 then
+    return fail(ctx, "%s is no address or block: %s", show(v), ctx.link.error())
+  end
+  return v
+end
+
+local function port_number(text)
+  local n = tonumber(text)
+  return n and n >= 1 and n <= 65535 and n or nil
+end
+
+function items.port(ctx, v)
+  if is_integer(v) and port_number(v) then
+    return format("%d", v)
+  end
+  local low, high = match(type(v) == "string" and v or "", "^(%d+)%-?(%d*)$")
+  low = low and port_number(low)
+  high = high ~= "" and high and port_number(high) or low
+  if not low or not high or low > high or (type(v) == "string" and find(v, "%-$")) then
+    return fail(ctx, 'must be a port from 1 to 65535 or a range like "8000-8099", not %s', what(v))
+  end
+  return v
+end
+
+function items.qtype(ctx, v)
+  if is_integer(v) and v >= 0 and v <= 65535 then
+    return format("%d", v)
+  elseif type(v) ~= "string" or not find(v, "^%w+$") then
+    return fail(ctx, 'must be a type like "AAAA" or "TYPE65", or a number from 0 to 65535, not %s', what(v))
+  end
+  return upper(v)
+end
+
+function M.texts(ctx, row, v)
+  local item = items[row.item]
+  return list(ctx, v, "a value", function(one)
+    if type(one) == "table" and not value.of(one) then
+      return fail(ctx, "must be a single value, not a table")
+    end
+    return item(ctx, one)
+  end)
+end
+
+-- Targets --------------------------------------------------------------------------------------------------
+
+local function later_address(text)
+  for prefix in next, schema.unavailable_addresses do
+    if sub(text, 1, #prefix) == prefix then
+      return prefix
+    end
+  end
+end
+
+---@return string? the address, after the door has read it
+function M.address(ctx, kind, text)
+  local later = later_address(text)
+  if later then
+    return fail(ctx, '"%s..." is not available in this version', later)
+  elseif ctx.link.addr_check(kind, text) ~= 0 then
+    return fail(ctx, "%s is no address: %s", show(text), ctx.link.error())
+  end
+  return text
+end
+
+local function pool_names(ctx)
+  local names = {}
+  for _, pool in ipairs(ctx.pools) do
+    names[#names + 1] = pool.name
+  end
+  return names
+end
+
+-- A word without a port can only be meant as a pool.
+local function looks_like_name(text)
+  return not find(text, ":", 1, true) and not find(text, "^[%d.]+$") and not find(text, "%s")
+end
+
+local function unknown_pool(ctx, text)
+  for _, action in ipairs(schema.actions) do
+    if action.name == text then
+      return fail(ctx, 'no pool named %s (the action is written without quotes: rx.%s)', show(text), text)
+    end
+  end
+  local hint = suggest.hint(text, pool_names(ctx))
+  return fail(ctx, "no pool named %s%s", show(text), hint ~= "" and hint or ' (an address has a port: "host:80")')
+end
+
+local function target_from_text(ctx, text)
+  local pool = ctx.pool_by_name[text]
+  if pool then
+    return { kind = "pool", pool = pool }
+  end
+  local known = ctx.anonymous[text]
+  if known then
+    return known
+  elseif looks_like_name(text) then
+    return unknown_pool(ctx, text)
+  elseif not M.address(ctx, ADDR_TARGET, text) then
+    return nil
+  end
+  known = { kind = "pool", pool = { backends = { { addr = text, weight = 1, backup = false } }, tries = 0 } }
+  ctx.anonymous[text] = known
+  return known
+end
+
+local function backend_from_table(ctx, t)
+  local options = ctx:fields(schema.backend, t)
+  if type(t[1]) ~= "string" then
+    return fail(ctx, 'must begin with an address, as in { "10.0.0.2:80", weight = 2 }, not %s', what(t[1]))
+  elseif t[2] ~= nil then
+    return fail(ctx, "holds more than one address")
+  elseif not M.address(ctx, ADDR_TARGET, t[1]) then
+    return nil
+  end
+  return { addr = t[1], weight = options.weight, backup = options.backup }
+end
+
+local function backend(ctx, v)
+  if type(v) == "string" then
+    return M.address(ctx, ADDR_TARGET, v) and { addr = v, weight = 1, backup = false } or nil
+  elseif type(v) == "table" and not value.of(v) then
+    return backend_from_table(ctx, v)
+  end
+  return fail(ctx, 'must be an address like "10.0.0.1:80", not %s', what(v))
+end
+
+---The backends of a pool or of a list in `to`: the positions of `t`.
+function M.backends(ctx, t)
+  local out = {}
+  for i = 1, #t do
+    if not value.is_unknown(t[i]) then
+      ctx:push(i)
+      out[#out + 1] = backend(ctx, t[i])
+      ctx:pop()
+    end
+  end
+  return out
+end
+
+local function backend_option_outside(ctx, t)
+  for key in next, t do
+    if type(key) ~= "number" then
+      ctx:at(key, function()
+        if schema.backend.by_name[key] then
+          ctx:fail(format('stands beside the address: write { { "...", %s = ... } }', key))
+        else
+          local is_pool_option = schema.pool.by_name[key] or schema.pool.not_yet[key]
+          ctx:fail(is_pool_option and "needs an rx.pool of its own" or "unexpected key in a list of addresses")
+        end
+      end)
+      return true
+    end
+  end
+end
+
+local function target_from_list(ctx, t)
+  if backend_option_outside(ctx, t) then
+    return nil
+  elseif #t == 0 then
+    return fail(ctx, "is an empty list of addresses")
+  end
+  return { kind = "pool", pool = { backends = M.backends(ctx, t), tries = 0 } }
+end
+
+function M.target(ctx, _, v)
+  local record = value.of(v)
+  if record then
+    if record.kind == "action" then
+      return { kind = record.action, text = record.bytes }
+    elseif record.kind == "pool" then
+      return record.model and { kind = "pool", pool = record.model } or nil
+    elseif record.kind == "pending" then
+      return nil
+    end
+  elseif type(v) == "string" then
+    return target_from_text(ctx, v)
+  elseif type(v) == "table" then
+    return target_from_list(ctx, v)
+  elseif type(v) == "function" then
+    return fail(ctx, "a function is not available in this version")
+  elseif is_integer(v) then
+    return fail(ctx, 'must be an address, not a bare port (write "127.0.0.1:%d")', v)
+  end
+  return fail(ctx, "must be a pool, an address, a list of addresses or an action, not %s", what(v))
+end
+
+-- Tests ----------------------------------------------------------------------------------------------------
+
+-- "192.0.2.1", "192.0.2.1:4000", "2001:db8::1", "[2001:db8::1]:4000"
+function M.client(ctx, row, v)
+  if not M.string(ctx, row, v) then
+    return nil
+  end
+  local host, port = match(v, "^%[(.+)%]:(%d+)$")
+  if not host then
+    host, port = match(v, "^([%d.]+):(%d+)$")
+  end
+  local is_address = not find(v, "/", 1, true) and ctx.link.addr_check(ADDR_CIDR, host or v) == 0
+  if not is_address or (port and tonumber(port) > 65535) then
+    return fail(ctx, '%s is no client address (write "192.0.2.1" or "192.0.2.1:4000")', show(v))
+  end
+  return v
+end
+
+function M.expect_to(ctx, _, v)
+  local record = value.of(v)
+  if record and record.kind == "action" then
+    return record.action
+  elseif record and record.kind == "pool" then
+    return record.name
+  elseif type(v) ~= "string" then
+    return fail(ctx, "must be a pool, an address, an action or its name, not %s", what(v))
+  end
+  for _, word in ipairs(schema.outcomes) do
+    if v == word then
+      return v
+    end
+  end
+  if not looks_like_name(v) then
+    return M.address(ctx, ADDR_TARGET, v)
+  elseif ctx.pool_by_name[v] then
+    return v
+  end
+  local known = pool_names(ctx)
+  for _, word in ipairs(schema.outcomes) do
+    known[#known + 1] = word
+  end
+  return fail(ctx, "no pool or action named %s%s", show(v), suggest.hint(v, known))
+end
+
+function M.expect_protocol(ctx, _, v)
+  local record = value.of(v, "protocol")
+  if record then
+    return record.name
+  elseif type(v) ~= "string" then
+    return fail(ctx, "must be a protocol or its name, not %s", what(v))
+  end
+  local known = ctx.session.protocols[v]
+  if not known then
+    return fail(ctx, "%s", ctx.session:no_protocol(v, ""))
+  end
+  return known.name
+end
+
+local function nested(section)
+  return function(ctx, _, v)
+    if type(v) ~= "table" or value.of(v) then
+      return fail(ctx, "must be a table, not %s", what(v))
+    elseif next(v) == nil then
+      return fail(ctx, "is empty")
+    end
+    return ctx:fields(section, v)
+  end
+end
+
+M.expect = nested(schema.expect)
+M.samples = nested(schema.samples)
+
+-- Routes are walked by check.lua, which knows protocols and listeners; here only their outer shape counts.
+function M.routes(ctx, _, v)
+  if type(v) ~= "table" or value.of(v) then
+    return fail(ctx, "must be a list of routes { { rx.tls, to = ... }, ... }, not %s", what(v))
+  end
+  return v
+end
+
+---A key as it reads in a path: .to, [3], ["odd key"].
+function M.path_part(key)
+  if type(key) == "number" then
+    return format("[%.14g]", key)
+  elseif type(key) == "string" and find(key, "^[%a_][%w_]*$") then
+    return "." .. key
+  end
+  return format("[%s]", type(key) == "string" and show(key) or gsub(type(key), "^", "a "))
+end
+
+return M

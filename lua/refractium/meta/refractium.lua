@@ -1,0 +1,245 @@
+---@meta refractium
+-- Generated from lua/refractium/schema.lua by lua/refractium/docgen.lua; edit there.
+
+---@alias rx.Duration string "250ms", "3s", "1m", "1h", "1d"
+---@alias rx.Size string "512b", "16k", "1m"
+---@alias rx.Target rx.Pool|rx.Action|string|(string|rx.Backend)[]
+---@alias rx.Outcome "drop"|"refuse"|"respond"|"echo"|"tarpit"|"describe"
+
+---A protocol, for the first place of a route.
+---@class rx.Protocol
+
+---A pool of backends, for `to` and fallbacks.
+---@class rx.Pool
+
+---What a route does without a backend.
+---@class rx.Action
+---@overload fun(text: string): rx.Action
+
+---What concerns the whole process. May be left out; may stand once.
+---@class rx.Server
+---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
+---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
+---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
+---@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path. Default: on when standard output is a terminal.
+---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
+---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. A listener's own comes first. Default: drop.
+---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: drop.
+
+---Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these. P may be a range, as in `8000-8010`.
+---@class rx.Listen
+---@field routes? rx.Route[] Who goes where: the first route whose protocol and conditions hold takes the connection. Default: none.
+---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. Default: the server's.
+---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: the server's.
+---@field max_connections? integer Connections to this listener at one time. Default: the server's. Range: 1 to 10000000.
+---@field max_connections_per_ip? integer Connections of one client address at one time. Mind clients behind one NAT or proxy. Default: no limit. Range: 1 to 10000000.
+---@field ipv6_prefix? integer How many leading bits make one client when IPv6 addresses are counted. Default: `64`. Range: 1 to 128.
+---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
+---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.
+---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
+---@field connect_timeout? rx.Duration How long one backend may take to accept. Default: `"5s"`. Range: `10ms` to `10m`.
+---@field idle_timeout? rx.Duration A connection with no byte in either direction for so long is closed. Default: `"1h"`. Range: `100ms` to `30d`.
+
+---`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.
+---@class rx.Route
+---@field [1] rx.Protocol What the client must speak.
+---@field to rx.Target A pool, an address, a list of addresses, or an action: `rx.refuse`, `rx.drop`, `rx.tarpit`, `rx.echo`, `rx.respond`, `rx.respond "text"`.
+---@field sni? string|string[] The name a TLS or QUIC client asks for: exact, `"*.example.com"` (any depth below), or `"~regex"`.
+---@field alpn? string|string[] An application protocol the client offers, such as `"h2"`.
+---@field ech? boolean `true`: only clients that offer encrypted client hello; `false`: only others.
+---@field host? string|string[] The host an HTTP request names, without port; written like `sni`.
+---@field path? string|string[] What the HTTP path starts with, or `"~regex"`.
+---@field method? string|string[] The HTTP method, as in `"GET"`.
+---@field software? string|string[] What an SSH client calls itself starts with this (case does not matter), or `"~regex"`.
+---@field qname? string|string[] The name a DNS query asks for; written like `sni`.
+---@field qtype? integer|string|(integer|string)[] The type a DNS query asks for: `"AAAA"`, `"TYPE65"` or a number.
+---@field key? string|string[] What a protocol of your own learned about the client.
+---@field from? string|string[] The client's address or block: `"10.0.0.0/8"`.
+---@field not_from? string|string[] The client's address is in none of these.
+---@field to_port? integer|string|(integer|string)[] The port the client came to: a number or a range `"8000-8099"`.
+---@field name? string What logs, metrics and tests call this route. Default: made from protocol and conditions.
+---@field fallback? rx.Target Where its connections go when no backend of `to` is left. Default: refuse.
+---@field priority? "both"|"latency"|"throughput" `"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a connection begins to stream. Default: `"both"`.
+---@field idle_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `100ms` to `30d`.
+---@field connect_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `10ms` to `10m`.
+---@field max_connections? integer Connections on this route at one time. Default: no limit. Range: 1 to 10000000.
+
+---Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"` or `"unix:/path"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
+---@class rx.PoolOptions
+---@field [integer] string|rx.Backend The backends.
+---@field balance? "round_robin" How a backend is chosen. Default: `"round_robin"`.
+---@field tries? integer Backends tried for one connection before it counts as failed. Default: each backend once. Range: 1 to 1000.
+
+---One backend with options: `{ "10.0.0.2:80", weight = 2 }`.
+---@class rx.Backend
+---@field [1] string Its address.
+---@field weight? integer Its share relative to the others. Default: `1`. Range: 1 to 256.
+---@field backup? boolean Used only when no other backend is left. Default: `false`.
+
+---A protocol of your own, told by its first bytes. Returns a value for routes.
+---@class rx.ProtocolOptions
+---@field transport? "tcp"|"udp"|"both" Where it is looked for. Default: `"both"`.
+---@field prefix? string|string[] What it starts with: a string, or a list of which one must fit.
+---@field patterns? string|string[] Bytes anywhere in the first `within` bytes: a string, or a list of which one must occur. With `prefix` given as well, either is enough.
+---@field within? rx.Size How far `patterns` are looked for. Default: `"1k"`. Range: `1b` to `64k`.
+---@field samples? rx.Samples `yes`: first bytes that must be recognised as this protocol, `no`: that must not. Checked on every load.
+
+---First bytes to try a protocol on.
+---@class rx.Samples
+---@field yes? string|string[] Recognised as this protocol.
+---@field no? string|string[] Not recognised as this protocol.
+
+---What a client that says this must meet. Run on every load and by `refractium check`; a load that fails one is refused.
+---@class rx.Test
+---@field send? string|string[] The client's first bytes: a string, or a list of segments (UDP: datagrams) sent one after the other.
+---@field from? string The client's address, with or without a port. Default: 192.0.2.1.
+---@field listener? string The listener it comes to, by one of its addresses. Default: the first.
+---@field transport? "tcp"|"udp" How it comes. Default: `"tcp"`.
+---@field silent? boolean After `send`, if any, it says nothing until `peek_timeout`. Default: `false`.
+---@field eof? boolean After `send` it ends its side of the connection. Default: `false`.
+---@field expect rx.Expect What must come of it; see below.
+
+---What a test asks for; at least one of these.
+---@class rx.Expect
+---@field to? rx.Target|rx.Outcome A pool, an address, an action, or one of the words `drop`, `refuse`, `tarpit`, `echo`, `respond`, `describe` (the bare `rx.respond`).
+---@field protocol? rx.Protocol|string What it is recognised as: a protocol or its name.
+---@field route? string The name of the route that takes it.
+---@field reason? string Why it is turned away, as logs say it: `"no_route"`, `"tls-invalid"`, ...
+---@field more? boolean `true`: it is still waiting for more bytes. Default: `false`.
+
+---@class refractium
+local rx = {}
+
+---What concerns the whole process. May be left out; may stand once.
+---@param options rx.Server
+function rx.server(options) end
+
+---Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these. P may be a range, as in `8000-8010`.
+---@param address string|string[]
+---@return fun(options: rx.Listen)
+function rx.listen(address) end
+
+---A protocol of your own, told by its first bytes. Returns a value for routes.
+---@param name string
+---@return fun(options: rx.ProtocolOptions): rx.Protocol
+function rx.protocol(name) end
+
+---Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"` or `"unix:/path"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
+---@param name string
+---@return fun(options: rx.PoolOptions): rx.Pool
+function rx.pool(name) end
+
+---What a client that says this must meet. Run on every load and by `refractium check`; a load that fails one is refused.
+---@param name string
+---@return fun(options: rx.Test)
+function rx.test(name) end
+
+---Close with a reset.
+---@type rx.Action
+rx.refuse = nil
+
+---Close without a word.
+---@type rx.Action
+rx.drop = nil
+
+---Hold the connection, reading slowly, never answering.
+---@type rx.Action
+rx.tarpit = nil
+
+---Send back what comes.
+---@type rx.Action
+rx.echo = nil
+
+---`rx.respond "text"` sends exactly these bytes, then closes. The bare `rx.respond` says what was recognised, in the client's own protocol.
+---@type rx.Action
+rx.respond = nil
+
+---TLS 1.0 to 1.3, HTTPS among them (alias `https`)
+---@type rx.Protocol
+rx.tls = nil
+
+---HTTP/1.x, and HTTP/2 without TLS
+---@type rx.Protocol
+rx.http = nil
+
+---SSH, every client
+---@type rx.Protocol
+rx.ssh = nil
+
+---SSH clients whose software string names a file-transfer program
+---@type rx.Protocol
+rx.sftp = nil
+
+---VNC; its clients wait for the server's greeting
+---@type rx.Protocol
+rx.vnc = nil
+
+---XMPP (Jabber)
+---@type rx.Protocol
+rx.xmpp = nil
+
+---MQTT 3.1 to 5
+---@type rx.Protocol
+rx.mqtt = nil
+
+---Remote Desktop
+---@type rx.Protocol
+rx.rdp = nil
+
+---SOCKS 5
+---@type rx.Protocol
+rx.socks5 = nil
+
+---SOCKS 4 and 4a
+---@type rx.Protocol
+rx.socks4 = nil
+
+---PostgreSQL
+---@type rx.Protocol
+rx.postgres = nil
+
+---DNS queries
+---@type rx.Protocol
+rx.dns = nil
+
+---MySQL and MariaDB; their clients wait for the server's greeting
+---@type rx.Protocol
+rx.mysql = nil
+
+---OpenVPN
+---@type rx.Protocol
+rx.openvpn = nil
+
+---Redis
+---@type rx.Protocol
+rx.redis = nil
+
+---SMTP; its clients wait for the server's greeting
+---@type rx.Protocol
+rx.smtp = nil
+
+---IMAP; its clients wait for the server's greeting
+---@type rx.Protocol
+rx.imap = nil
+
+---FTP clients that speak first
+---@type rx.Protocol
+rx.ftp = nil
+
+---POP3; its clients wait for the server's greeting
+---@type rx.Protocol
+rx.pop3 = nil
+
+---whatever it is
+---@type rx.Protocol
+rx.any = nil
+
+---nothing said within `peek_timeout`: the client waits for the server
+---@type rx.Protocol
+rx.silent = nil
+
+---The same as `rx.tls`.
+---@type rx.Protocol
+rx.https = nil
+
+return rx

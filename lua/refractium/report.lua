@@ -1,0 +1,56 @@
+-- SPDX-License-Identifier: MIT
+-- Findings, collected and shown together.
+-- Enters: errors and warnings in whatever order they are noticed. Leaves: one call of door.report for each,
+-- in the order of the file's lines, each said once.
+
+local format, sort = string.format, table.sort
+
+local M = {}
+M.__index = M
+
+M.ERROR, M.WARNING = 0, 1
+
+function M.new(file)
+  return setmetatable({ file = file, items = {}, seen = {}, errors = 0, held = 0 }, M)
+end
+
+-- line: in the config file, or nil for what concerns the command line or the whole.
+function M:add(severity, line, text)
+  local full = line and format("%s:%d: %s", self.file, line, text) or text
+  if self.seen[full] then
+    return
+  end
+  self.seen[full] = true
+  local items = self.items
+  items[#items + 1] = { severity = severity, line = line or 0, order = #items, text = full }
+  if severity == M.ERROR then
+    self.errors = self.errors + 1
+  end
+end
+
+function M:error(line, text)
+  self:add(M.ERROR, line, text)
+end
+
+function M:warn(line, text)
+  self:add(M.WARNING, line, text)
+end
+
+local function before(a, b)
+  if a.line ~= b.line then
+    return a.line < b.line
+  end
+  return a.order < b.order
+end
+
+---Hands everything over and returns how many errors there were.
+function M:flush(link)
+  sort(self.items, before)
+  for _, item in ipairs(self.items) do
+    link.report(item.severity, item.text)
+  end
+  self.items = {}
+  return self.errors
+end
+
+return M

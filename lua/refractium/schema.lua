@@ -1,0 +1,231 @@
+-- SPDX-License-Identifier: MIT
+-- Every option a config may hold, one row each: name, type, default, range, doc.
+-- Validation (check.lua), the reference page and the editor annotations (docgen.lua) all come from these rows;
+-- to add an option, add a row here, its place in build.lua, and run the generator.
+--
+-- Types are explained in kinds.lua. A default is written as the user would write it. `min` and `max` likewise.
+
+local M = {}
+
+local function section(s)
+  s.by_name = {}
+  for i = 1, #s do
+    s.by_name[s[i].name] = s[i]
+  end
+  s.not_yet = {}
+  for i = 1, #(s.unavailable or {}) do
+    s.not_yet[s.unavailable[i]] = true
+  end
+  return s
+end
+
+local FALLBACK_TCP = "Where TCP connections go that no route takes. Without one they are dropped, counted and logged."
+local FALLBACK_UDP = "Where datagrams go that no route takes."
+
+M.server = section {
+  verb = "rx.server { ... }",
+  doc = "What concerns the whole process. May be left out; may stand once.",
+  unavailable = {
+    "user", "group", "hot_reload", "admin", "metrics", "trusted_scripts", "script_budget", "canary", "rate_per_ip",
+    "store", "max_sessions", "hooks",
+  },
+  { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
+    doc = 'Worker threads; `"auto"` is one per core.' },
+  { name = "max_connections", type = "count", default = 10000, min = 1, max = 10000000,
+    doc = "Connections at one time, all listeners together." },
+  { name = "drain_timeout", type = "duration", default = "30s", min = "0ms", max = "1d",
+    doc = "How long connections may finish after SIGTERM." },
+  { name = "access_log", type = "access_log", default_text = "on when standard output is a terminal",
+    doc = "One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path." },
+  { name = "log_format", type = "choice", values = { "auto", "text", "json" }, default = "auto",
+    doc = '`"auto"` is coloured text on a terminal and plain text for the journal elsewhere.' },
+  { name = "fallback_tcp", type = "target", default_text = "drop",
+    doc = FALLBACK_TCP .. " A listener's own comes first." },
+  { name = "fallback_udp", type = "target", default_text = "drop", doc = FALLBACK_UDP },
+}
+
+M.listen = section {
+  verb = "rx.listen ADDRESS { ... }",
+  doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these.'
+    .. " P may be a range, as in `8000-8010`.",
+  unavailable = {
+    "proxy_protocol", "hooks", "sessions", "rate_per_ip", "max_sessions", "on_accept", "on_open", "on_close",
+    "on_data", "filter", "transparent", "rate", "during", "when",
+  },
+  { name = "routes", type = "routes", default_text = "none",
+    doc = "Who goes where: the first route whose protocol and conditions hold takes the connection." },
+  { name = "fallback_tcp", type = "target", default_text = "the server's", doc = FALLBACK_TCP },
+  { name = "fallback_udp", type = "target", default_text = "the server's", doc = FALLBACK_UDP },
+  { name = "max_connections", type = "count", min = 1, max = 10000000, default_text = "the server's",
+    doc = "Connections to this listener at one time." },
+  { name = "max_connections_per_ip", type = "count", min = 1, max = 10000000, default_text = "no limit",
+    doc = "Connections of one client address at one time. Mind clients behind one NAT or proxy." },
+  { name = "ipv6_prefix", type = "count", default = 64, min = 1, max = 128,
+    doc = "How many leading bits make one client when IPv6 addresses are counted." },
+  { name = "peek_timeout", type = "duration", default = "3s", min = "10ms", max = "10m",
+    doc = "How long a client may take to say who it is; after that it is `rx.silent`, then the fallback." },
+  { name = "peek_buffer_size", type = "size", default = "16k", min = "64b", max = "1m",
+    doc = "At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs." },
+  { name = "max_pending", type = "count", min = 1, max = 10000000, default_text = "no limit",
+    doc = "Connections that are not recognised yet at one time." },
+  { name = "connect_timeout", type = "duration", default = "5s", min = "10ms", max = "10m",
+    doc = "How long one backend may take to accept." },
+  { name = "idle_timeout", type = "duration", default = "1h", min = "100ms", max = "30d",
+    doc = "A connection with no byte in either direction for so long is closed." },
+}
+
+M.protocol = section {
+  verb = "rx.protocol NAME { ... }",
+  doc = "A protocol of your own, told by its first bytes. Returns a value for routes.",
+  unavailable = { "identify", "needs", "first", "is_server_first", "priority" },
+  { name = "transport", type = "choice", values = { "tcp", "udp", "both" }, default = "both",
+    doc = "Where it is looked for." },
+  { name = "prefix", type = "bytes", doc = "What it starts with: a string, or a list of which one must fit." },
+  { name = "patterns", type = "bytes",
+    doc = "Bytes anywhere in the first `within` bytes: a string, or a list of which one must occur. With `prefix`"
+      .. " given as well, either is enough." },
+  { name = "within", type = "size", default = "1k", min = "1b", max = "64k",
+    doc = "How far `patterns` are looked for." },
+  { name = "samples", type = "samples",
+    doc = "`yes`: first bytes that must be recognised as this protocol, `no`: that must not. Checked on every load." },
+}
+
+M.pool = section {
+  verb = "rx.pool NAME { TARGET, ... }",
+  doc = "Backends that share the load. Each is an address, `\"host:port\"`, `\"[v6]:port\"` or `\"unix:/path\"`, or"
+    .. " a table `{ \"10.0.0.2:80\", weight = 2 }`. Returns a value for `to` and fallbacks.",
+  unavailable = { "health", "slow_start", "send_proxy", "policy", "connect", "max_connections", "ttl", "rate" },
+  is_list = true,
+  { name = "balance", type = "choice", values = { "round_robin" }, default = "round_robin",
+    later = { "least_conn", "random", "p2c", "source_ip", "source_socket", "maglev", "first" },
+    doc = "How a backend is chosen." },
+  { name = "tries", type = "count", min = 1, max = 1000, default_text = "each backend once",
+    doc = "Backends tried for one connection before it counts as failed." },
+}
+
+M.backend = section {
+  verb = "an entry of rx.pool or of a list in `to`",
+  doc = "One backend with options: `{ \"10.0.0.2:80\", weight = 2 }`.",
+  unavailable = { "max_connections", "health", "send_proxy", "slow_start" },
+  is_list = true,
+  { name = "weight", type = "count", default = 1, min = 1, max = 256, doc = "Its share relative to the others." },
+  { name = "backup", type = "boolean", default = false, doc = "Used only when no other backend is left." },
+}
+
+M.route = section {
+  verb = "an entry of `routes`",
+  doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
+  unavailable = {
+    "when", "during", "send_proxy", "mirror", "hooks", "sessions", "transparent", "rate", "identify", "policy",
+    "on_open", "on_close", "on_data", "filter",
+  },
+  is_list = true,
+  { name = "to", type = "target", required = true,
+    doc = "A pool, an address, a list of addresses, or an action: `rx.refuse`, `rx.drop`, `rx.tarpit`, `rx.echo`,"
+      .. " `rx.respond`, `rx.respond \"text\"`." },
+  { name = "sni", type = "texts", item = "name", cond = "SNI",
+    doc = "The name a TLS or QUIC client asks for: exact, `\"*.example.com\"` (any depth below), or `\"~regex\"`." },
+  { name = "alpn", type = "texts", item = "exact", cond = "ALPN",
+    doc = "An application protocol the client offers, such as `\"h2\"`." },
+  { name = "ech", type = "boolean",
+    doc = "`true`: only clients that offer encrypted client hello; `false`: only others." },
+  { name = "host", type = "texts", item = "name", cond = "HOST",
+    doc = "The host an HTTP request names, without port; written like `sni`." },
+  { name = "path", type = "texts", item = "path", cond = "PATH",
+    doc = "What the HTTP path starts with, or `\"~regex\"`." },
+  { name = "method", type = "texts", item = "exact", cond = "METHOD", doc = "The HTTP method, as in `\"GET\"`." },
+  { name = "software", type = "texts", item = "pattern", cond = "SOFTWARE",
+    doc = "What an SSH client calls itself starts with this (case does not matter), or `\"~regex\"`." },
+  { name = "qname", type = "texts", item = "name", cond = "QNAME",
+    doc = "The name a DNS query asks for; written like `sni`." },
+  { name = "qtype", type = "texts", item = "qtype", cond = "QTYPE",
+    doc = "The type a DNS query asks for: `\"AAAA\"`, `\"TYPE65\"` or a number." },
+  { name = "key", type = "texts", item = "exact", cond = "KEY",
+    doc = "What a protocol of your own learned about the client." },
+  { name = "from", type = "texts", item = "cidr", cond = "FROM",
+    doc = "The client's address or block: `\"10.0.0.0/8\"`." },
+  { name = "not_from", type = "texts", item = "cidr", cond = "NOT_FROM",
+    doc = "The client's address is in none of these." },
+  { name = "to_port", type = "texts", item = "port", cond = "TO_PORT",
+    doc = "The port the client came to: a number or a range `\"8000-8099\"`." },
+  { name = "name", type = "label", default_text = "made from protocol and conditions",
+    doc = "What logs, metrics and tests call this route." },
+  { name = "fallback", type = "target", default_text = "refuse",
+    doc = "Where its connections go when no backend of `to` is left." },
+  { name = "priority", type = "choice", values = { "both", "latency", "throughput" }, default = "both",
+    doc = '`"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a'
+      .. " connection begins to stream." },
+  { name = "idle_timeout", type = "duration", min = "100ms", max = "30d", default_text = "the listener's",
+    doc = "As in `rx.listen`, for this route." },
+  { name = "connect_timeout", type = "duration", min = "10ms", max = "10m", default_text = "the listener's",
+    doc = "As in `rx.listen`, for this route." },
+  { name = "max_connections", type = "count", min = 1, max = 10000000, default_text = "no limit",
+    doc = "Connections on this route at one time." },
+}
+
+M.test = section {
+  verb = "rx.test NAME { ... }",
+  doc = "What a client that says this must meet. Run on every load and by `refractium check`; a load that fails one is"
+    .. " refused.",
+  unavailable = { "to_port", "hook", "conn" },
+  { name = "send", type = "segments",
+    doc = "The client's first bytes: a string, or a list of segments (UDP: datagrams) sent one after the other." },
+  { name = "from", type = "client", default_text = "192.0.2.1", doc = "The client's address, with or without a port." },
+  { name = "listener", type = "string", default_text = "the first",
+    doc = "The listener it comes to, by one of its addresses." },
+  { name = "transport", type = "choice", values = { "tcp", "udp" }, default = "tcp", doc = "How it comes." },
+  { name = "silent", type = "boolean", default = false,
+    doc = "After `send`, if any, it says nothing until `peek_timeout`." },
+  { name = "eof", type = "boolean", default = false, doc = "After `send` it ends its side of the connection." },
+  { name = "expect", type = "expect", required = true, doc = "What must come of it; see below." },
+}
+
+M.expect = section {
+  verb = "`expect` in rx.test",
+  doc = "What a test asks for; at least one of these.",
+  unavailable = { "backend", "key", "sni", "host" },
+  { name = "to", type = "expect_to",
+    doc = "A pool, an address, an action, or one of the words `drop`, `refuse`, `tarpit`, `echo`, `respond`, `describe`"
+      .. " (the bare `rx.respond`)." },
+  { name = "protocol", type = "expect_protocol", doc = "What it is recognised as: a protocol or its name." },
+  { name = "route", type = "string", doc = "The name of the route that takes it." },
+  { name = "reason", type = "string",
+    doc = 'Why it is turned away, as logs say it: `"no_route"`, `"tls-invalid"`, ...' },
+  { name = "more", type = "boolean", default = false, doc = "`true`: it is still waiting for more bytes." },
+}
+
+M.samples = section {
+  verb = "`samples` in rx.protocol",
+  doc = "First bytes to try a protocol on.",
+  { name = "yes", type = "segments", doc = "Recognised as this protocol." },
+  { name = "no", type = "segments", doc = "Not recognised as this protocol." },
+}
+
+-- In the order the reference shows them.
+M.order = { "server", "listen", "route", "pool", "backend", "protocol", "samples", "test", "expect" }
+
+M.actions = {
+  { name = "refuse", doc = "Close with a reset." },
+  { name = "drop", doc = "Close without a word." },
+  { name = "tarpit", doc = "Hold the connection, reading slowly, never answering." },
+  { name = "echo", doc = "Send back what comes." },
+  { name = "respond",
+    doc = '`rx.respond "text"` sends exactly these bytes, then closes. The bare `rx.respond` says what'
+    .. " was recognised, in the client's own protocol." },
+}
+
+-- Words `expect.to` understands, as the program names what becomes of a connection.
+M.outcomes = { "drop", "refuse", "respond", "echo", "tarpit", "describe" }
+
+-- Verbs of later versions.
+M.unavailable_verbs = {}
+for _, name in ipairs {
+  "sessions", "tail", "hook", "policy", "include", "every", "counter", "gauge", "shared", "ban", "log", "xray", "more",
+} do
+  M.unavailable_verbs[name] = true
+end
+
+-- Address forms of later versions, by prefix.
+M.unavailable_addresses = { ["systemd:"] = true, ["srv:"] = true }
+
+return M

@@ -1,0 +1,63 @@
+local units = require "refractium.units"
+
+describe("durations", function()
+  local good = {
+    ["250ms"] = 250, ["3s"] = 3000, ["1m"] = 60000, ["1.5m"] = 90000, ["1h"] = 3600000, ["1d"] = 86400000,
+    ["0s"] = 0, ["3S"] = 3000, ["3 s"] = 3000,
+  }
+  for text, ms in pairs(good) do
+    it("reads " .. text, function() assert.equal(ms, units.duration(text)) end)
+  end
+
+  it("says which unit a bare number lacks", function()
+    local _, wrong = units.duration(3)
+    assert.equal('3 has no unit (write "3s" or "3ms")', wrong)
+    _, wrong = units.duration("3")
+    assert.equal('"3" has no unit (write "3s" or "3ms")', wrong)
+  end)
+
+  it("names the units it knows", function()
+    local _, wrong = units.duration("3x")
+    assert.equal('"3x" has an unknown unit "x" (known: ms, s, m, h, d)', wrong)
+  end)
+
+  for _, bad in ipairs { "", "s", "-3s", "3s3s", "1e3s", "0x3s", "3s\n", "∞" } do
+    it("refuses " .. string.format("%q", bad), function()
+      local ms, wrong = units.duration(bad)
+      assert.is_nil(ms)
+      assert.matches('must be a duration like "3s"', wrong, 1, true)
+    end)
+  end
+
+  it("refuses other types", function()
+    for _, bad in ipairs { true, {}, print } do
+      assert.is_nil((units.duration(bad)))
+    end
+  end)
+
+  it("prints what it reads", function()
+    for _, text in ipairs { "250ms", "3s", "90s", "1h", "30d", "0ms" } do
+      assert.equal(text, units.print_duration(units.duration(text)))
+    end
+  end)
+end)
+
+describe("sizes", function()
+  it("counts in powers of 1024", function()
+    assert.equal(16384, units.size("16k"))
+    assert.equal(1048576, units.size("1M"))
+    assert.equal(512, units.size("512b"))
+    assert.equal(1536, units.size("1.5k"))
+  end)
+
+  it("says which unit a bare number lacks", function()
+    local _, wrong = units.size(16384)
+    assert.equal('16384 has no unit (write "16384k" or "16384b")', wrong)
+  end)
+
+  it("prints what it reads", function()
+    for _, text in ipairs { "64b", "16k", "1m", "3g", "0b" } do
+      assert.equal(text, units.print_size(units.size(text)))
+    end
+  end)
+end)
