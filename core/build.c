@@ -251,6 +251,15 @@ static int door_proto_pattern(struct rx_build *b, int32_t id, struct rx_slice by
         return -1;
     if (k->def || !bytes.len)
         return fail(b, "a pattern must not be empty");
+    bool *table = (bool *)k->pattern_table;
+    if (!table && !(k->pattern_table = table = rx_arena_get(b->conf->arena, 256 * sizeof *table)))
+        return no_memory(b);
+    uint8_t first = (uint8_t)bytes.ptr[0];
+    if (!table[first]) {
+        table[first] = true;
+        for (unsigned i = k->n_pattern_first++; i < RX_COUNT(k->pattern_first); i++)
+            k->pattern_first[i] = first;
+    }
     return texts_add(b, &k->pattern, bytes);
 }
 

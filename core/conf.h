@@ -37,6 +37,9 @@ struct rx_known {
     enum rx_transport transport;
     struct rx_texts prefix, pattern;
     uint32_t within;
+    uint8_t pattern_first[4]; // the bytes patterns begin with, repeated to fill; used when there are no more than 4
+    uint16_t n_pattern_first; // how many different ones; above 4 the table below tells
+    const bool *pattern_table;
 };
 
 // What is shared between generations that name the same address: it outlives each of them.

@@ -20,6 +20,7 @@ struct engine {
     struct rx_conf *conf; // ref
     struct rx_worker *workers;
     unsigned n_workers, n_started;
+    uint32_t n_bound;   // addresses bound so far, in the order of the config
     atomic_uint active; // connections of all workers
     ev_signal term, intr, hup;
     ev_timer drain, poll;
@@ -90,6 +91,15 @@ static bool may_skip(const struct rx_bind *b, int err)
     return b->text[0] == '*' && b->addr.sa.sa_family == AF_INET6 && (err == EAFNOSUPPORT || err == EADDRNOTAVAIL);
 }
 
+// Socket files are removed again only where this process made them.
+static void unlink_bound(struct engine *e)
+{
+    uint32_t left = e->n_bound;
+    for (uint32_t i = 0; i < e->conf->n_listens; i++)
+        for (uint32_t k = 0; k < e->conf->listens[i]->n_binds && left; k++, left--)
+            rx_bind_unlink(&e->conf->listens[i]->binds[k]);
+}
+
 static int bind_one(struct engine *e, const struct rx_listen *l, const struct rx_bind *b)
 {
     char text[RX_ADDR_TEXT];
@@ -117,15 +127,9 @@ static int bind_all(struct engine *e)
             int rc = bind_one(e, e->conf->listens[i], &e->conf->listens[i]->binds[k]);
             if (rc)
                 return rc;
+            e->n_bound++;
         }
     return 0;
-}
-
-static void unlink_all(struct engine *e)
-{
-    for (uint32_t i = 0; i < e->conf->n_listens; i++)
-        for (uint32_t k = 0; k < e->conf->listens[i]->n_binds; k++)
-            rx_bind_unlink(&e->conf->listens[i]->binds[k]);
 }
 
 static void watch_signals(struct engine *e)
@@ -216,8 +220,8 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     for (unsigned i = 0; i < e->n_started; i++)
         rx_worker_join(&e->workers[i]);
     tell_totals(e);
-    unlink_all(e);
 end:
+    unlink_bound(e);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);
     if (e->loop)

@@ -77,6 +77,15 @@ static bool may_start_with(const struct rx_known *k, unsigned byte)
     return false;
 }
 
+static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number)
+{
+    return (struct rx_cand){ .identify = e->identify,
+                             .want = e->want,
+                             .first_route = e->first_route,
+                             .entry = (uint16_t)number,
+                             .settles = e->settles };
+}
+
 static int build_candidates(struct rx_matcher *m)
 {
     uint32_t total = 0;
@@ -87,7 +96,7 @@ static int build_candidates(struct rx_matcher *m)
             for (uint32_t i = 0; i < m->n_entries; i++)
                 if (may_start_with(m->entries[i].known, b)) {
                     if (pass)
-                        m->cand[at] = (uint16_t)i;
+                        m->cand[at] = cand_of(&m->entries[i], i);
                     at++;
                 }
         }
@@ -163,7 +172,6 @@ static int build_trie(struct rx_matcher *m)
     uint32_t n = 0;
     for (uint32_t i = 0; i < m->n_entries; i++)
         n += m->entries[i].known->prefix.n;
-    m->prefix_lowest = RX_NO_ROUTE;
     if (!n)
         return 0;
     struct prefix *list = calloc(n, sizeof *list);
@@ -177,7 +185,6 @@ static int build_trie(struct rx_matcher *m)
         for (uint32_t k = 0; k < m->entries[i].known->prefix.n; k++) {
             const struct rx_texts *t = &m->entries[i].known->prefix;
             list[n++] = (struct prefix){ (const uint8_t *)t->text[k], t->len[k], (uint16_t)i };
-            m->prefix_lowest = RX_MIN(m->prefix_lowest, m->entries[i].first_route);
         }
     qsort(list, n, sizeof *list, compare_prefixes);
     m->n_nodes = 1; // 0 means none
@@ -253,11 +260,49 @@ void rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n, st
 
 // ---- declared protocols ---------------------------------------------------------------------------------------
 
+typedef uint8_t block __attribute__((vector_size(16)));
+typedef uint64_t halves __attribute__((vector_size(16)));
+
+static inline halves hits_in(const uint8_t *p, const block first[4])
+{
+    block b;
+    memcpy(&b, p, sizeof b);
+    return (halves)((b == first[0]) | (b == first[1]) | (b == first[2]) | (b == first[3]));
+}
+
+// From `at` on, the next place where a pattern may begin; n when there is none. Most first bytes hold no pattern, so
+// 64 bytes are cleared at a time.
+static uint32_t next_start(const struct rx_known *k, const uint8_t *p, uint32_t at, uint32_t n)
+{
+    const uint8_t *f = k->pattern_first;
+    if (k->n_pattern_first <= RX_COUNT(k->pattern_first)) {
+        const block zero = { 0 };
+        const block first[4] = { zero + f[0], zero + f[1], zero + f[2], zero + f[3] };
+        for (; at + 64 <= n; at += 64) {
+            halves h = hits_in(p + at, first) | hits_in(p + at + 16, first) | hits_in(p + at + 32, first) |
+                       hits_in(p + at + 48, first);
+            if (h[0] | h[1])
+                break;
+        }
+    }
+    while (at < n && !k->pattern_table[p[at]])
+        at++;
+    return at;
+}
+
+static bool is_pattern_at(const struct rx_known *k, const uint8_t *p, uint32_t left)
+{
+    for (uint32_t i = 0; i < k->pattern.n; i++)
+        if (k->pattern.len[i] <= left && !memcmp(p, k->pattern.text[i], k->pattern.len[i]))
+            return true;
+    return false;
+}
+
 static enum rx_verdict identify_patterns(const struct rx_known *k, const uint8_t *p, uint32_t n)
 {
     uint32_t look = RX_MIN(n, k->within);
-    for (uint32_t i = 0; i < k->pattern.n; i++)
-        if (memmem(p, look, k->pattern.text[i], k->pattern.len[i]))
+    for (uint32_t at = next_start(k, p, 0, look); at < look; at = next_start(k, p, at + 1, look))
+        if (is_pattern_at(k, p + at, look - at))
             return RX_MATCH;
     return n >= k->within ? RX_NO : RX_MORE;
 }

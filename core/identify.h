@@ -33,15 +33,23 @@ struct rx_trie_node {
     uint32_t lowest; // lowest first_route among the entries below, this node's own not counted
 };
 
+// What the decision needs of an entry at first sight, packed: a list of these is walked for every connection.
+struct rx_cand {
+    rx_identify_fn *identify; // NULL: rx_entry_identify knows
+    uint32_t want;
+    uint32_t first_route;
+    uint16_t entry;
+    bool settles;
+};
+
 struct rx_matcher {
     struct rx_entry *entries; // ascending by first_route
     uint32_t n_entries;
     uint32_t cand_at[257]; // candidates of first byte b: cand[cand_at[b] .. cand_at[b + 1])
-    uint16_t *cand;
+    struct rx_cand *cand;
     uint32_t root[256]; // trie node by first byte, 0: none
     struct rx_trie_node *nodes;
     uint32_t n_nodes;
-    uint32_t prefix_lowest; // lowest first_route among prefix protocols
     struct rx_arena *arena; // borrowed from the generation
 };
 

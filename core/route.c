@@ -307,26 +307,26 @@ static void note_unfinished(const struct search *s, const struct rx_entry *e, st
         out->note = RX_NOTE_HTTP_OVERSIZE;
 }
 
-static inline void decide_candidates(struct search *s, const struct rx_matcher *m, struct rx_decision *out)
+static void decide_candidates(struct search *s, const struct rx_matcher *m, const struct rx_cand *from,
+                              struct rx_decision *out)
 {
     const struct rx_ask *ask = s->ask;
     struct rx_facts spare;
-    uint8_t first = ask->p[0];
-    for (uint32_t i = m->cand_at[first]; i < m->cand_at[first + 1]; i++) {
-        const struct rx_entry *e = &m->entries[m->cand[i]];
-        if (e->first_route >= bound(s))
+    const struct rx_cand *end = m->cand + m->cand_at[ask->p[0] + 1];
+    for (const struct rx_cand *c = from; c != end; c++) {
+        if (c->first_route >= bound(s))
             return;
+        const struct rx_entry *e = &m->entries[c->entry];
         // The facts of an earlier match must survive a later protocol that does not take the connection.
         struct rx_facts *f = out->seen ? &spare : &out->facts;
-        uint32_t best = s->best;
-        f->want = e->want | ask->also_want;
+        uint32_t best = s->best, hold = s->hold;
+        f->want = c->want | ask->also_want;
         f->scratch = ask->scratch;
         enum rx_verdict v = rx_entry_identify(e, ask->p, ask->n, f);
         switch (v) {
         case RX_MATCH:
             if (RX_UNLIKELY(ask->ended != RX_OPEN))
                 f->pending = 0; // what has not come by now is absent
-            uint32_t hold = s->hold;
             take(s, e, f);
             if (s->hold < hold)
                 out->need = out->need ? RX_MIN(out->need, f->need) : f->need;
@@ -351,6 +351,30 @@ static inline void decide_candidates(struct search *s, const struct rx_matcher *
     }
 }
 
+// The usual connection: protocols say no one after the other until one says yes and its first route has no
+// conditions. Returns where that pattern broke, for the general case to go on from; NULL when it is decided.
+static inline const struct rx_cand *decide_fast(const struct rx_listen *listen, const struct rx_matcher *m,
+                                                const struct rx_ask *ask, struct rx_decision *out)
+{
+    const struct rx_cand *c = m->cand + m->cand_at[ask->p[0]], *end = m->cand + m->cand_at[ask->p[0] + 1];
+    struct rx_facts *f = &out->facts;
+    f->scratch = ask->scratch;
+    for (; c != end; c++) {
+        if (!c->identify)
+            return c;
+        f->want = c->want | ask->also_want;
+        enum rx_verdict v = c->identify(ask->p, ask->n, f);
+        if (v == RX_NO && !f->note)
+            continue;
+        if (v != RX_MATCH || !c->settles)
+            return c;
+        out->route = &listen->routes[c->first_route];
+        out->seen = out->route->proto;
+        return NULL;
+    }
+    return c;
+}
+
 enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
 {
     struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE };
@@ -361,12 +385,15 @@ enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *a
     out->seen = NULL;
     if (!m)
         return out->verdict = RX_NO;
-    if (ask->n == 0) {
+    if (RX_UNLIKELY(ask->n == 0)) {
         decide_empty(&s, m, out);
     } else {
-        if (m->prefix_lowest != RX_NO_ROUTE && m->root[ask->p[0]])
+        const struct rx_cand *from = m->cand + m->cand_at[ask->p[0]];
+        if (m->root[ask->p[0]])
             decide_prefixes(&s, m, out);
-        decide_candidates(&s, m, out);
+        else if (RX_LIKELY(ask->ended == RX_OPEN) && !(from = decide_fast(listen, m, ask, out)))
+            return out->verdict = RX_MATCH;
+        decide_candidates(&s, m, from, out);
     }
     if (s.best < s.hold) {
         out->route = &listen->routes[s.best];

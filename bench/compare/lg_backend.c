@@ -63,8 +63,7 @@ static bool send_whole(int fd, const void *bytes, size_t n)
     return send(fd, bytes, n, MSG_NOSIGNAL) == (ssize_t)n;
 }
 
-// ---- streams: the second thread
-// -------------------------------------------------------------------------------------
+// ---- streams: the second thread -------------------------------------------------------------------------------
 
 static bool is_verifying(const struct peer *p)
 {
@@ -128,8 +127,8 @@ static void verdict_write(const struct peer *p, char verdict[LG_FRAME_BYTES])
     if (is_right)
         snprintf(verdict, LG_FRAME_BYTES, "OK");
     else
-        snprintf(verdict, LG_FRAME_BYTES, "received %" PRIu64 " of %" PRIu64 ", wrong at %" PRId64,
-                 p->received_bytes, p->goal_bytes, p->wrong_at);
+        snprintf(verdict, LG_FRAME_BYTES, "received %" PRIu64 " of %" PRIu64 ", wrong at %" PRId64, p->received_bytes,
+                 p->goal_bytes, p->wrong_at);
 }
 
 // What is due once a verified stream has sent everything, or received everything. false: the connection is
@@ -193,8 +192,7 @@ static _Noreturn void *bulk_thread(void *unused)
     }
 }
 
-// ---- frames and echoes: the first thread
-// ------------------------------------------------------------------------------
+// ---- frames and echoes: the first thread ----------------------------------------------------------------------
 
 // Consumes TLS records, then the frame, from what was read; returns how many bytes were left over.
 static size_t head_take(struct peer *p, const uint8_t *bytes, size_t n)

@@ -48,8 +48,7 @@ static int poller_new(void)
     return poll_fd;
 }
 
-// ---- churn
-// --------------------------------------------------------------------------------------------------------------
+// ---- churn ----------------------------------------------------------------------------------------------------
 
 struct churn {
     const struct lg_options *opt;
@@ -158,8 +157,7 @@ int lg_churn_run(const struct lg_options *opt)
     return 0;
 }
 
-// ---- ping-pong
-// ------------------------------------------------------------------------------------------------------------
+// ---- ping-pong ------------------------------------------------------------------------------------------------
 
 struct pingpong {
     const struct lg_options *opt;
@@ -212,8 +210,7 @@ static void pong(struct pingpong *pp, struct flow *f)
     ping(pp, f);
 }
 
-static void pingpong_measure(struct pingpong *pp, struct lg_window *window, void (*on_open)(void *),
-                             void *arg)
+static void pingpong_measure(struct pingpong *pp, struct lg_window *window, void (*on_open)(void *), void *arg)
 {
     struct epoll_event events[LG_EVENTS_MAX];
     bool was_open = false;
@@ -247,8 +244,7 @@ int lg_pingpong_run(const struct lg_options *opt)
     return 0;
 }
 
-// ---- streams
-// ----------------------------------------------------------------------------------------------------------------
+// ---- streams --------------------------------------------------------------------------------------------------
 
 struct bulk {
     const struct lg_options *opt;
@@ -270,10 +266,7 @@ static struct bulk *bulk_new(const struct lg_options *opt)
     lg_pattern_fill(LG_FROM_CLIENT, 0, b->source, LG_CHUNK_BYTES);
 
     bool is_up = strcmp(opt->direction, "down") != 0, is_down = strcmp(opt->direction, "up") != 0;
-    struct lg_frame frame = lg_frame_build(is_up && is_down ? LG_JOB_BOTH
-                                           : is_up          ? LG_JOB_SINK
-                                                            : LG_JOB_SOURCE,
-                                           0);
+    struct lg_frame frame = lg_frame_build(is_up && is_down ? LG_JOB_BOTH : is_up ? LG_JOB_SINK : LG_JOB_SOURCE, 0);
     uint32_t events = (is_down ? EPOLLIN : 0) | (is_up ? EPOLLOUT : 0);
     for (uint32_t i = 0; i < opt->n_flows; i++) {
         b->flows[i].fd = lg_open(opt, &frame, 0);
@@ -302,8 +295,7 @@ static void bulk_turn(struct bulk *b)
         if (events[i].events & EPOLLOUT)
             bulk_count(b, send(f->fd, b->source, LG_CHUNK_BYTES, MSG_NOSIGNAL), "send");
         if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-            bulk_count(b, recv(f->fd, b->sink, LG_CHUNK_BYTES, b->opt->is_discarding ? MSG_TRUNC : 0),
-                       "receive");
+            bulk_count(b, recv(f->fd, b->sink, LG_CHUNK_BYTES, b->opt->is_discarding ? MSG_TRUNC : 0), "receive");
     }
 }
 
@@ -335,8 +327,7 @@ int lg_bulk_run(const struct lg_options *opt)
     return 0;
 }
 
-// ---- streams beside ping-pong
-// ---------------------------------------------------------------------------------------------
+// ---- streams beside ping-pong ---------------------------------------------------------------------------------
 
 static void *bulk_thread(void *arg)
 {

@@ -13,8 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// ---- idle
-// -----------------------------------------------------------------------------------------------------------------
+// ---- idle -----------------------------------------------------------------------------------------------------
 
 // Opened and kept before counting starts, so that what a proxy allocates once is not charged to each
 // connection.
@@ -56,8 +55,7 @@ int lg_idle_run(const struct lg_options *opt)
     return 0;
 }
 
-// ---- verify
-// -----------------------------------------------------------------------------------------------------------------
+// ---- verify ---------------------------------------------------------------------------------------------------
 // The client sends its pattern and checks the backend's at the same time; one side closes its half while the
 // other is still sending, so a proxy that drops a direction at the first EOF is caught. With the client
 // first, the backend's verdict follows its stream; with the backend first, it is asked for on another
@@ -200,8 +198,7 @@ static void verdicts_check(struct verify *v)
         if (v->opt->is_server_first)
             verdict_fetch(v, s);
         if (strcmp(s->verdict, "OK") != 0)
-            snprintf(v->problem, sizeof v->problem, "backend: %s",
-                     s->verdict[0] ? s->verdict : "gave no verdict");
+            snprintf(v->problem, sizeof v->problem, "backend: %s", s->verdict[0] ? s->verdict : "gave no verdict");
     }
 }
 
@@ -213,8 +210,7 @@ static void streams_open(struct verify *v)
         uint64_t number = v->opt->verify_bytes;
         if (v->opt->is_server_first)
             number |= (uint64_t)s->ticket << LG_TICKET_SHIFT;
-        struct lg_frame frame =
-            lg_frame_build(v->opt->is_server_first ? LG_JOB_VERIFY_FIRST : LG_JOB_VERIFY, number);
+        struct lg_frame frame = lg_frame_build(v->opt->is_server_first ? LG_JOB_VERIFY_FIRST : LG_JOB_VERIFY, number);
         s->fd = lg_open(v->opt, &frame, 0);
         s->watched = EPOLLIN | EPOLLOUT;
         lg_poll_add(v->poll_fd, s->fd, s, s->watched);
@@ -232,8 +228,7 @@ int lg_verify_run(const struct lg_options *opt)
     streams_open(v);
 
     struct epoll_event events[LG_EVENTS_MAX];
-    uint64_t began_ns = lg_now_ns(),
-             gives_up_ns = began_ns + (uint64_t)((opt->window_s + LG_SETTLE_S / 2.0) * 1e9);
+    uint64_t began_ns = lg_now_ns(), gives_up_ns = began_ns + (uint64_t)((opt->window_s + LG_SETTLE_S / 2.0) * 1e9);
     while (v->n_left && lg_now_ns() < gives_up_ns) {
         int n = epoll_wait(v->poll_fd, events, LG_EVENTS_MAX, 100);
         for (int i = 0; i < n; i++)

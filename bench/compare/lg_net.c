@@ -30,8 +30,7 @@ void lg_die(const char *format, ...)
     exit(1);
 }
 
-// ---- addresses
-// ----------------------------------------------------------------------------------------------------
+// ---- addresses ------------------------------------------------------------------------------------------------
 
 int lg_addr_parse(const char *text, struct sockaddr_in *addr)
 {
@@ -52,14 +51,12 @@ int lg_addr_parse(const char *text, struct sockaddr_in *addr)
     return ntohl(addr->sin_addr.s_addr) >> 24 == LOOPBACK_NET ? 0 : -EPERM;
 }
 
-// ---- the frame
-// ------------------------------------------------------------------------------------------------------
+// ---- the frame ------------------------------------------------------------------------------------------------
 
 struct lg_frame lg_frame_build(enum lg_job job, uint64_t number)
 {
     char head[LG_FRAME_BYTES * 2];
-    int n = snprintf(head, sizeof head, "GET /%c%" PRIu64 " HTTP/1.1\r\nHost: app.example.test\r\nX:", job,
-                     number);
+    int n = snprintf(head, sizeof head, "GET /%c%" PRIu64 " HTTP/1.1\r\nHost: app.example.test\r\nX:", job, number);
     if (n < 0 || n > LG_FRAME_BYTES - 4) {
         errno = EOVERFLOW;
         lg_die("frame number %" PRIu64, number);
@@ -83,10 +80,9 @@ enum lg_job lg_frame_parse(const uint8_t *bytes, uint64_t *number)
     return (enum lg_job)bytes[5];
 }
 
-// ---- the content pattern
-// ---------------------------------------------------------------------------------------------- Every byte
-// depends on its position in the stream, so that a lost, repeated or misplaced block shows.
+// ---- the content pattern --------------------------------------------------------------------------------------
 
+// Every byte depends on its position in the stream, so that a lost, repeated or misplaced block shows.
 static uint64_t pattern_word(enum lg_pattern which, uint64_t index)
 {
     uint64_t x = (index * 2 + 1) * 0xd6e8feb86659fd93u + (uint64_t)which * 0xa0761d6478bd642fu;
@@ -121,8 +117,7 @@ int64_t lg_pattern_check(enum lg_pattern which, uint64_t at, const uint8_t *byte
     return -1;
 }
 
-// ---- connecting
-// ---------------------------------------------------------------------------------------------------------
+// ---- connecting -----------------------------------------------------------------------------------------------
 
 int lg_connect_begin(const struct lg_options *opt)
 {
@@ -131,8 +126,7 @@ int lg_connect_begin(const struct lg_options *opt)
     if (fd == -1)
         return -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, (const struct sockaddr *)&opt->target, sizeof opt->target) == -1 &&
-        errno != EINPROGRESS) {
+    if (connect(fd, (const struct sockaddr *)&opt->target, sizeof opt->target) == -1 && errno != EINPROGRESS) {
         int why = errno;
         close(fd);
         errno = why;

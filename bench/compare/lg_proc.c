@@ -27,8 +27,7 @@ uint64_t lg_now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-// ---- latencies
-// ------------------------------------------------------------------------------------------------------
+// ---- latencies ------------------------------------------------------------------------------------------------
 // Log-linear: 32 steps per power of two, so a percentile is right to about 3 %, in fixed memory.
 
 enum { STEP_BITS = 5, N_STEPS = 1 << STEP_BITS, N_BUCKETS = (65 - STEP_BITS) * N_STEPS };
@@ -83,8 +82,7 @@ double lg_latency_us(double share)
     return (double)latency_max_ns / 1e3;
 }
 
-// ---- processes
-// --------------------------------------------------------------------------------------------------------
+// ---- processes ------------------------------------------------------------------------------------------------
 
 static double cpu_from_stat(pid_t pid)
 {
@@ -102,18 +100,43 @@ static double cpu_from_stat(pid_t pid)
     return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
 }
 
-double lg_usage_cpu(const struct lg_options *opt)
+static double cpu_of(const pid_t *pids, uint32_t n)
 {
     double sum_s = 0;
-    for (uint32_t i = 0; i < opt->n_pids; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         clockid_t clock;
         struct timespec used;
-        if (clock_getcpuclockid(opt->pids[i], &clock) == 0 && clock_gettime(clock, &used) == 0)
+        if (clock_getcpuclockid(pids[i], &clock) == 0 && clock_gettime(clock, &used) == 0)
             sum_s += seconds_of(used);
         else
-            sum_s += cpu_from_stat(opt->pids[i]);
+            sum_s += cpu_from_stat(pids[i]);
     }
     return sum_s;
+}
+
+double lg_usage_cpu(const struct lg_options *opt)
+{
+    return cpu_of(opt->pids, opt->n_pids);
+}
+
+// CPU seconds of the whole machine that neither we nor the backend nor the proxy used, including what a hypervisor
+// took. A measurement during which it grew much is worth little; the report says so.
+static double foreign_cpu(const struct lg_options *opt)
+{
+    unsigned long ticks[8] = { 0 }; // user nice system idle iowait irq softirq steal
+    FILE *file = fopen("/proc/stat", "r");
+    if (!file)
+        return 0;
+    int n = fscanf(file, "cpu %lu %lu %lu %lu %lu %lu %lu %lu", &ticks[0], &ticks[1], &ticks[2], &ticks[3], &ticks[4],
+                   &ticks[5], &ticks[6], &ticks[7]);
+    fclose(file);
+    if (n < 4)
+        return 0;
+    unsigned long busy = ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6] + ticks[7];
+    struct timespec own;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    return (double)busy / (double)sysconf(_SC_CLK_TCK) - seconds_of(own) - lg_usage_cpu(opt) -
+           cpu_of(opt->helper_pids, opt->n_helper_pids);
 }
 
 // smaps_rollup counts pages; statm may lag by a batch per CPU, which is much when divided by few connections.
@@ -166,8 +189,7 @@ struct lg_usage lg_usage_all(const struct lg_options *opt)
     return sum;
 }
 
-// ---- the recorded window
-// ------------------------------------------------------------------------------------------------
+// ---- the recorded window --------------------------------------------------------------------------------------
 
 void lg_window_init(struct lg_window *w, const struct lg_options *opt)
 {
@@ -181,6 +203,7 @@ bool lg_window_tick(struct lg_window *w)
         return now_ns < w->closes_ns;
     if (now_ns >= w->opens_ns) {
         lg_latency_reset();
+        w->foreign_before_s = foreign_cpu(w->opt);
         w->cpu_before_s = lg_usage_cpu(w->opt);
         w->opens_ns = lg_now_ns();
         w->closes_ns = w->opens_ns + (uint64_t)(w->opt->window_s * 1e9);
@@ -193,10 +216,10 @@ void lg_window_close(struct lg_window *w)
 {
     w->elapsed_s = (double)(lg_now_ns() - w->opens_ns) / 1e9;
     w->cpu_s = lg_usage_cpu(w->opt) - w->cpu_before_s;
+    w->foreign_s = foreign_cpu(w->opt) - w->foreign_before_s;
 }
 
-// ---- the result line
-// ----------------------------------------------------------------------------------------------------
+// ---- the result line ------------------------------------------------------------------------------------------
 
 void lg_json_text(const char *key, const char *value)
 {
@@ -243,6 +266,10 @@ void lg_json_rate(const struct lg_window *w, const char *unit, double n_units)
     lg_json_number("units", n_units);
     lg_json_number("elapsed_s", w->elapsed_s);
     lg_json_number("rate_per_s", w->elapsed_s > 0 ? n_units / w->elapsed_s : 0);
+    if (w->opt->n_helper_pids && w->elapsed_s > 0) {
+        double capacity_s = w->elapsed_s * (double)sysconf(_SC_NPROCESSORS_ONLN);
+        lg_json_number("foreign_cpu_share", w->foreign_s > 0 ? w->foreign_s / capacity_s : 0);
+    }
     if (!w->opt->n_pids)
         return;
     struct lg_usage now = lg_usage_all(w->opt);

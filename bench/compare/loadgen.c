@@ -9,6 +9,8 @@
 // Each client mode warms up, records for a fixed time, and prints one JSON object on one line. The proxy's
 // processes are named by pid; their CPU time is read at both edges of the recorded window.
 //
+// Memory and sockets of a client are left to the end of its process, which is the end of its one measurement.
+//
 // Not done here: no TLS handshake (the proxies under test never decrypt), no UDP, no remote targets.
 //
 // Read next: lg_flows.c (the timed modes), lg_hold.c (idle, verify), lg_backend.c, lg_proc.c, lg_net.c.
@@ -30,15 +32,13 @@ enum { LISTEN_MAX = 16, SERVER_LIFETIME_S = 3600 };
 static const char usage_text[] =
     "usage: loadgen MODE [options]\n"
     "modes\n"
-    "  server    the backend: --listen ADDR, repeatable; ends with its parent, or after an hour or "
-    "--seconds\n"
+    "  server    the backend: --listen ADDR, repeatable; ends with its parent, after an hour or --seconds\n"
     "  connrate  connect, 64 bytes there, 64 bytes back, close; --flows at a time\n"
     "  pingpong  --flows kept connections, one message of --bytes outstanding on each\n"
     "  bulk      --flows streams, --direction up, down or both\n"
     "  mixed     --flows streams beside --small ping-pong connections, whose latency is reported\n"
     "  idle      open --count connections, one exchange on each, hold them for --seconds\n"
-    "  verify    --flows streams of --bytes each way, every byte checked; --server-first: backend "
-    "half-closes first\n"
+    "  verify    --flows streams of --bytes each way, every byte checked; one side closes its half early\n"
     "options\n"
     "  -a, --target ADDR     127.x.y.z:port, loopback only\n"
     "  -l, --listen ADDR     server only\n"
@@ -49,12 +49,13 @@ static const char usage_text[] =
     "  -s, --seconds S       recorded window (1)\n"
     "  -w, --warmup S        unrecorded time before it (0.3)\n"
     "  -d, --direction DIR   bulk and mixed: up, down (default) or both, seen from the client\n"
-    "  -z, --discard         receive bulk with MSG_TRUNC: cheaper than a real receiver, so the proxy is the "
-    "bottleneck\n"
+    "  -z, --discard         receive bulk with MSG_TRUNC: cheaper than a real receiver, so the proxy is the\n"
+    "                        bottleneck\n"
     "  -p, --pids P[,P...]   processes to account: CPU seconds, RSS, file descriptors\n"
+    "  -H, --helpers P[,...] the backend's processes: with them, what others used of the machine is told\n"
     "  -P, --preamble FILE   bytes to send before the frame\n"
     "  -L, --label TEXT      copied into the result\n"
-    "      --server-first    see verify\n"
+    "      --server-first    verify: it is the backend that closes its half first\n"
     "  -h, --help\n";
 
 static const struct option long_options[] = {
@@ -68,6 +69,7 @@ static const struct option long_options[] = {
     { "warmup", required_argument, NULL, 'w' },
     { "direction", required_argument, NULL, 'd' },
     { "discard", no_argument, NULL, 'z' },
+    { "helpers", required_argument, NULL, 'H' },
     { "pids", required_argument, NULL, 'p' },
     { "preamble", required_argument, NULL, 'P' },
     { "label", required_argument, NULL, 'L' },
@@ -109,12 +111,12 @@ static double seconds_parse(const char *text)
     return value;
 }
 
-static void pids_parse(struct lg_options *opt, char *text)
+static void pids_parse(pid_t *pids, uint32_t *n_pids, char *text)
 {
     for (char *save = NULL, *one = strtok_r(text, ",", &save); one; one = strtok_r(NULL, ",", &save)) {
-        if (opt->n_pids == LG_PIDS_MAX)
+        if (*n_pids == LG_PIDS_MAX)
             usage_fail("too many pids", one);
-        opt->pids[opt->n_pids++] = (pid_t)number_parse(one, 1, 1u << 30);
+        pids[(*n_pids)++] = (pid_t)number_parse(one, 1, 1u << 30);
     }
 }
 
@@ -174,8 +176,11 @@ static void option_take(struct command *cmd, int letter, char *value)
     case 'z':
         opt->is_discarding = true;
         break;
+    case 'H':
+        pids_parse(opt->helper_pids, &opt->n_helper_pids, value);
+        break;
     case 'p':
-        pids_parse(opt, value);
+        pids_parse(opt->pids, &opt->n_pids, value);
         break;
     case 'P':
         preamble_load(opt, value);
@@ -217,7 +222,7 @@ static void bound_time(const struct command *cmd, bool is_server)
     double limit_s = cmd->opt.warmup_s + cmd->opt.window_s + LG_SETTLE_S;
     if (is_server)
         limit_s = cmd->has_seconds ? cmd->opt.window_s : SERVER_LIFETIME_S;
-    alarm((unsigned)ceil(limit_s) + 1);
+    alarm((unsigned)limit_s + 2);
     if (is_server)
         prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
@@ -245,13 +250,11 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct lg_options *opt);
-    } modes[] = {
-        { "connrate", lg_churn_run }, { "pingpong", lg_pingpong_run }, { "bulk", lg_bulk_run },
-        { "mixed", lg_mixed_run },    { "idle", lg_idle_run },         { "verify", lg_verify_run }
-    };
+    } modes[] = { { "connrate", lg_churn_run }, { "pingpong", lg_pingpong_run }, { "bulk", lg_bulk_run },
+                  { "mixed", lg_mixed_run },    { "idle", lg_idle_run },         { "verify", lg_verify_run } };
 
     int letter;
-    while ((letter = getopt_long(argc, argv, "a:l:c:k:n:b:s:w:d:zp:P:L:h", long_options, NULL)) != -1)
+    while ((letter = getopt_long(argc, argv, "a:l:c:k:n:b:s:w:d:zp:H:P:L:h", long_options, NULL)) != -1)
         option_take(&cmd, letter, optarg);
     if (optind != argc - 1)
         usage_fail("one mode is wanted", optind < argc ? argv[optind + 1] : "none given");

@@ -3,6 +3,10 @@
 // and the accounting of the processes under test. Nothing here is used by refractium itself.
 #pragma once
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE // every file includes this header first
+#endif
+
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,16 +35,17 @@ struct lg_options {
     uint64_t verify_bytes;
     double window_s;
     double warmup_s;
-    bool is_discarding;   // throw received bulk bytes away in the kernel instead of copying them out
-    bool is_server_first; // verify: the backend closes its half before the client does
-    pid_t pids[LG_PIDS_MAX];
+    bool is_discarding;      // throw received bulk bytes away in the kernel instead of copying them out
+    bool is_server_first;    // verify: the backend closes its half before the client does
+    pid_t pids[LG_PIDS_MAX]; // the proxy
     uint32_t n_pids;
+    pid_t helper_pids[LG_PIDS_MAX]; // the backend: ours, but not what is measured
+    uint32_t n_helper_pids;
 };
 
-// ---- what a connection asks of the backend
-// ---------------------------------------------------------------------- The frame is a small HTTP request so
-// that a proxy can recognise it; its path carries the job and one number.
+// ---- what a connection asks of the backend --------------------------------------------------------------------
 
+// The frame is a small HTTP request so that a proxy can recognise it; its path carries the job and one number.
 enum lg_job {
     LG_JOB_NONE = 0,
     LG_JOB_ECHO = 'e',
@@ -70,8 +75,7 @@ void lg_pattern_fill(enum lg_pattern which, uint64_t at, uint8_t *bytes, size_t 
 // The offset in the stream of the first wrong byte, or -1.
 int64_t lg_pattern_check(enum lg_pattern which, uint64_t at, const uint8_t *bytes, size_t n);
 
-// ---- clock, latencies, processes
-// ----------------------------------------------------------------------------------
+// ---- clock, latencies, processes ------------------------------------------------------------------------------
 
 uint64_t lg_now_ns(void);
 
@@ -95,8 +99,8 @@ struct lg_usage lg_usage_all(const struct lg_options *opt);
 struct lg_window {
     const struct lg_options *opt;
     uint64_t opens_ns, closes_ns;
-    double cpu_before_s;
-    double cpu_s, elapsed_s; // valid after lg_window_close
+    double cpu_before_s, foreign_before_s;
+    double cpu_s, foreign_s, elapsed_s; // valid after lg_window_close
     bool is_open;
 };
 
@@ -104,8 +108,7 @@ void lg_window_init(struct lg_window *w, const struct lg_options *opt);
 bool lg_window_tick(struct lg_window *w);
 void lg_window_close(struct lg_window *w);
 
-// ---- one JSON object on one line
-// ------------------------------------------------------------------------------------
+// ---- one JSON object on one line ------------------------------------------------------------------------------
 
 void lg_json_begin(const char *mode, const struct lg_options *opt);
 void lg_json_number(const char *key, double value);
@@ -114,8 +117,7 @@ void lg_json_latency(const char *prefix);
 void lg_json_rate(const struct lg_window *w, const char *unit, double n_units);
 void lg_json_end(void);
 
-// ---- sockets
-// --------------------------------------------------------------------------------------------------------
+// ---- sockets --------------------------------------------------------------------------------------------------
 
 _Noreturn void lg_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -134,8 +136,7 @@ int lg_open(const struct lg_options *opt, const struct lg_frame *frame, size_t n
 void lg_poll_add(int poll_fd, int fd, void *owner, uint32_t events);
 void lg_poll_change(int poll_fd, int fd, void *owner, uint32_t events);
 
-// ---- modes: each runs to its end and returns the exit code
-// ------------------------------------------------------------
+// ---- modes: each runs to its end and returns the exit code ----------------------------------------------------
 
 int lg_backend_run(const struct sockaddr_in *listen_at, uint32_t n_listen, const struct lg_options *opt);
 int lg_churn_run(const struct lg_options *opt);

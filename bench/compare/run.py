@@ -6,8 +6,8 @@ All proxies run at once, each on its own ports in front of one backend; one is l
 every workload and every proxy, and each round starts with another proxy, so that what else the machine does falls on
 all of them. Reported are medians over the rounds, and ratios taken within a round.
 
-Read next: peers.py (who is compared and how configured), stage.py (network namespace), report.py (table, targets,
-plot), loadgen.c (what is sent).
+Read next: peers.py (who is compared and how configured), stage.py (network namespace), report.py (tables, targets),
+plot.py, loadgen.c (what is sent).
 """
 
 import argparse
@@ -27,12 +27,13 @@ from pathlib import Path
 
 import hello
 import peers
+import plot
 import report
 import stage
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-BACKEND_PORTS = 4  # spacing between one instance's ports and the next
+PORTS_EACH = 4  # from one instance to the next
 RUN_SPARE_S = 40  # more than the load generator grants itself
 
 
@@ -63,6 +64,12 @@ def list_of(text):
     return [item for item in text.replace(" ", "").split(",") if item]
 
 
+def find_loadgen():
+    """Where it is when built by hand, or by make."""
+    paths = [ROOT / "build" / "bench" / "loadgen", ROOT / "build" / "release" / "bench" / "loadgen"]
+    return str(next((path for path in paths if path.exists()), paths[0]))
+
+
 def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
                                      epilog="workloads: " + " ".join(w.name for w in WORKLOADS) + "; proxies: "
@@ -81,7 +88,7 @@ def parse_args(argv):
     add("--load", type=Path, metavar="FILE", help="measure nothing: report from results saved before")
     add("--no-netns", action="store_true", help="measure on the host's loopback, with the host's settings")
     add("--refractium", default=str(ROOT / "build" / "refractium"), help="the program under test")
-    add("--loadgen", default=str(ROOT / "build" / "bench" / "loadgen"), help="the load generator")
+    add("--loadgen", default=find_loadgen(), help="the load generator (make bench-compare builds and names it)")
     args = parser.parse_args(argv)
     known = {peer.name for peer in peers.ALL}
     for name in args.proxies:
@@ -136,6 +143,7 @@ class Bench:
         self.proxies = proxies
         self.n_files = n_files
         self.next_port = on_stage.first_port
+        self.backend = None
         self.live = {}  # proxy's name -> (process, site)
         self.samples = []
         self.hello = self.home / "hello.bin"
@@ -144,13 +152,13 @@ class Bench:
     def new_site(self, label):
         home = self.home / f"{label}-{self.next_port}"
         home.mkdir()
-        self.next_port += BACKEND_PORTS
+        self.next_port += PORTS_EACH
         return peers.Site(home, self.next_port, self.stage.first_port, self.n_files)
 
     def start_backend(self):
         log = self.home / "backend.log"
         command = [self.args.loadgen, "server", "--discard", "--listen", f"127.0.0.1:{self.stage.first_port}"]
-        self.stage.start(command, log, [self.stage.first_port])
+        self.backend = self.stage.start(command, log, [self.stage.first_port])
 
     def start_proxy(self, proxy):
         site = self.new_site(proxy.name)
@@ -170,7 +178,8 @@ class Bench:
         args = self.args
         n_idle = min(args.idle, site.n_connections - 200, proxy.idle_limit or args.idle)
         command = [args.loadgen, *workload.arguments, "--target", proxy.target(site, workload.is_tls),
-                   "--seconds", str(args.seconds), "--warmup", str(args.warmup), "--label", proxy.name]
+                   "--seconds", str(args.seconds), "--warmup", str(args.warmup), "--label", proxy.name,
+                   "--helpers", str(self.backend.pid)]
         if workload.name == "idle":
             command += ["--count", str(n_idle)]
         if workload.is_tls:
@@ -181,7 +190,8 @@ class Bench:
             done = self.stage.run(command, args.seconds + args.warmup + RUN_SPARE_S)
             if done.returncode == 0:
                 return json.loads(done.stdout)
-            why = done.stderr.strip().replace("loadgen: ", "") or f"load generator ended with {done.returncode}"
+            said = done.stderr.strip().split("\n")[0][:160].removeprefix("loadgen: ")
+            why = said or f"load generator ended with {done.returncode}"
             return {"failed": "timed out" if done.returncode == -signal.SIGALRM else why}
         except subprocess.TimeoutExpired:
             return {"failed": "timed out"}
@@ -287,7 +297,7 @@ def main(argv):
     except KeyboardInterrupt:
         return 130
     print(report.tables(results))
-    args.svg.write_text(report.svg(results))
+    args.svg.write_text(plot.svg(results))
     targets = report.check(results)
     if args.check:
         print(report.targets_text(targets))

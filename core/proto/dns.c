@@ -155,6 +155,8 @@ static RX_COLD enum rx_verdict short_input(const uint8_t *p, uint32_t n, struct 
     uint8_t whole[LENGTH + HEADER] = { 0xff, 0xff, [LENGTH + 5] = 1 };
     if (n)
         memcpy(whole, p, n);
+    if (n <= LENGTH + 2 && wire_be16(whole) < HEADER + QUESTION_MIN)
+        whole[LENGTH + 2] = OP_DSO << 3; // the one opcode that is content with less
     if (n <= LENGTH + 5 && opcode_of(whole + LENGTH) == OP_DSO)
         whole[LENGTH + 5] = 0;
     if (!is_header(whole + LENGTH, wire_be16(whole)))

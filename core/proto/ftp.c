@@ -18,70 +18,59 @@
 
 enum { LINE_MAX_LEN = 512 };
 
-enum args {
-    NONE,      // nothing
-    OPTIONAL,  // nothing, or text
-    TEXT,      // text
-    USER,      // one word, the user
-    MECHANISM, // of AUTH
-    LETTER,    // TYPE, MODE, STRU, PROT: one of a few letters, then nothing or text
+enum form {
+    NONE,          // no argument
+    OPTIONAL,      // nothing, or text
+    TEXT,          // text
+    USER,          // one word, the user
+    MECHANISM,     // of AUTH
+    TRANSFER_TYPE, // one of a few letters, then nothing or text; these and below
+    TRANSFER_MODE,
+    STRUCTURE,
+    PROTECTION,
 };
 
-struct verb {
-    uint64_t word;
-    enum args args;
-    const char *letters; // upper-case
+static const char *const letters[] = {
+    [TRANSFER_TYPE] = "AEIL",
+    [TRANSFER_MODE] = "SBC",
+    [STRUCTURE] = "FRP",
+    [PROTECTION] = "CSEP",
 };
 
-#define V3(a, b, c, ...)                                                                                     \
-    {                                                                                                        \
-        WIRE_WORD3(a, b, c), __VA_ARGS__                                                                     \
-    }
-#define V4(a, b, c, d, ...)                                                                                  \
-    {                                                                                                        \
-        WIRE_WORD4(a, b, c, d), __VA_ARGS__                                                                  \
-    }
-
-// What clients open with comes first.
+// RFC 775 (X…), 959, 1639 (LP…), 2228, 2389, 2428, 3659, 7151; CLNT, which is not registered but sent by many
+// clients. Ascending.
 // clang-format off
-static const struct verb verbs[] = {
-    V4('u', 's', 'e', 'r', USER, NULL), V4('a', 'u', 't', 'h', MECHANISM, NULL),
-    V4('f', 'e', 'a', 't', NONE, NULL), V4('h', 'o', 's', 't', TEXT, NULL), // RFC 2389, RFC 7151
-    V4('s', 'y', 's', 't', NONE, NULL), V4('o', 'p', 't', 's', TEXT, NULL),
-    V4('c', 'l', 'n', 't', TEXT, NULL), // not registered, but sent by lftp and many for Windows
-    V4('p', 'b', 's', 'z', TEXT, NULL), V4('p', 'r', 'o', 't', LETTER, "CSEP"), // RFC 2228
-    V4('a', 'd', 'a', 't', TEXT, NULL), V3('c', 'c', 'c', NONE, NULL), V3('m', 'i', 'c', TEXT, NULL),
-    V4('c', 'o', 'n', 'f', TEXT, NULL), V3('e', 'n', 'c', TEXT, NULL),
-    V4('a', 'c', 'c', 't', TEXT, NULL), V3('c', 'w', 'd', TEXT, NULL), V4('c', 'd', 'u', 'p', NONE, NULL), // RFC 959
-    V4('s', 'm', 'n', 't', TEXT, NULL), V4('r', 'e', 'i', 'n', NONE, NULL), V4('p', 'o', 'r', 't', TEXT, NULL),
-    V4('p', 'a', 's', 'v', NONE, NULL), V4('t', 'y', 'p', 'e', LETTER, "AEIL"), V4('s', 't', 'r', 'u', LETTER, "FRP"),
-    V4('m', 'o', 'd', 'e', LETTER, "SBC"), V4('s', 't', 'o', 'r', TEXT, NULL), V4('s', 't', 'o', 'u', OPTIONAL, NULL),
-    V4('a', 'p', 'p', 'e', TEXT, NULL), V4('a', 'l', 'l', 'o', TEXT, NULL), V4('r', 'e', 's', 't', TEXT, NULL),
-    V4('r', 'n', 'f', 'r', TEXT, NULL), V4('r', 'n', 't', 'o', TEXT, NULL), V4('a', 'b', 'o', 'r', NONE, NULL),
-    V3('r', 'm', 'd', TEXT, NULL), V3('m', 'k', 'd', TEXT, NULL), V3('p', 'w', 'd', NONE, NULL),
-    V4('n', 'l', 's', 't', OPTIONAL, NULL), V4('s', 'i', 't', 'e', TEXT, NULL),
-    V4('x', 'c', 'u', 'p', NONE, NULL), V4('x', 'c', 'w', 'd', TEXT, NULL), V4('x', 'm', 'k', 'd', TEXT, NULL), // RFC 775
-    V4('x', 'p', 'w', 'd', NONE, NULL), V4('x', 'r', 'm', 'd', TEXT, NULL),
-    V4('l', 'p', 'r', 't', TEXT, NULL), V4('l', 'p', 's', 'v', NONE, NULL),   // RFC 1639
-    V4('e', 'p', 'r', 't', TEXT, NULL), V4('e', 'p', 's', 'v', OPTIONAL, NULL), // RFC 2428
-    V4('m', 'd', 't', 'm', TEXT, NULL), V4('m', 'l', 's', 'd', OPTIONAL, NULL), // RFC 3659
-    V4('m', 'l', 's', 't', OPTIONAL, NULL), V4('s', 'i', 'z', 'e', TEXT, NULL),
+static const struct wire_verb verbs[] = {
+    { WIRE_WORD4('a', 'b', 'o', 'r'), .form = NONE }, { WIRE_WORD4('a', 'c', 'c', 't'), .form = TEXT },
+    { WIRE_WORD4('a', 'd', 'a', 't'), .form = TEXT }, { WIRE_WORD4('a', 'l', 'l', 'o'), .form = TEXT },
+    { WIRE_WORD4('a', 'p', 'p', 'e'), .form = TEXT }, { WIRE_WORD4('a', 'u', 't', 'h'), .form = MECHANISM },
+    { WIRE_WORD3('c', 'c', 'c'), .form = NONE }, { WIRE_WORD4('c', 'd', 'u', 'p'), .form = NONE },
+    { WIRE_WORD4('c', 'l', 'n', 't'), .form = TEXT }, { WIRE_WORD4('c', 'o', 'n', 'f'), .form = TEXT },
+    { WIRE_WORD3('c', 'w', 'd'), .form = TEXT }, { WIRE_WORD3('e', 'n', 'c'), .form = TEXT },
+    { WIRE_WORD4('e', 'p', 'r', 't'), .form = TEXT }, { WIRE_WORD4('e', 'p', 's', 'v'), .form = OPTIONAL },
+    { WIRE_WORD4('f', 'e', 'a', 't'), .form = NONE }, { WIRE_WORD4('h', 'o', 's', 't'), .form = TEXT },
+    { WIRE_WORD4('l', 'p', 'r', 't'), .form = TEXT }, { WIRE_WORD4('l', 'p', 's', 'v'), .form = NONE },
+    { WIRE_WORD4('m', 'd', 't', 'm'), .form = TEXT }, { WIRE_WORD3('m', 'i', 'c'), .form = TEXT },
+    { WIRE_WORD3('m', 'k', 'd'), .form = TEXT }, { WIRE_WORD4('m', 'l', 's', 'd'), .form = OPTIONAL },
+    { WIRE_WORD4('m', 'l', 's', 't'), .form = OPTIONAL }, { WIRE_WORD4('m', 'o', 'd', 'e'), .form = TRANSFER_MODE },
+    { WIRE_WORD4('n', 'l', 's', 't'), .form = OPTIONAL }, { WIRE_WORD4('o', 'p', 't', 's'), .form = TEXT },
+    { WIRE_WORD4('p', 'a', 's', 'v'), .form = NONE }, { WIRE_WORD4('p', 'b', 's', 'z'), .form = TEXT },
+    { WIRE_WORD4('p', 'o', 'r', 't'), .form = TEXT }, { WIRE_WORD4('p', 'r', 'o', 't'), .form = PROTECTION },
+    { WIRE_WORD3('p', 'w', 'd'), .form = NONE }, { WIRE_WORD4('r', 'e', 'i', 'n'), .form = NONE },
+    { WIRE_WORD4('r', 'e', 's', 't'), .form = TEXT }, { WIRE_WORD3('r', 'm', 'd'), .form = TEXT },
+    { WIRE_WORD4('r', 'n', 'f', 'r'), .form = TEXT }, { WIRE_WORD4('r', 'n', 't', 'o'), .form = TEXT },
+    { WIRE_WORD4('s', 'i', 't', 'e'), .form = TEXT }, { WIRE_WORD4('s', 'i', 'z', 'e'), .form = TEXT },
+    { WIRE_WORD4('s', 'm', 'n', 't'), .form = TEXT }, { WIRE_WORD4('s', 't', 'o', 'r'), .form = TEXT },
+    { WIRE_WORD4('s', 't', 'o', 'u'), .form = OPTIONAL }, { WIRE_WORD4('s', 't', 'r', 'u'), .form = STRUCTURE },
+    { WIRE_WORD4('s', 'y', 's', 't'), .form = NONE }, { WIRE_WORD4('t', 'y', 'p', 'e'), .form = TRANSFER_TYPE },
+    { WIRE_WORD4('u', 's', 'e', 'r'), .form = USER }, { WIRE_WORD4('x', 'c', 'u', 'p'), .form = NONE },
+    { WIRE_WORD4('x', 'c', 'w', 'd'), .form = TEXT }, { WIRE_WORD4('x', 'm', 'k', 'd'), .form = TEXT },
+    { WIRE_WORD4('x', 'p', 'w', 'd'), .form = NONE }, { WIRE_WORD4('x', 'r', 'm', 'd'), .form = TEXT },
 };
 // clang-format on
 
-// The whole word decides (MATCH: *found), or how it starts.
-static enum rx_verdict find_verb(uint64_t word, uint32_t len, bool is_whole, const struct verb **found)
-{
-    for (uint32_t i = 0; i < RX_COUNT(verbs); i++) {
-        if (verbs[i].word == word && is_whole) {
-            *found = &verbs[i];
-            return RX_MATCH;
-        }
-        if (!is_whole && wire_word_starts(verbs[i].word, word, len))
-            return RX_MORE;
-    }
-    return RX_NO;
-}
+// Nearly every session starts with it.
+static const struct wire_verb verb_user = { WIRE_WORD4('u', 's', 'e', 'r'), .form = USER };
 
 // RFC 4217 12, RFC 2228 and what the registry of mechanisms had before
 static enum rx_verdict mechanism(const uint8_t *p, uint32_t n, uint32_t at)
@@ -102,13 +91,12 @@ static enum rx_verdict mechanism(const uint8_t *p, uint32_t n, uint32_t at)
 }
 
 // `at`: behind the space that follows the command
-static enum rx_verdict arguments(const uint8_t *p, uint32_t n, uint32_t at, const struct verb *verb,
-                                 struct rx_facts *f)
+static enum rx_verdict arguments(const uint8_t *p, uint32_t n, uint32_t at, enum form form, struct rx_facts *f)
 {
     at = wire_spaces_end(p, n, at);
     if (at == n)
         return RX_MORE;
-    switch (verb->args) {
+    switch (form) {
     case NONE:
         return wire_eol(p, n, at);
     case OPTIONAL:
@@ -122,8 +110,11 @@ static enum rx_verdict arguments(const uint8_t *p, uint32_t n, uint32_t at, cons
     }
     case MECHANISM:
         return mechanism(p, n, at);
-    case LETTER:
-        if (!wire_is_alpha(p[at]) || !strchr(verb->letters, p[at] & ~0x20))
+    case TRANSFER_TYPE:
+    case TRANSFER_MODE:
+    case STRUCTURE:
+    case PROTECTION:
+        if (!wire_is_alpha(p[at]) || !strchr(letters[form], p[at] & ~0x20))
             return RX_NO;
         at++;
         return at < n && p[at] != ' ' ? wire_eol(p, n, at) : wire_eol(p, n, wire_text_end(p, n, at));
@@ -136,18 +127,23 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
     uint32_t line = RX_MIN(n, (uint32_t)LINE_MAX_LEN);
     uint64_t word;
     uint32_t len = wire_word(p, line, &word);
-    const struct verb *verb = NULL;
     if (len > 4 || (len < line && !wire_is_word_end(p[len])))
         return wire_no(f);
-    enum rx_verdict verdict = find_verb(word, len, len < line, &verb);
+    const struct wire_verb *verb = &verb_user;
+    enum rx_verdict verdict = RX_MATCH;
+    if (word != verb_user.word)
+        verdict = wire_find(verbs, RX_COUNT(verbs), word, len, len < line, &verb);
+    else if (len == line)
+        verdict = RX_MORE;
+    enum form form = (enum form)verb->form;
     if (verdict == RX_MATCH) {
         if (p[len] == ' ')
-            verdict = arguments(p, line, len + 1, verb, f);
+            verdict = arguments(p, line, len + 1, form, f);
         else
-            verdict = verb->args <= OPTIONAL ? wire_eol(p, line, len) : RX_NO;
+            verdict = form <= OPTIONAL ? wire_eol(p, line, len) : RX_NO;
     }
     if (verdict == RX_MATCH)
-        return wire_match(f, verb->args == USER ? RX_FACT_USER : 0);
+        return wire_match(f, form == USER ? RX_FACT_USER : 0);
     if (verdict == RX_MORE && n < LINE_MAX_LEN)
         return wire_more(f, 0);
     return wire_no(f);

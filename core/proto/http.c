@@ -159,8 +159,8 @@ static bool is_ows(uint8_t c) // RFC 9110 5.6.3
 
 static bool is_host_line(const uint8_t *p, size_t len)
 {
-    return len >= 5 && (p[0] | 0x20) == 'h' && (p[1] | 0x20) == 'o' && (p[2] | 0x20) == 's' &&
-           (p[3] | 0x20) == 't' && p[4] == ':';
+    return len >= 5 && (p[0] | 0x20) == 'h' && (p[1] | 0x20) == 'o' && (p[2] | 0x20) == 's' && (p[3] | 0x20) == 't' &&
+           p[4] == ':';
 }
 
 // `p` is somewhere in the request line. Without a Host line yet, and without the empty line that ends the
@@ -226,13 +226,11 @@ static void RX_COLD read_target(const uint8_t *p, const struct line *l, struct r
     if (stop != end && *stop == '/')
         f->path = (struct rx_text){ stop, (uint32_t)(end - stop) };
     else
-        f->path =
-            (struct rx_text){ authority - 1, 1 }; // an empty path means "/" (RFC 9110 4.2.3): the one before
+        f->path = (struct rx_text){ authority - 1, 1 }; // an empty path means "/" (RFC 9110 4.2.3): the one before
     read_host(name, stop, f);
 }
 
-static enum rx_verdict match(const uint8_t *p, uint32_t n, const struct line *l, uint16_t version,
-                             struct rx_facts *f)
+static enum rx_verdict match(const uint8_t *p, uint32_t n, const struct line *l, uint16_t version, struct rx_facts *f)
 {
     f->method = (struct rx_text){ p + l->method, l->method_end - l->method };
     f->version = version;
@@ -252,8 +250,7 @@ static enum rx_verdict match(const uint8_t *p, uint32_t n, const struct line *l,
 // -----------------------------------------------------------------------------
 
 // A line without a version. RFC 1945 5.1: Simple-Request = "GET" SP Request-URI CRLF
-static enum rx_verdict RX_COLD identify_simple(const uint8_t *p, uint32_t n, const struct line *l,
-                                               struct rx_facts *f)
+static enum rx_verdict RX_COLD identify_simple(const uint8_t *p, uint32_t n, const struct line *l, struct rx_facts *f)
 {
     uint32_t at = l->target_end;
     bool is_url = p[l->target] == '/' || authority_of(p + l->target, p + at);
@@ -285,6 +282,16 @@ static enum rx_verdict RX_COLD identify_version(const uint8_t *p, uint32_t n, co
     return RX_MATCH;
 }
 
+// First byte from `at` on that is not part of a method; `stop` when there is none. Most methods are GET.
+static uint32_t method_end(const uint8_t *p, uint32_t at, uint32_t stop)
+{
+    if (stop - at >= 4 && memcmp(p + at, "GET ", 4) == 0)
+        return at + 3;
+    while (at < stop && is_method_byte[p[at]])
+        at++;
+    return at;
+}
+
 // `at` is where the request line begins.
 static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, struct rx_facts *f)
 {
@@ -292,9 +299,7 @@ static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, 
         return RX_NO;
     struct line l = { .method = at };
     uint32_t stop = n - at > METHOD_MAX ? at + METHOD_MAX + 1 : n;
-    do {
-        at++;
-    } while (at < stop && is_method_byte[p[at]]);
+    at = method_end(p, at, stop);
     if (RX_UNLIKELY(at == stop))
         return at - l.method > METHOD_MAX ? RX_NO : RX_MORE;
     if (p[at] != ' ')
@@ -310,8 +315,7 @@ static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, 
         return RX_MORE;
     if (RX_LIKELY(p[at] == ' ' && at != l.target)) {
         const uint8_t *version = p + at + 1;
-        if (RX_LIKELY(n - at > VERSION_LEN && memcmp(version, "HTTP/1.", 7) == 0 &&
-                      (uint8_t)(version[7] - '0') <= 9))
+        if (RX_LIKELY(n - at > VERSION_LEN && memcmp(version, "HTTP/1.", 7) == 0 && (uint8_t)(version[7] - '0') <= 9))
             return match(p, n, &l, (uint16_t)(0x0100 + version[7] - '0'), f);
         return identify_version(p, n, &l, f);
     }

@@ -102,7 +102,7 @@ static enum rx_verdict line(const uint8_t *p, uint32_t n)
     at++;
     for (uint32_t i = 0; i < RX_COUNT(commands); i++) {
         const struct command *command = &commands[i];
-        if (is_plain && command->is_common)
+        if ((is_plain && command->is_common) || (at < n && (p[at] | 0x20) != command->name[0]))
             continue;
         enum rx_verdict verdict = wire_starts_any_case(p + at, n - at, command->name, command->len);
         if (verdict == RX_MATCH)

@@ -43,24 +43,28 @@ static enum rx_verdict find_user(const uint8_t *p, uint32_t n, uint32_t len, str
 
 static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f)
 {
-    if (n < HEADER)
-        return n == 3 && (p[2] != 0 || p[0] + (p[1] << 8) < SSL_LEN) ? wire_no(f)
-                                                                     : wire_more(f, n < 3 ? 3 : 0);
+    if (n < 3)
+        return wire_more(f, 3);
     uint32_t len = (uint32_t)p[0] | (uint32_t)p[1] << 8;
-    if (p[3] != 1 || p[2] != 0 || len < SSL_LEN || (len > SSL_LEN && len < RESPONSE_MIN))
+    if (p[2] != 0 || len < SSL_LEN || (len > SSL_LEN && len < RESPONSE_MIN) || (n > 3 && p[3] != 1))
         return wire_no(f);
+    if (n == 3)
+        return wire_more(f, 0);
     if (n < CAPABILITIES + 2)
         return wire_more(f, CAPABILITIES + 2);
-    if (!(p[CAPABILITIES + 1] & CLIENT_PROTOCOL_41) ||
-        (len == SSL_LEN && !(p[CAPABILITIES + 1] & CLIENT_SSL)))
+    if (!(p[CAPABILITIES + 1] & CLIENT_PROTOCOL_41) || (len == SSL_LEN && !(p[CAPABILITIES + 1] & CLIENT_SSL)))
         return wire_no(f);
-    // all of the filler is looked at once it is there, or what is there of it
-    uint32_t zeros_end = RX_MIN(n, p[CAPABILITIES] & CLIENT_MYSQL ? (uint32_t)USER : (uint32_t)MARIADB);
-    for (uint32_t i = FILLER; i < zeros_end; i++)
-        if (p[i])
+    bool is_mysql = p[CAPABILITIES] & CLIENT_MYSQL;
+    if (RX_LIKELY(n >= USER)) {
+        uint64_t zeros = wire_be64(p + FILLER) | wire_be64(p + FILLER + 8) | wire_be32(p + MARIADB - 4);
+        if (zeros || (is_mysql && wire_be32(p + MARIADB)))
             return wire_no(f);
-    if (n < USER)
+    } else {
+        for (uint32_t i = FILLER; i < RX_MIN(n, is_mysql ? (uint32_t)USER : (uint32_t)MARIADB); i++)
+            if (p[i])
+                return wire_no(f);
         return wire_more(f, n < FILLER ? FILLER + 1 : 0);
+    }
     return f->want & RX_FACT_USER && len > SSL_LEN ? find_user(p, n, len, f) : wire_match(f, 0);
 }
 

@@ -18,21 +18,24 @@ enum {
     DIGEST = 32, // MD5 in hexadecimal
 };
 
-// IANA's registry of SASL mechanisms, families by how they begin
+// IANA's registry of SASL mechanisms; those that end in '-' or '_' are families
+// clang-format off
 static const char *const mechanisms[] = {
-    "plain",  "login",    "cram-md5", "digest-md5", "scram-", "gssapi", "gs2-",       "gss-spnego", "ntlm",
-    "xoauth", "oauth",    "external", "anonymous",  "otp",    "skey",   "kerberos_v", "securid",    "ecdh-",
-    "9798-",  "openid20", "saml20",   "eap-",       "nmas-",  "msn",    "apop",       "x-",
+    "plain", "login", "cram-md5", "digest-", "scram-", "gssapi", "gs2-", "gss-", "ntlm", "xoauth2", "xoauth", "xoauth-",
+    "oauthbearer", "oauth10a", "external", "anonymous", "otp", "skey", "kerberos_", "securid", "ecdh-", "9798-", "openid20",
+    "saml20", "eap-", "nmas-", "nmas_", "msn", "apop", "x-",
 };
+// clang-format on
 
 static enum rx_verdict auth(const uint8_t *p, uint32_t n, uint32_t at)
 {
     bool is_open = false;
     for (uint32_t i = 0; i < RX_COUNT(mechanisms); i++) {
-        uint32_t len = (uint32_t)strlen(mechanisms[i]);
+        uint32_t len = (uint32_t)strlen(mechanisms[i]), end = at + len;
         enum rx_verdict verdict = wire_starts_any_case(p + at, n - at, mechanisms[i], len);
-        if (verdict == RX_MATCH)
-            return wire_eol(p, n, wire_text_end(p, n, at + len));
+        bool is_family = mechanisms[i][len - 1] == '-' || mechanisms[i][len - 1] == '_';
+        if (verdict == RX_MATCH && (is_family || end == n || wire_is_word_end(p[end])))
+            return wire_eol(p, n, wire_text_end(p, n, end));
         is_open |= verdict == RX_MORE;
     }
     return is_open ? RX_MORE : RX_NO;
@@ -81,11 +84,10 @@ static enum rx_verdict line(const uint8_t *p, uint32_t n, struct rx_facts *f, ui
                 return RX_MORE;
         return RX_NO;
     }
-    bool has_argument = len == VERB && len < n && p[len] == ' ';
-    uint32_t at = has_argument ? wire_spaces_end(p, n, VERB) : VERB;
-    bool is_bare = at == n || p[at] == '\r' || p[at] == '\n';
-    if (len != VERB || !(has_argument || is_bare))
+    if (len != VERB || (n > VERB && !wire_is_word_end(p[VERB])))
         return RX_NO;
+    uint32_t at = wire_spaces_end(p, n, VERB);
+    bool is_bare = at == n || p[at] == '\r' || p[at] == '\n';
     switch (word) {
     case WIRE_WORD4('c', 'a', 'p', 'a'):
     case WIRE_WORD4('s', 't', 'l', 's'):

@@ -31,56 +31,65 @@ enum form {
     SET,    // more than two arguments only in upper case
 };
 
-struct verb {
-    uint64_t word;
-    uint8_t least, most; // arguments
-    enum form form;
-};
-
-#define V(a, b, c, d, e, f, g, h, ...)                                                                       \
-    {                                                                                                        \
-        WIRE_WORD(a, b, c, d, e, f, g, h), __VA_ARGS__                                                       \
-    }
-
+// Name, form, least and most arguments. Ascending.
 // clang-format off
-static const struct verb verbs[] = {
-    V('p', 'i', 'n', 'g', 0, 0, 0, 0, 0, 0, ANY),          V('s', 'e', 't', 0, 0, 0, 0, 0, 2, 255, SET),
-    V('g', 'e', 't', 0, 0, 0, 0, 0, 1, 1, UPPER),          V('e', 'c', 'h', 'o', 0, 0, 0, 0, 1, 1, ANY),
-    V('i', 'n', 'f', 'o', 0, 0, 0, 0, 0, 1, WORD),         V('h', 'e', 'l', 'l', 'o', 0, 0, 0, 1, 255, NUMBER),
-    V('s', 'e', 'l', 'e', 'c', 't', 0, 0, 1, 1, NUMBER),   V('k', 'e', 'y', 's', 0, 0, 0, 0, 1, 1, ANY),
-    V('d', 'b', 's', 'i', 'z', 'e', 0, 0, 0, 0, ANY),      V('c', 'o', 'n', 'f', 'i', 'g', 0, 0, 2, 255, WORD),
-    V('c', 'o', 'm', 'm', 'a', 'n', 'd', 0, 0, 255, WORD), V('m', 'o', 'n', 'i', 't', 'o', 'r', 0, 0, 0, ANY),
-    V('e', 'x', 'i', 's', 't', 's', 0, 0, 1, 255, ANY),    V('e', 'x', 'p', 'i', 'r', 'e', 0, 0, 2, 3, ANY),
-    V('t', 't', 'l', 0, 0, 0, 0, 0, 1, 1, ANY),            V('p', 't', 't', 'l', 0, 0, 0, 0, 1, 1, ANY),
-    V('d', 'e', 'l', 0, 0, 0, 0, 0, 1, 255, UPPER),        V('i', 'n', 'c', 'r', 0, 0, 0, 0, 1, 1, ANY),
-    V('d', 'e', 'c', 'r', 0, 0, 0, 0, 1, 1, ANY),          V('m', 'g', 'e', 't', 0, 0, 0, 0, 1, 255, UPPER),
-    V('m', 's', 'e', 't', 0, 0, 0, 0, 2, 255, ANY),        V('s', 'e', 't', 'e', 'x', 0, 0, 0, 3, 3, ANY),
-    V('s', 'e', 't', 'n', 'x', 0, 0, 0, 2, 2, ANY),        V('h', 'g', 'e', 't', 0, 0, 0, 0, 2, 2, ANY),
-    V('h', 's', 'e', 't', 0, 0, 0, 0, 3, 255, ANY),        V('h', 'g', 'e', 't', 'a', 'l', 'l', 0, 1, 1, ANY),
-    V('l', 'p', 'u', 's', 'h', 0, 0, 0, 2, 255, ANY),      V('r', 'p', 'u', 's', 'h', 0, 0, 0, 2, 255, ANY),
-    V('l', 'p', 'o', 'p', 0, 0, 0, 0, 1, 2, ANY),          V('r', 'p', 'o', 'p', 0, 0, 0, 0, 1, 2, ANY),
-    V('l', 'l', 'e', 'n', 0, 0, 0, 0, 1, 1, ANY),          V('l', 'r', 'a', 'n', 'g', 'e', 0, 0, 3, 3, ANY),
-    V('s', 'a', 'd', 'd', 0, 0, 0, 0, 2, 255, ANY),        V('s', 'm', 'e', 'm', 'b', 'e', 'r', 's', 1, 1, ANY),
-    V('z', 'a', 'd', 'd', 0, 0, 0, 0, 3, 255, ANY),        V('z', 'r', 'a', 'n', 'g', 'e', 0, 0, 3, 255, ANY),
-    V('f', 'l', 'u', 's', 'h', 'd', 'b', 0, 0, 1, WORD),   V('f', 'l', 'u', 's', 'h', 'a', 'l', 'l', 0, 1, WORD),
-    V('s', 'l', 'o', 'w', 'l', 'o', 'g', 0, 1, 2, WORD),   V('b', 'g', 's', 'a', 'v', 'e', 0, 0, 0, 1, WORD),
-    V('p', 's', 'y', 'n', 'c', 0, 0, 0, 2, 3, ANY),        V('r', 'e', 'p', 'l', 'c', 'o', 'n', 'f', 2, 255, WORD),
-    V('s', 'l', 'a', 'v', 'e', 'o', 'f', 0, 2, 2, ANY),
+static const struct wire_verb verbs[] = {
+    { WIRE_WORD('b', 'g', 's', 'a', 'v', 'e', 0, 0), WORD, 0, 1 },
+    { WIRE_WORD('c', 'o', 'm', 'm', 'a', 'n', 'd', 0), WORD, 0, 255 },
+    { WIRE_WORD('c', 'o', 'n', 'f', 'i', 'g', 0, 0), WORD, 2, 255 },
+    { WIRE_WORD('d', 'b', 's', 'i', 'z', 'e', 0, 0), ANY, 0, 0 },
+    { WIRE_WORD('d', 'e', 'c', 'r', 0, 0, 0, 0), ANY, 1, 1 },
+    { WIRE_WORD('d', 'e', 'l', 0, 0, 0, 0, 0), UPPER, 1, 255 },
+    { WIRE_WORD('e', 'c', 'h', 'o', 0, 0, 0, 0), ANY, 1, 1 },
+    { WIRE_WORD('e', 'x', 'i', 's', 't', 's', 0, 0), ANY, 1, 255 },
+    { WIRE_WORD('e', 'x', 'p', 'i', 'r', 'e', 0, 0), ANY, 2, 3 },
+    { WIRE_WORD('f', 'l', 'u', 's', 'h', 'a', 'l', 'l'), WORD, 0, 1 },
+    { WIRE_WORD('f', 'l', 'u', 's', 'h', 'd', 'b', 0), WORD, 0, 1 },
+    { WIRE_WORD('g', 'e', 't', 0, 0, 0, 0, 0), UPPER, 1, 1 },
+    { WIRE_WORD('h', 'e', 'l', 'l', 'o', 0, 0, 0), NUMBER, 1, 255 },
+    { WIRE_WORD('h', 'g', 'e', 't', 0, 0, 0, 0), ANY, 2, 2 },
+    { WIRE_WORD('h', 'g', 'e', 't', 'a', 'l', 'l', 0), ANY, 1, 1 },
+    { WIRE_WORD('h', 's', 'e', 't', 0, 0, 0, 0), ANY, 3, 255 },
+    { WIRE_WORD('i', 'n', 'c', 'r', 0, 0, 0, 0), ANY, 1, 1 },
+    { WIRE_WORD('i', 'n', 'f', 'o', 0, 0, 0, 0), WORD, 0, 1 },
+    { WIRE_WORD('k', 'e', 'y', 's', 0, 0, 0, 0), ANY, 1, 1 },
+    { WIRE_WORD('l', 'l', 'e', 'n', 0, 0, 0, 0), ANY, 1, 1 },
+    { WIRE_WORD('l', 'p', 'o', 'p', 0, 0, 0, 0), ANY, 1, 2 },
+    { WIRE_WORD('l', 'p', 'u', 's', 'h', 0, 0, 0), ANY, 2, 255 },
+    { WIRE_WORD('l', 'r', 'a', 'n', 'g', 'e', 0, 0), ANY, 3, 3 },
+    { WIRE_WORD('m', 'g', 'e', 't', 0, 0, 0, 0), UPPER, 1, 255 },
+    { WIRE_WORD('m', 'o', 'n', 'i', 't', 'o', 'r', 0), ANY, 0, 0 },
+    { WIRE_WORD('m', 's', 'e', 't', 0, 0, 0, 0), ANY, 2, 255 },
+    { WIRE_WORD('p', 'i', 'n', 'g', 0, 0, 0, 0), ANY, 0, 0 },
+    { WIRE_WORD('p', 's', 'y', 'n', 'c', 0, 0, 0), ANY, 2, 3 },
+    { WIRE_WORD('p', 't', 't', 'l', 0, 0, 0, 0), ANY, 1, 1 },
+    { WIRE_WORD('r', 'e', 'p', 'l', 'c', 'o', 'n', 'f'), WORD, 2, 255 },
+    { WIRE_WORD('r', 'p', 'o', 'p', 0, 0, 0, 0), ANY, 1, 2 },
+    { WIRE_WORD('r', 'p', 'u', 's', 'h', 0, 0, 0), ANY, 2, 255 },
+    { WIRE_WORD('s', 'a', 'd', 'd', 0, 0, 0, 0), ANY, 2, 255 },
+    { WIRE_WORD('s', 'e', 'l', 'e', 'c', 't', 0, 0), NUMBER, 1, 1 },
+    { WIRE_WORD('s', 'e', 't', 0, 0, 0, 0, 0), SET, 2, 255 },
+    { WIRE_WORD('s', 'e', 't', 'e', 'x', 0, 0, 0), ANY, 3, 3 },
+    { WIRE_WORD('s', 'e', 't', 'n', 'x', 0, 0, 0), ANY, 2, 2 },
+    { WIRE_WORD('s', 'l', 'a', 'v', 'e', 'o', 'f', 0), ANY, 2, 2 },
+    { WIRE_WORD('s', 'l', 'o', 'w', 'l', 'o', 'g', 0), WORD, 1, 2 },
+    { WIRE_WORD('s', 'm', 'e', 'm', 'b', 'e', 'r', 's'), ANY, 1, 1 },
+    { WIRE_WORD('t', 't', 'l', 0, 0, 0, 0, 0), ANY, 1, 1 },
+    { WIRE_WORD('z', 'a', 'd', 'd', 0, 0, 0, 0), ANY, 3, 255 },
+    { WIRE_WORD('z', 'r', 'a', 'n', 'g', 'e', 0, 0), ANY, 3, 255 },
 };
 // clang-format on
 
 // ---- arrays
 
 // A decimal number without leading zeros and its CR LF. 0: not (yet) there, *verdict says which.
-static uint32_t number(const uint8_t *p, uint32_t n, uint32_t *at, uint32_t digits_max,
-                       enum rx_verdict *verdict)
+static uint32_t number(const uint8_t *p, uint32_t n, uint32_t *at, uint32_t digits_max, enum rx_verdict *verdict)
 {
     uint32_t value = 0, i = *at, start = i;
     for (; i < n && wire_is_digit(p[i]) && i - start < digits_max; i++)
         value = value * 10 + p[i] - '0';
     bool is_bad = i > start && p[start] == '0';
-    *verdict = is_bad || (i < n && (i == start || p[i] != '\r')) || (i + 1 < n && p[i + 1] != '\n') ? RX_NO
-                                                                                                    : RX_MORE;
+    *verdict = is_bad || (i < n && (i == start || p[i] != '\r')) || (i + 1 < n && p[i + 1] != '\n') ? RX_NO : RX_MORE;
     if (*verdict == RX_NO || i + 1 >= n)
         return 0;
     *at = i + 2;
@@ -97,18 +106,25 @@ static bool is_name_byte(uint8_t c)
 static enum rx_verdict array(const uint8_t *p, uint32_t n)
 {
     enum rx_verdict verdict;
-    uint32_t at = 1;
-    if (!number(p, n, &at, COUNT_DIGITS, &verdict))
-        return verdict;
-    if (at == n)
-        return RX_MORE;
-    if (p[at++] != '$')
-        return RX_NO;
-    uint32_t len = number(p, n, &at, NAME_DIGITS, &verdict);
-    if (!len)
-        return verdict;
-    if (len > NAME_MAX)
-        return RX_NO;
+    uint32_t at = 1, len;
+    // "*?\r\n$?\r\n", which most are, in one look
+    bool is_short = n >= 8 && (wire_be64(p) & ~(uint64_t)0x00ff000000ff0000) == 0x2a000d0a24000d0a;
+    if (RX_LIKELY(is_short && (uint8_t)(p[1] - '1') < 9 && (uint8_t)(p[5] - '1') < 9)) {
+        len = p[5] - '0';
+        at = 8;
+    } else {
+        if (!number(p, n, &at, COUNT_DIGITS, &verdict))
+            return verdict;
+        if (at == n)
+            return RX_MORE;
+        if (p[at++] != '$')
+            return RX_NO;
+        len = number(p, n, &at, NAME_DIGITS, &verdict);
+        if (!len)
+            return verdict;
+        if (len > NAME_MAX)
+            return RX_NO;
+    }
     uint32_t end = RX_MIN(n, at + len);
     for (uint32_t i = at; i < end; i++)
         if (i == at ? !wire_is_alpha(p[i]) : !is_name_byte(p[i]))
@@ -117,19 +133,6 @@ static enum rx_verdict array(const uint8_t *p, uint32_t n)
 }
 
 // ---- lines
-
-static enum rx_verdict find_verb(uint64_t word, uint32_t len, bool is_whole, const struct verb **found)
-{
-    for (uint32_t i = 0; i < RX_COUNT(verbs); i++) {
-        if (is_whole && verbs[i].word == word) {
-            *found = &verbs[i];
-            return RX_MATCH;
-        }
-        if (!is_whole && wire_word_starts(verbs[i].word, word, len))
-            return RX_MORE;
-    }
-    return RX_NO;
-}
 
 static bool is_upper(const uint8_t *p, uint32_t len)
 {
@@ -140,7 +143,7 @@ static bool is_upper(const uint8_t *p, uint32_t len)
 }
 
 // Whether the argument at `at`, of which `len` bytes are here, may be the `nth` of this command
-static bool is_argument(const uint8_t *p, uint32_t at, uint32_t len, uint32_t nth, const struct verb *verb,
+static bool is_argument(const uint8_t *p, uint32_t at, uint32_t len, uint32_t nth, const struct wire_verb *verb,
                         bool is_caps)
 {
     if (nth >= verb->most || (verb->form == SET && nth >= 2 && !is_caps))
@@ -162,10 +165,10 @@ static enum rx_verdict inline_command(const uint8_t *p, uint32_t n)
 {
     uint64_t word;
     uint32_t len = wire_word(p, n, &word), given = 0;
-    const struct verb *verb = NULL;
+    const struct wire_verb *verb = NULL;
     if (len < n && !wire_is_word_end(p[len]))
         return RX_NO;
-    enum rx_verdict verdict = find_verb(word, len, len < n, &verb);
+    enum rx_verdict verdict = wire_find(verbs, RX_COUNT(verbs), word, len, len < n, &verb);
     if (verdict != RX_MATCH)
         return verdict;
     bool is_caps = is_upper(p, len);
@@ -203,6 +206,6 @@ const struct rx_proto rx_proto_redis = {
     .name = "redis",
     .transport = RX_TCP,
     .identify = identify,
-    .first = "**BIKMPRTTZZbikmprttzz",
+    .first = "**BIKMPPRTZZbikmpprtzz",
     .first_len = 22,
 };

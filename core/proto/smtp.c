@@ -15,14 +15,25 @@ enum {
     VERB = 4,
 };
 
+#define EHLO WIRE_WORD4('e', 'h', 'l', 'o')
+#define HELO WIRE_WORD4('h', 'e', 'l', 'o')
+#define LHLO WIRE_WORD4('l', 'h', 'l', 'o')
+
 static enum rx_verdict line(const uint8_t *p, uint32_t n)
 {
-    static const char *const verbs[] = { "ehlo", "helo", "lhlo" };
-    enum rx_verdict verdict = RX_NO;
-    for (uint32_t i = 0; i < RX_COUNT(verbs) && verdict == RX_NO; i++)
-        verdict = wire_starts_any_case(p, n, verbs[i], VERB);
-    if (verdict != RX_MATCH || n == VERB)
-        return verdict == RX_NO ? RX_NO : RX_MORE;
+    static const uint64_t verbs[] = { EHLO, HELO, LHLO };
+    uint64_t word;
+    uint32_t len = wire_word(p, n, &word);
+    if (len == n && len < VERB) {
+        for (uint32_t i = 0; i < RX_COUNT(verbs); i++)
+            if (wire_word_starts(verbs[i], word, len))
+                return RX_MORE;
+        return RX_NO;
+    }
+    if (word != EHLO && word != HELO && word != LHLO)
+        return RX_NO;
+    if (n == VERB)
+        return RX_MORE;
     if (p[VERB] != ' ')
         return RX_NO;
     uint32_t at = wire_spaces_end(p, n, VERB);
@@ -39,8 +50,8 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
     if (verdict == RX_MORE && n < LINE_MAX_LEN)
         return wire_more(f, 0);
     // EHLO is nobody else's word
-    bool is_ehlo =
-        n > VERB && wire_starts_any_case(p, n, "ehlo", VERB) == RX_MATCH && wire_is_word_end(p[VERB]);
+    uint64_t word;
+    bool is_ehlo = wire_word(p, n, &word) == VERB && word == EHLO && n > VERB && wire_is_word_end(p[VERB]);
     return is_ehlo ? wire_broken(f) : wire_no(f);
 }
 

@@ -71,23 +71,38 @@ no:
     return 0;
 }
 
-// The rest of the line, if it is all there and printable (RFC 4253 4.2: US-ASCII, no NUL; a bare LF ends the
-// line of older clients). RX_NO: it never will be.
+// First byte from `at` on that is not printable ASCII; n when there is none. Eight at a time: the top bit of a byte in
+// `hit` is set for bytes below 0x20, for 0x7f and above. Borrows can make that wrong only above the first true one.
+static uint32_t printable_end(const uint8_t *p, uint32_t at, uint32_t n)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    for (; n - at >= 8; at += 8) {
+        uint64_t w;
+        memcpy(&w, p + at, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        w = __builtin_bswap64(w);
+#endif
+        uint64_t hit = ((w - ones * 0x20) | (w + ones) | w) & tops;
+        if (hit)
+            return at + (uint32_t)__builtin_ctzll(hit) / 8;
+    }
+    while (at < n && p[at] >= ' ' && p[at] <= '~')
+        at++;
+    return at;
+}
+
+// The rest of the line, if it is all there and printable (RFC 4253 4.2: US-ASCII, no NUL; a bare LF ends the line of
+// older clients). RX_NO: it never will be.
 static enum rx_verdict read_software(const uint8_t *p, uint32_t n, uint32_t at, struct rx_text *software)
 {
-    uint32_t limit = RX_MIN(n, (uint32_t)LINE_MAX_LEN);
-    const uint8_t *lf = memchr(p + at, '\n', limit - at);
-    if (!lf)
+    uint32_t limit = RX_MIN(n, (uint32_t)LINE_MAX_LEN), end = printable_end(p, at, limit), lf = end;
+    if (lf < limit && p[lf] == '\r')
+        lf++;
+    if (lf == limit)
         return n < LINE_MAX_LEN ? RX_MORE : RX_NO;
-    uint32_t len = (uint32_t)(lf - p) - at;
-    if (len > 0 && lf[-1] == '\r')
-        len--;
-    bool is_bad = len == 0;
-    for (uint32_t i = 0; i < len; i++)
-        is_bad |= (uint8_t)(p[at + i] - ' ') > '~' - ' ';
-    if (is_bad)
+    if (p[lf] != '\n' || end == at)
         return RX_NO;
-    *software = (struct rx_text){ p + at, len };
+    *software = (struct rx_text){ p + at, end - at };
     return RX_MATCH;
 }
 
@@ -122,11 +137,12 @@ static bool is_file_client(struct rx_text software)
     const char *name = (const char *)software.ptr;
     for (unsigned i = 0; i < RX_COUNT(file_clients); i++) {
         size_t len = strlen(file_clients[i]);
-        if (software.len >= len && strncasecmp(name, file_clients[i], len) == 0)
+        if ((name[0] | 0x20) == (file_clients[i][0] | 0x20) && software.len >= len &&
+            strncasecmp(name, file_clients[i], len) == 0)
             return true;
     }
     for (uint32_t i = 0; i + 4 <= software.len; i++)
-        if (strncasecmp(name + i, "sftp", 4) == 0)
+        if ((name[i] | 0x20) == 's' && strncasecmp(name + i, "sftp", 4) == 0)
             return true;
     return false;
 }

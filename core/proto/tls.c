@@ -22,14 +22,15 @@
 
 #include <string.h>
 
+#define BIT(type) ((uint64_t)1 << (type))
+
 enum {
     RECORD_HANDSHAKE = 22, // RFC 8446 5.1 ContentType
     RECORD_HEADER = 5,
     RECORD_MAX = 1 << 14, // RFC 8446 5.1: TLSPlaintext.length
     HS_CLIENT_HELLO = 1,  // RFC 8446 4 HandshakeType
     HS_HEADER = 4,
-    HELLO_MIN =
-        2 + 32 + 1 + 2 + 2 + 1 + 1, // version, random, no session id, one cipher, one compression method
+    HELLO_MIN = 2 + 32 + 1 + 2 + 2 + 1 + 1, // version, random, no session id, one cipher, one compression method
     HELLO_MAX = 1 << 14,
     EARLY = RECORD_HEADER + HS_HEADER + 1, // up to here every byte is judged as it comes
     SESSION_ID_MAX = 32,
@@ -44,6 +45,11 @@ enum {
 static uint32_t be16(const uint8_t *p)
 {
     return (uint32_t)p[0] << 8 | p[1];
+}
+
+static uint32_t be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 static uint32_t be24(const uint8_t *p)
@@ -110,47 +116,51 @@ static bool read_versions(const uint8_t *p, uint32_t len, struct rx_facts *f)
     return true;
 }
 
-static bool read_extension(uint32_t type, const uint8_t *p, uint32_t len, struct rx_facts *f)
-{
-    switch (type) {
-    case EXT_SERVER_NAME:
-        return read_server_name(p, len, f);
-    case EXT_ALPN:
-        return read_alpn(p, len, f);
-    case EXT_SUPPORTED_VERSIONS:
-        return read_versions(p, len, f);
-    default:
-        return true;
-    }
-}
-
 static bool read_extensions(const uint8_t *p, const uint8_t *end, struct rx_facts *f)
 {
+    const uint64_t not_empty = BIT(EXT_SERVER_NAME) | BIT(EXT_ALPN) | BIT(EXT_SUPPORTED_VERSIONS);
     uint64_t seen = 0;
-    f->ech = 0;
-    f->have |= RX_FACT_ECH;
+    bool has_ech = false, is_inner = false;
     while (p != end) {
-        if (end - p < 4)
+        if (RX_UNLIKELY(end - p < 4))
             return false;
-        uint32_t type = be16(p), len = be16(p + 2);
+        uint32_t head = be32(p), type = head >> 16, len = head & 0xffff;
         p += 4;
-        if (len > (size_t)(end - p))
-            return false;
         if (type < 64) {
-            // RFC 8446 4.2: no type twice. Every registered type that matters here is below 64.
-            uint64_t bit = (uint64_t)1 << type;
-            if (seen & bit || !read_extension(type, p, len, f))
+            // RFC 8446 4.2: no type twice. Of the types above, only ECH is read.
+            if (RX_UNLIKELY(seen & BIT(type)))
                 return false;
-            seen |= bit;
-        } else if (RX_UNLIKELY(type == EXT_ECH)) {
+            seen |= BIT(type);
+        }
+        // Several types are always empty, and then the next one is found without waiting for this length
+        if (len == 0) {
+            if (RX_UNLIKELY(type == EXT_ECH || (type < 64 && not_empty & BIT(type))))
+                return false;
+            continue;
+        }
+        if (RX_UNLIKELY(len > (size_t)(end - p)))
+            return false;
+        if (type == EXT_SERVER_NAME) {
+            if (!read_server_name(p, len, f))
+                return false;
+        } else if (type == EXT_ALPN) {
+            if (!read_alpn(p, len, f))
+                return false;
+        } else if (type == EXT_SUPPORTED_VERSIONS) {
+            if (!read_versions(p, len, f))
+                return false;
+        } else if (type == EXT_ECH) {
             // RFC 9849 5: a type byte, then for `outer` the rest. `inner` (1) is all that a server behind a
             // client-facing one sees: nothing in that hello is encrypted.
-            if (f->ech || len == 0)
+            if (has_ech)
                 return false;
-            f->ech = p[0] != 1;
+            has_ech = true;
+            is_inner = p[0] == 1;
         }
         p += len;
     }
+    f->ech = has_ech && !is_inner;
+    f->have |= RX_FACT_ECH;
     return true;
 }
 

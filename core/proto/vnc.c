@@ -13,6 +13,9 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
 {
     static const char shape[] = "RFB 000.000\n";
     enum { LEN = sizeof shape - 1 };
+    if (RX_LIKELY(n >= LEN && memcmp(p, "RFB 003.00", LEN - 2) == 0 && wire_is_digit(p[LEN - 2]) &&
+                  p[LEN - 1] == '\n'))
+        return wire_match(f, 0);
     uint32_t here = RX_MIN(n, (uint32_t)LEN);
     for (uint32_t i = 0; i < here; i++)
         if (shape[i] == '0' ? !wire_is_digit(p[i]) : p[i] != (uint8_t)shape[i])

@@ -93,8 +93,7 @@ static inline enum rx_verdict wire_starts(const uint8_t *p, uint32_t n, const ch
 }
 
 // The same, letters in either case; the literal is lower-case and may hold no byte that |0x20 would confuse
-static inline enum rx_verdict wire_starts_any_case(const uint8_t *p, uint32_t n, const char *literal,
-                                                   uint32_t len)
+static inline enum rx_verdict wire_starts_any_case(const uint8_t *p, uint32_t n, const char *literal, uint32_t len)
 {
     uint32_t common = RX_MIN(n, len);
     for (uint32_t i = 0; i < common; i++) {
@@ -105,20 +104,32 @@ static inline enum rx_verdict wire_starts_any_case(const uint8_t *p, uint32_t n,
     return n >= len ? RX_MATCH : RX_MORE;
 }
 
-// A word of at most eight letters as a number, in either case alike: WIRE_WORD('u','s','e','r',0,0,0,0)
-#define WIRE_WORD(a, b, c, d, e, f, g, h)                                                                    \
-    ((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | (uint64_t)(e) << 32 |  \
-     (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
+// A word of at most eight letters as a number, in either case alike, that sorts as the words do
+#define WIRE_WORD(a, b, c, d, e, f, g, h)                                                                            \
+    ((uint64_t)(a) << 56 | (uint64_t)(b) << 48 | (uint64_t)(c) << 40 | (uint64_t)(d) << 32 | (uint64_t)(e) << 24 |   \
+     (uint64_t)(f) << 16 | (uint64_t)(g) << 8 | (uint64_t)(h))
 #define WIRE_WORD3(a, b, c) WIRE_WORD(a, b, c, 0, 0, 0, 0, 0)
 #define WIRE_WORD4(a, b, c, d) WIRE_WORD(a, b, c, d, 0, 0, 0, 0)
 
-// Length of the word the line starts with, its first eight letters in *word
+// The same in all eight bytes
+#define WIRE_ALL(byte) (0x0101010101010101u * (uint64_t)(byte))
+
+// Length of the word p starts with, up to eight, its letters in *word
 static inline uint32_t wire_word(const uint8_t *p, uint32_t n, uint64_t *word)
 {
-    uint32_t len = 0, most = RX_MIN(n, 8u);
+    uint32_t len = 0;
     uint64_t w = 0;
-    for (; len < most && wire_is_alpha(p[len]); len++)
-        w |= (uint64_t)(p[len] | 0x20) << (8 * len);
+    if (RX_LIKELY(n >= 8)) {
+        // eight bytes at once: a sum sets bit 7 of those from 'a', another of those beyond 'z'
+        uint64_t raw = wire_be64(p), x = (raw | WIRE_ALL(0x20)) & WIRE_ALL(0x7f);
+        uint64_t letters = (x + WIRE_ALL(0x80 - 'a')) & ~(x + WIRE_ALL(0x7f - 'z')) & ~raw;
+        uint64_t others = ~letters & WIRE_ALL(0x80);
+        len = others ? (uint32_t)__builtin_clzll(others) / 8 : 8;
+        w = len < 8 ? (x & ~(~(uint64_t)0 >> 8 * len)) : x;
+    } else {
+        for (; len < n && wire_is_alpha(p[len]); len++)
+            w |= (uint64_t)(p[len] | 0x20) << (56 - 8 * len);
+    }
     *word = w;
     return len;
 }
@@ -126,7 +137,33 @@ static inline uint32_t wire_word(const uint8_t *p, uint32_t n, uint64_t *word)
 // Whether `whole` starts with the `len` letters of `part`
 static inline bool wire_word_starts(uint64_t whole, uint64_t part, uint32_t len)
 {
-    return len >= 8 ? whole == part : ((whole ^ part) & (((uint64_t)1 << (8 * len)) - 1)) == 0;
+    return len == 0 || (whole ^ part) >> (64 - 8 * len) == 0;
+}
+
+// One command of a line protocol; what the numbers say is its file's affair
+struct wire_verb {
+    uint64_t word;
+    uint8_t form, least, most;
+};
+
+// The verb a line starts with, of a table in ascending order: its word ends where `is_whole` (MATCH: *found), or is
+// the start of a longer one (MORE)
+static inline enum rx_verdict wire_find(const struct wire_verb *verbs, uint32_t count, uint64_t word, uint32_t len,
+                                        bool is_whole, const struct wire_verb **found)
+{
+    // the first that is not below `word`; halves without branches, since nobody could predict them
+    const struct wire_verb *at = verbs;
+    for (uint32_t left = count; left > 1;) {
+        uint32_t half = left / 2;
+        at = at[half - 1].word < word ? at + half : at;
+        left -= half;
+    }
+    if (at->word < word)
+        return RX_NO;
+    *found = at;
+    if (is_whole)
+        return at->word == word ? RX_MATCH : RX_NO;
+    return wire_word_starts(at->word, word, len) ? RX_MORE : RX_NO;
 }
 
 static inline bool wire_is_word_end(uint8_t c)
@@ -144,25 +181,37 @@ static inline enum rx_verdict wire_eol(const uint8_t *p, uint32_t n, uint32_t at
     return p[at] == '\n' ? RX_MATCH : RX_NO;
 }
 
-// Where the text starting at `at` ends: the first control, or n
-static inline uint32_t wire_text_end(const uint8_t *p, uint32_t n, uint32_t at)
+// Where bytes from `low` on, but DEL, end: n, or the first other. Eight at once: a sum sets bit 7 of those from
+// `low`, another of DEL.
+static inline uint32_t wire_bytes_end(const uint8_t *p, uint32_t n, uint32_t at, uint8_t low)
 {
-    while (at < n && wire_is_text(p[at]))
+    for (; n - at >= 8; at += 8) {
+        uint64_t raw = wire_be64(p + at), x = raw & WIRE_ALL(0x7f);
+        uint64_t low_ones = ~(x + WIRE_ALL(0x80 - low)), del = x + WIRE_ALL(1);
+        uint64_t bad = (low_ones | del) & ~raw & WIRE_ALL(0x80);
+        if (bad)
+            return at + (uint32_t)__builtin_clzll(bad) / 8;
+    }
+    while (at < n && p[at] >= low && p[at] != 0x7f)
         at++;
     return at;
 }
 
-static inline uint32_t wire_spaces_end(const uint8_t *p, uint32_t n, uint32_t at)
+// Where the text starting at `at` (at most n) ends: the first control, or n
+static inline uint32_t wire_text_end(const uint8_t *p, uint32_t n, uint32_t at)
 {
-    while (at < n && p[at] == ' ')
-        at++;
-    return at;
+    return wire_bytes_end(p, n, at, ' ');
 }
 
 // Where a word that holds neither spaces nor controls ends
 static inline uint32_t wire_token_end(const uint8_t *p, uint32_t n, uint32_t at)
 {
-    while (at < n && wire_is_text(p[at]) && p[at] != ' ')
+    return wire_bytes_end(p, n, at, ' ' + 1);
+}
+
+static inline uint32_t wire_spaces_end(const uint8_t *p, uint32_t n, uint32_t at)
+{
+    while (at < n && p[at] == ' ')
         at++;
     return at;
 }

@@ -7,7 +7,8 @@
 
 local ffi = require "ffi"
 
-local error, format, pairs, pcall, type = error, string.format, pairs, pcall, type
+local error, format, next, pairs, pcall, setmetatable, type =
+  error, string.format, next, pairs, pcall, setmetatable, type
 
 local M = {}
 
@@ -41,28 +42,55 @@ local function declare(text)
   end
 end
 
-local function to_c(v)
-  if type(v) == "string" then
-    return { v, #v }
-  elseif type(v) == "boolean" then
-    return v and 1 or 0
-  elseif type(v) ~= "table" then
-    return v
+-- Writes plain values into a struct that was cleared. A field the struct does not have is left out: the runtime
+-- may know more than an older program, and asks link.has where that matters.
+local function fill(struct, known, values)
+  for name, v in next, values do
+    local kind = known[name] and type(v)
+    if kind == "string" then
+      local slice = struct[name]
+      slice.ptr, slice.len = v, #v
+    elseif kind == "table" then
+      fill(struct[name], known[name], v)
+    elseif kind == "boolean" then
+      struct[name] = v and 1 or 0
+    elseif kind == "number" then
+      struct[name] = v
+    end
   end
-  local out = {}
-  for name, field in pairs(v) do
-    out[name] = to_c(field)
-  end
-  return out
 end
 
+local TARGETS = { to = true, fallback = true, fallback_tcp = true, fallback_udp = true }
+
+-- Name → true for the fields of a struct that exist; for a target inside it, the same for the target.
+local function fields_of(name)
+  return setmetatable({}, { __index = function(self, field)
+    local found = ffi.offsetof("struct " .. name, field) ~= nil
+    if found and TARGETS[field] then
+      found = fields_of "rx_target_spec"
+    end
+    self[field] = found
+    return found
+  end })
+end
+
+-- One struct for each argument, used again and again: builders copy what they keep.
 local function converter(kind)
   if kind == "number" then
     return function(v) return v end
+  elseif kind == "slice" then
+    local slice = ffi.new("struct rx_slice")
+    return function(v)
+      slice.ptr, slice.len = v, #v
+      return slice
+    end
   end
-  local ctype = ffi.typeof(kind == "slice" and "struct rx_slice" or "struct " .. kind)
+  local ctype = ffi.typeof("struct " .. kind)
+  local struct, size, known = ffi.new(ctype), ffi.sizeof(ctype), fields_of(kind)
   return function(v)
-    return ffi.new(ctype, to_c(v))
+    ffi.fill(struct, size)
+    fill(struct, known, v)
+    return struct
   end
 end
 

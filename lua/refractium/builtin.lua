@@ -24,7 +24,7 @@ row("http", "tcp", { "host", "path", "method" }, "HTTP/1.x, and HTTP/2 without T
 row("ssh", "tcp", { "software" }, "SSH, every client")
 row("sftp", "tcp", { "software" }, "SSH clients whose software string names a file-transfer program")
 row("vnc", "tcp", {}, "VNC; its clients wait for the server's greeting")
-row("xmpp", "tcp", {}, "XMPP (Jabber)")
+row("xmpp", "tcp", { "host" }, "XMPP (Jabber)")
 row("mqtt", "tcp", {}, "MQTT 3.1 to 5")
 row("rdp", "tcp", {}, "Remote Desktop")
 row("socks5", "tcp", {}, "SOCKS 5")

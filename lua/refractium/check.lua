@@ -15,8 +15,9 @@ local suggest = require "refractium.suggest"
 local units = require "refractium.units"
 local value = require "refractium.value"
 
-local floor, ipairs, next, setmetatable, type = math.floor, ipairs, next, setmetatable, type
-local concat, find, format = table.concat, string.find, string.format
+local floor, ipairs, next, rawget, setmetatable, tostring, type =
+  math.floor, ipairs, next, rawget, setmetatable, tostring, type
+local concat, find, format, sort = table.concat, string.find, string.format, table.sort
 
 local ADDR_LISTEN = 0
 local PEEK_TIMEOUT_HIGH, PER_IP_HIGH = 5000, 200 -- beyond these a warning, as the predecessors gave
@@ -113,30 +114,45 @@ local function defaults(section)
   return section.default_values
 end
 
----The options of `t` by name, judged by their rows, with defaults for what is absent.
-function context:fields(section, t)
-  local out, meant = {}, nil
-  for name, v in next, defaults(section) do
-    out[name] = v
-  end
-  for key, v in next, t do
-    local row = section.by_name[key]
-    if row then
-      self:push(key)
-      out[key] = nil
-      if not value.is_unknown(v) then
-        out[key] = kinds[row.type](self, row, v)
-      end
-      self:pop()
-    elseif not is_position(section, key) then
-      self:push(key)
-      meant = unknown_key(self, section, key) or meant
-      self:pop()
+-- Reports keys that no row describes, in an order that does not depend on the table's; returns, as a set, the
+-- names that were probably meant.
+local function unknown_keys(ctx, section, t)
+  local unknown
+  for key in next, t do
+    if not section.by_name[key] and not is_position(section, key) then
+      unknown = unknown or {}
+      unknown[#unknown + 1] = key
     end
   end
-  for _, row in ipairs(section) do
-    if row.required and t[row.name] == nil and row.name ~= meant then
-      self:fail(format("%s is missing", row.name))
+  local meant = {}
+  if unknown then
+    sort(unknown, function(a, b) return tostring(a) < tostring(b) end)
+  end
+  for _, key in ipairs(unknown or {}) do
+    ctx:push(key)
+    meant[unknown_key(ctx, section, key) or false] = true
+    ctx:pop()
+  end
+  return meant
+end
+
+---The options of `t` by name, judged by their rows, with defaults for what is absent.
+function context:fields(section, t)
+  local out, meant = {}, unknown_keys(self, section, t)
+  local values = defaults(section)
+  for i = 1, #section do
+    local row = section[i]
+    local name = row.name
+    local v = rawget(t, name)
+    if v == nil then
+      out[name] = values[name]
+      if row.required and not meant[name] then
+        self:fail(format("%s is missing", name))
+      end
+    elseif not value.is_unknown(v) then
+      self:push(name)
+      out[name] = kinds[row.type](self, row, v)
+      self:pop()
     end
   end
   return out
@@ -227,6 +243,14 @@ end
 
 -- Routes ----------------------------------------------------------------------------------------------------
 
+-- Keys of a route that narrow it down.
+local CONDITIONS = {}
+for _, row in ipairs(schema.route) do
+  if row.cond or row.name == "ech" then
+    CONDITIONS[#CONDITIONS + 1] = row.name
+  end
+end
+
 local ALWAYS = { from = true, not_from = true, to_port = true }
 
 local NAME_FACTS = { sni = true, host = true, qname = true }
@@ -255,9 +279,9 @@ local function fits(proto, fact)
 end
 
 local function check_conditions(ctx, proto, entry)
-  for key in next, entry do
-    local row = schema.route.by_name[key]
-    if row and (row.cond or key == "ech") and not fits(proto, key) then
+  for i = 1, #CONDITIONS do
+    local key = CONDITIONS[i]
+    if rawget(entry, key) ~= nil and not fits(proto, key) then
       ctx:at(key, function() ctx:fail(misfit(proto, key)) end)
     end
   end
@@ -290,9 +314,8 @@ local function route_protocol(ctx, entry)
 end
 
 local function has_conditions(entry)
-  for key in next, entry do
-    local row = schema.route.by_name[key]
-    if row and (row.cond or key == "ech") then
+  for i = 1, #CONDITIONS do
+    if rawget(entry, CONDITIONS[i]) ~= nil then
       return true
     end
   end

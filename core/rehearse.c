@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Enters: a listener and what a client does. Leaves: the decision, and after how many bytes it fell.
+// Kept in step with peek.c, which owns the rules: ask after each segment unless `need` says it is idle, with the
+// buffer full once more, and at the end of input or of patience. Pure, like what it calls.
+#include "rehearse.h"
+
+static enum rx_verdict ask(const struct rx_listen *l, const struct rx_client *c, uint8_t *scratch,
+                           uint32_t also_want, struct rx_outcome *out)
+{
+    struct rx_ask a = { .p = c->p,
+                        .n = out->len,
+                        .ended = out->ended,
+                        .from = &c->from,
+                        .to_port = c->to_port,
+                        .scratch = scratch,
+                        .also_want = also_want };
+    return rx_decide(l, &a, &out->d);
+}
+
+void rx_rehearse(const struct rx_listen *l, const struct rx_client *c, uint8_t *scratch, uint32_t also_want,
+                 struct rx_outcome *out)
+{
+    *out = (struct rx_outcome){ .d = { .verdict = RX_MORE, .need = 1 } };
+    // A first route that needs no byte (rx.any) is taken before the client has said anything.
+    if (l->n_routes == 0 || l->routes[0].proto->is_any)
+        if (ask(l, c, scratch, also_want, out) != RX_MORE)
+            return;
+    for (uint32_t i = 0; i < c->n_cuts; i++) {
+        uint32_t len = RX_MIN(c->cuts[i], l->peek_bytes);
+        if (len == out->len)
+            continue;
+        out->len = len;
+        out->n_segments = i + 1;
+        if (len >= out->d.need && ask(l, c, scratch, also_want, out) != RX_MORE)
+            return;
+        if (len == l->peek_bytes) {
+            out->ended = RX_ENDED_FULL;
+            ask(l, c, scratch, also_want, out);
+            return;
+        }
+    }
+    if (c->after == RX_OPEN)
+        return;
+    out->ended = c->after;
+    if (c->after == RX_ENDED_EOF && !out->len) {
+        out->is_gone = true;
+        out->d.verdict = RX_NO;
+        return;
+    }
+    ask(l, c, scratch, also_want, out);
+}
+
+const struct rx_target *rx_outcome_target(const struct rx_listen *l, const struct rx_outcome *o)
+{
+    switch (o->d.verdict) {
+    case RX_MATCH:
+        return &o->d.route->to;
+    case RX_NO:
+        return &l->fallback_tcp;
+    case RX_MORE:
+        break;
+    }
+    return NULL;
+}

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+#include "proto/list.h"
+
+#define FUZZ_PROTO rx_proto_pop3
+#include "fuzz_ident.h"

@@ -1,0 +1,57 @@
+-- The whole of it: the default config, the examples, and how long a large config takes.
+local mock = require "mock_door"
+
+local function read(path)
+  local file = assert(io.open(path, "r"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+describe("the default config", function()
+  it("loads without a finding and answers with what is built in", function()
+    local door, errors, warnings = mock.load(read "refractium.lua")
+    assert.same({}, errors)
+    assert.same({}, warnings)
+    assert.equal(0, #mock.calls(door, "pool_new"))
+    assert.equal(50, mock.calls(door, "listen_new")[1][2].max_connections_per_ip)
+    assert.is_true(#mock.calls(door, "test_new") >= 3)
+  end)
+
+  it("holds examples that load when they are uncommented", function()
+    local text = read "refractium.lua"
+    text = text:gsub("\n( *)%-%- (%-?%-? ?[%w{}].-)%f[\n]", function(indent, line)
+      local is_code = line:find "^{ " or line:find "^local %w+ = rx" or line:find "^  " or line:find "^}"
+        or line:find "^%w+ += "
+      return is_code and "\n" .. indent .. line or nil
+    end)
+    text = text:gsub("\n%-%-( +[%w{].-)%f[\n]", function(line)
+      return (line:find "^   ?[%w{\"]" and (line:find "= " or line:find '^ *["{]')) and "\n" .. line or nil
+    end)
+    local _, errors = mock.load(text)
+    assert.same({}, errors)
+    assert.is_truthy(text:find "\nlocal web = rx.pool", "nothing was uncommented")
+  end)
+end)
+
+describe("a large config", function()
+  it("loads in linear time", function()
+    local lines = { "rx.listen 'a:1' { routes = {" }
+    for i = 1, 3000 do
+      lines[#lines + 1] = ('{ rx.tls, sni = { "h%d.test", "*.h%d.test" }, alpn = "h2", from = "10.0.0.0/8",'
+        .. ' to = "10.0.%d.%d:443" },'):format(i, i, i / 250, i % 250)
+    end
+    lines[#lines + 1] = "} }"
+    local text = table.concat(lines, "\n")
+    local best = math.huge
+    for _ = 1, 3 do
+      local start = os.clock()
+      local door, errors = mock.config(text)
+      best = math.min(best, os.clock() - start)
+      assert.same({}, errors)
+      assert.equal(3000, #mock.calls(door, "route_new"))
+      assert.equal("refractium.lua:3001", mock.calls(door, "route_new")[3000][3].where)
+    end
+    assert.is_true(best < 0.5, ("3000 routes took %.0f ms"):format(best * 1000))
+  end)
+end)
