@@ -15,8 +15,8 @@ static int fail(char *err, const char *why)
     return -1;
 }
 
-// "80" or, where a range is allowed, "8000-8010".
-static int parse_ports(const char *text, unsigned *low, unsigned *high, char *err)
+// high is NULL where no range is allowed.
+int rx_ports_parse(const char *text, unsigned *low, unsigned *high, char *err)
 {
     char *end;
     if (*text < '0' || *text > '9')
@@ -63,6 +63,9 @@ static int split_host_port(const char *text, char host[256], const char **port, 
         return fail(err, "host too long");
     memcpy(host, start, (size_t)(end - start));
     host[end - start] = 0;
+    struct in6_addr v6;
+    if (start != text && inet_pton(AF_INET6, host, &v6) != 1)
+        return fail(err, "brackets are for IPv6 addresses");
     return 0;
 }
 
@@ -115,7 +118,7 @@ int rx_addr_parse_listen(const char *text, struct rx_addr **out, unsigned *n, ch
     struct rx_addr addr;
     if (!strncmp(text, "unix:", 5))
         return parse_unix(text + 5, &addr, err) ? -1 : one(addr, out, n, err);
-    if (split_host_port(text, host, &port, err) || parse_ports(port, &low, &high, err))
+    if (split_host_port(text, host, &port, err) || rx_ports_parse(port, &low, &high, err))
         return -1;
     bool is_both = !strcmp(host, "*");
     if (!is_both && !parse_ip(host, 0, &addr))
@@ -146,7 +149,7 @@ int rx_addr_parse_target(const char *text, bool resolve, struct rx_addr **out, u
     *n = 0;
     if (!strncmp(text, "unix:", 5))
         return parse_unix(text + 5, &addr, err) ? -1 : one(addr, out, n, err);
-    if (split_host_port(text, host, &port, err) || parse_ports(port, &low, NULL, err))
+    if (split_host_port(text, host, &port, err) || rx_ports_parse(port, &low, NULL, err))
         return -1;
     if (low == 0)
         return fail(err, "port out of range");
@@ -220,7 +223,7 @@ int rx_ip_parse(const char *text, union rx_ip *out, char *err)
     unsigned low = 40000;
     *out = (union rx_ip){ 0 };
     if (!parse_ip(text, low, &addr)) {
-        if (split_host_port(text, host, &port, err) || parse_ports(port, &low, NULL, err))
+        if (split_host_port(text, host, &port, err) || rx_ports_parse(port, &low, NULL, err))
             return fail(err, "not an IP address");
         if (!parse_ip(host, low, &addr))
             return fail(err, "not an IP address");

@@ -48,6 +48,9 @@ int rx_cidr_parse(const char *text, struct rx_cidr *out, char *err);
 // "192.0.2.1", "192.0.2.1:4000", "2001:db8::1", "[2001:db8::1]:4000"
 int rx_ip_parse(const char *text, union rx_ip *out, char *err);
 
+// "80" or "8000-8010"
+int rx_ports_parse(const char *text, unsigned *low, unsigned *high, char *err);
+
 bool rx_cidr_has(const struct rx_cidr *block, const union rx_ip *ip);
 
 // "127.0.0.1:80", "[::1]:80", "unix:/path", "unix" for an unnamed peer. Returns buf.

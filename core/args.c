@@ -26,7 +26,7 @@ static const struct command {
     unsigned place;
     int most_words;
 } commands[] = {
-    { "", "", "serve, TCP and UDP",
+    { "", "", "serve",
       "Serves the config, or what -f says. Nothing is bound before the config was validated and its own\n"
       "tests have passed.\n",
       RX_CMD_RUN, IN_RUN, 0 },

@@ -86,11 +86,12 @@ static void door_report(struct rx_build *b, uint32_t severity, struct rx_slice t
 // Slices are not NUL-terminated; the parsers want strings.
 static const char *as_string(struct rx_build *b, struct rx_slice s, char *buf, size_t size)
 {
-    if (s.len >= size || memchr(s.ptr, 0, s.len)) {
+    if (s.len >= size || (s.len && memchr(s.ptr, 0, s.len))) {
         fail(b, "too long, or contains a NUL byte");
         return NULL;
     }
-    memcpy(buf, s.ptr, s.len);
+    if (s.len)
+        memcpy(buf, s.ptr, s.len);
     buf[s.len] = 0;
     return buf;
 }
@@ -331,38 +332,65 @@ static int door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_b
     return rc;
 }
 
+enum { ORDER_MAX = 65536 }; // turns kept for a pool
+
+// Weights as small as they can be: divided by what they have in common, scaled down when their sum is still huge.
+static int64_t weights_shrink(struct rx_backend *list, uint32_t n)
+{
+    uint64_t sum = 0;
+    uint32_t common = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t a = list[i].weight, b = common;
+        while (b) {
+            uint32_t rest = a % b;
+            a = b;
+            b = rest;
+        }
+        common = a;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        sum += list[i].weight /= common;
+    if (sum <= ORDER_MAX)
+        return (int64_t)sum;
+    uint64_t was = sum;
+    sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        list[i].weight = (uint32_t)RX_MAX((uint64_t)list[i].weight * (ORDER_MAX / 2) / was, 1u);
+        sum += list[i].weight;
+    }
+    return (int64_t)sum;
+}
+
 // Primaries first, backups behind; then the smooth weighted order: each turn the backend that is owed most.
 static int pool_finish(struct rx_build *b, struct rx_pool *p)
 {
     struct rx_backend *sorted = rx_arena_get(b->conf->arena, p->n_backends * sizeof *sorted);
     int64_t *owed = calloc(p->n_backends, sizeof *owed);
     uint32_t k = 0;
-    int64_t sum = 0;
     if (!sorted || !owed)
         goto fail;
     for (int pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < p->n_backends; i++)
             if (p->backends[i].is_backup == (pass == 1)) {
                 sorted[k++] = p->backends[i];
-                if (!pass)
-                    p->n_primary++, sum += p->backends[i].weight;
+                p->n_primary += !pass;
             }
     p->backends = sorted;
     if (!p->n_primary) // backups alone serve as what they are
-        p->n_primary = p->n_backends, sum = p->n_backends;
-    bool is_even = p->n_primary == sum || sum > 4096 * 16;
-    p->n_order = is_even ? p->n_primary : (uint32_t)sum;
+        p->n_primary = p->n_backends;
+    int64_t sum = weights_shrink(sorted, p->n_primary);
+    p->n_order = (uint32_t)sum;
     p->order = rx_arena_get(b->conf->arena, p->n_order * sizeof *p->order);
     if (!p->order)
         goto fail;
     for (uint32_t turn = 0; turn < p->n_order; turn++) {
         uint32_t best = 0;
         for (uint32_t i = 0; i < p->n_primary; i++) {
-            owed[i] += is_even ? 1 : sorted[i].weight;
+            owed[i] += sorted[i].weight;
             if (owed[i] > owed[best])
                 best = i;
         }
-        owed[best] -= is_even ? p->n_primary : sum;
+        owed[best] -= sum;
         p->order[turn] = best;
     }
     if (!p->tries || p->tries > p->n_backends)
@@ -469,7 +497,7 @@ static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_ro
     *d = (struct draft_route){ .listen = listen };
     d->r = (struct rx_route){ .name = s->name.len ? keep(b, s->name) : NULL,
                               .where = keep(b, s->where),
-                              .index = b->conf->listens[listen]->n_routes++,
+                              .index = b->conf->listens[listen]->n_routes,
                               .proto = known,
                               .priority = s->priority,
                               .idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->idle_ms,
@@ -482,6 +510,7 @@ static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_ro
         return no_memory(b);
     if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
         return -1;
+    b->conf->listens[listen]->n_routes++;
     return (int)b->n_routes++;
 }
 
@@ -520,16 +549,13 @@ static int cond_cidr(struct rx_build *b, struct rx_cidr **list, uint32_t *n, str
 static int cond_port(struct rx_build *b, struct rx_route *r, struct rx_slice v)
 {
     char buf[32];
+    char why[RX_ADDR_TEXT];
     unsigned low, high;
-    int end = 0;
     if (!as_string(b, v, buf, sizeof buf))
         return -1;
-    if (sscanf(buf, "%5u-%5u%n", &low, &high, &end) != 2 || buf[end]) {
-        if (sscanf(buf, "%5u%n", &low, &end) != 1 || buf[end])
-            return fail(b, "not a port or LOW-HIGH");
-        high = low;
-    }
-    if (low < 1 || high > 65535 || high < low)
+    if (rx_ports_parse(buf, &low, &high, why))
+        return fail(b, "%s", why);
+    if (low == 0)
         return fail(b, "port out of range");
     struct rx_port_range *list = rx_arena_grow(b->conf->arena, r->to_port, r->n_to_port, sizeof *list);
     if (!list)
@@ -553,13 +579,12 @@ static int qtype_number(const char *text)
     for (unsigned i = 0; i < RX_COUNT(types); i++)
         if (!strcasecmp(types[i].name, text))
             return types[i].number;
-    unsigned v;
-    int end = 0;
     if (!strncasecmp(text, "TYPE", 4))
         text += 4;
-    if (sscanf(text, "%5u%n", &v, &end) == 1 && !text[end] && v <= 65535)
-        return (int)v;
-    return -1;
+    if (!*text || strlen(text) > 5 || strspn(text, "0123456789") != strlen(text))
+        return -1;
+    long v = strtol(text, NULL, 10);
+    return v <= 65535 ? (int)v : -1;
 }
 
 static int cond_qtype(struct rx_build *b, struct rx_route *r, struct rx_slice v)
@@ -591,7 +616,8 @@ static int door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, str
         static const uint32_t facts[] = { RX_FACT_SNI, RX_FACT_HOST, RX_FACT_QNAME };
         if (rx_name_fact(r->proto) != facts[cond])
             return fail(b, "protocol \"%s\" has no such fact", r->proto->name);
-        if (v.len > RX_NAME_MAX + 2 && v.ptr[0] != '~')
+        bool is_suffix = v.len > 2 && v.ptr[0] == '*' && v.ptr[1] == '.';
+        if (v.len > RX_NAME_MAX + (is_suffix ? 2u : 0u) && v.ptr[0] != '~')
             return fail(b, "name longer than %d bytes", RX_NAME_MAX);
         r->want |= facts[cond];
         return cond_text(b, &r->name_cond, v, true);
@@ -758,7 +784,9 @@ struct rx_conf *rx_build_finish(struct rx_build *b, const char *file)
             rx_build_report(b, RX_REPORT_ERROR, "out of memory");
     }
     for (uint32_t i = 0; i < c->n_listens && !b->n_errors; i++)
-        if (listen_finish(b, i))
+        if (!c->listens[i]->n_binds)
+            rx_build_report(b, RX_REPORT_ERROR, "%s: a listener without an address", c->listens[i]->where);
+        else if (listen_finish(b, i))
             rx_build_report(b, RX_REPORT_ERROR, "%s: %s", c->listens[i]->where, b->error);
     if (b->n_errors)
         return NULL;

@@ -223,10 +223,11 @@ static int read_all(pcap_t *pcap, struct flow *f, const char *name, char *err)
     struct pcap_pkthdr *header;
     const uint8_t *bytes;
     struct packet k;
-    int rc, link = pcap_datalink(pcap);
+    int rc = 0, link = pcap_datalink(pcap);
     if (ip_offset(link, NULL, 0) == SIZE_MAX) {
         const char *what = pcap_datalink_val_to_name(link);
-        snprintf(err, RX_INPUT_ERROR, "--pcap: %.128s: link type %s is not understood", name, what ? what : "?");
+        snprintf(err, RX_INPUT_ERROR, "--pcap: %.128s: link type %d %s is not understood", name, link,
+                 what ? what : "");
         return -1;
     }
     while (!f->is_over && (rc = pcap_next_ex(pcap, &header, &bytes)) == 1)
@@ -234,7 +235,9 @@ static int read_all(pcap_t *pcap, struct flow *f, const char *name, char *err)
             snprintf(err, RX_INPUT_ERROR, "out of memory");
             return -1;
         }
-    if (!f->is_over && rc == PCAP_ERROR) {
+    if (!f->is_over && rc == PCAP_ERROR && f->in->len) {
+        f->in->has_gap = true; // cut off in the middle of a packet, as an interrupted tcpdump leaves it
+    } else if (!f->is_over && rc == PCAP_ERROR) {
         snprintf(err, RX_INPUT_ERROR, "--pcap: %.100s: %.120s", name, pcap_geterr(pcap));
         return -1;
     }

@@ -110,10 +110,10 @@ static void run_sample(struct run *run, const struct rx_sample *s, unsigned numb
             since = n;
         v = now;
     }
-    if (!l.len && s->yes && v != RX_MATCH)
-        add(&l, v == RX_NO ? "is not recognised (decided after %u bytes)" : "is not recognised (%.0u"
-                                                                            "more bytes are asked for)",
-            since);
+    if (!l.len && s->yes && v == RX_NO)
+        add(&l, "is not recognised (decided after %u bytes)", since);
+    else if (!l.len && s->yes && v == RX_MORE)
+        add(&l, "is not recognised (more than its %u bytes are asked for)", s->bytes.len);
     else if (!l.len && !s->yes && v == RX_MATCH)
         add(&l, "is recognised (after %u bytes) and must not be", since);
     if (!l.len)
@@ -133,7 +133,7 @@ struct got {
     const struct rx_target *target;
 };
 
-static void read_reason(const struct rx_listen *l, const struct rx_outcome *o, struct got *g)
+static void read_reason(const struct rx_outcome *o, struct got *g)
 {
     switch (g->target->kind) {
     case RX_TO_POOL:
@@ -153,8 +153,7 @@ static void read_reason(const struct rx_listen *l, const struct rx_outcome *o, s
         break;
     }
     // A fallback that drops may be asked for by either name: what it does, or why it came to that.
-    if (!o->d.route && g->target == &l->fallback_tcp &&
-        (g->target->kind == RX_TO_NONE || g->target->kind == RX_TO_DROP)) {
+    if (!o->d.route && (g->target->kind == RX_TO_NONE || g->target->kind == RX_TO_DROP)) {
         g->other_reason = g->target->kind == RX_TO_DROP ? g->reason : NULL;
         g->reason = rx_reason_word(o->is_gone ? RX_REASON_CLIENT_GONE : rx_reason_of_note(o->d.note));
     }
@@ -171,7 +170,7 @@ static struct got read_outcome(const struct rx_listen *l, const struct rx_outcom
         g.route = o->d.route->name;
     if (g.target) {
         g.to = rx_target_word(g.target);
-        read_reason(l, o, &g);
+        read_reason(o, &g);
     }
     return g;
 }
@@ -233,6 +232,8 @@ static void compare(const struct rx_test *t, const struct rx_outcome *o, struct 
         return;
     if (o->d.route)
         add(l, " (route \"%s\", %s)", o->d.route->name, o->d.route->where);
+    else if (o->is_gone)
+        add(l, " (it left without a word)");
     else if (!is_more)
         add(l, " (no route takes it: the fallback)");
 }
@@ -321,6 +322,18 @@ static bool is_covered(const struct rx_known *a, const struct rx_known *b)
     return a->def && b->def && !strcmp(a->def->name, "ssh") && !strcmp(b->def->name, "sftp");
 }
 
+// Loading warns about some of them already.
+static bool is_told(const struct rx_findings *f, const struct rx_route *r)
+{
+    char what[32];
+    size_t n = strlen(r->where);
+    snprintf(what, sizeof what, "routes[%u]", r->index + 1);
+    for (unsigned i = 0; i < f->n; i++)
+        if (!strncmp(f->list[i].text, r->where, n) && strstr(f->list[i].text, what))
+            return true;
+    return false;
+}
+
 static void warn_listen(const struct rx_listen *l, struct rx_findings *f)
 {
     const struct rx_route **plain = calloc(l->n_routes + 1, sizeof *plain);
@@ -330,12 +343,12 @@ static void warn_listen(const struct rx_listen *l, struct rx_findings *f)
         for (uint32_t k = 0; k < n && !by; k++)
             if (is_covered(plain[k]->proto, r->proto))
                 by = plain[k];
-        if (by) {
+        if (by && !is_told(f, r)) {
             struct line line = { .len = 0 };
             add(&line, "%s: route %u (%s) can never match: route %u (%s, %s) takes all of it", r->where, i + 1,
                 r->name, by->index + 1, by->name, by->where);
             rx_findings_add(f, RX_REPORT_WARNING, line.text, line.len);
-        } else if (r->is_plain) {
+        } else if (!by && r->is_plain) {
             plain[n++] = r;
         }
     }
@@ -373,7 +386,7 @@ static int print_json(const struct rx_conf *conf, const struct rx_findings *f, c
     texts_json(&j, "warnings", f, 0, RX_REPORT_WARNING);
     rx_json_key(&j, "tests");
     rx_json_open(&j, '{');
-    rx_json_key(&j, "tests");
+    rx_json_key(&j, "count");
     rx_json_number(&j, conf ? conf->n_tests : 0);
     rx_json_key(&j, "samples");
     rx_json_number(&j, conf ? conf->n_samples : 0);

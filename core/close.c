@@ -13,8 +13,10 @@
 
 int rx_conn_keep_head(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t cap)
 {
-    if (head == c->head && cap <= c->head_cap)
+    if (head == c->head && cap <= c->head_cap) {
+        c->head_len = len;
         return 0;
+    }
     uint8_t *kept = head == c->head ? realloc(c->head, cap) : malloc(cap);
     if (!kept)
         return -ENOMEM;

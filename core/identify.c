@@ -92,15 +92,16 @@ static int build_candidates(struct rx_matcher *m)
     for (int pass = 0; pass < 2; pass++) {
         uint32_t at = 0;
         for (unsigned b = 0; b < 256; b++) {
-            m->cand_at[b] = at;
+            m->first[b].from = at;
             for (uint32_t i = 0; i < m->n_entries; i++)
                 if (may_start_with(m->entries[i].known, b)) {
                     if (pass)
                         m->cand[at] = cand_of(&m->entries[i], i);
                     at++;
                 }
+            m->first[b].to = at;
         }
-        m->cand_at[256] = total = at;
+        total = at;
         if (!pass && !(m->cand = rx_arena_get(m->arena, (total + 1) * sizeof *m->cand)))
             return -1;
     }
@@ -193,7 +194,7 @@ static int build_trie(struct rx_matcher *m)
         for (end = i + 1; end < n && list[end].bytes[0] == list[i].bytes[0];)
             end++;
         uint32_t node = m->n_nodes++;
-        m->root[list[i].bytes[0]] = node;
+        m->first[list[i].bytes[0]].root = node;
         rc = trie_fill(m, node, list + i, end - i, 0);
     }
     free(list);
@@ -218,44 +219,25 @@ static uint32_t lowest_here(const struct rx_matcher *m, const struct rx_trie_nod
     return low;
 }
 
-// Entries are numbered by their first route, so when there is no room the highest number matters least.
-static void keep_hit(struct rx_prefix_hits *out, uint16_t entry)
+uint32_t rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n, rx_prefix_hit_fn *hit, void *data)
 {
-    if (out->n < RX_COUNT(out->entry)) {
-        out->entry[out->n++] = entry;
-        return;
-    }
-    uint16_t *worst = &out->entry[0];
-    for (uint32_t i = 1; i < out->n; i++)
-        if (out->entry[i] > *worst)
-            worst = &out->entry[i];
-    if (entry < *worst)
-        *worst = entry;
-}
-
-void rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n, struct rx_prefix_hits *out)
-{
-    out->n = 0;
-    out->hold = RX_NO_ROUTE;
-    const struct rx_trie_node *t = m->root[p[0]] ? &m->nodes[m->root[p[0]]] : NULL;
+    uint32_t root = m->first[p[0]].root;
+    const struct rx_trie_node *t = root ? &m->nodes[root] : NULL;
     uint32_t at = 0;
     while (t) {
         uint32_t here = RX_MIN(t->label_len, n - at);
         if (memcmp(t->label, p + at, here))
-            return;
+            return RX_NO_ROUTE;
         at += here;
-        if (here < t->label_len) {
-            out->hold = lowest_here(m, t);
-            return;
-        }
+        if (here < t->label_len)
+            return lowest_here(m, t);
         for (uint32_t i = 0; i < t->n_terms; i++)
-            keep_hit(out, (uint16_t)t->terms[i]);
-        if (at == n) {
-            out->hold = t->lowest;
-            return;
-        }
+            hit(data, &m->entries[t->terms[i]]);
+        if (at == n)
+            return t->lowest;
         t = trie_kid(m, t, p[at]);
     }
+    return RX_NO_ROUTE;
 }
 
 // ---- declared protocols ---------------------------------------------------------------------------------------
@@ -263,28 +245,47 @@ void rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n, st
 typedef uint8_t block __attribute__((vector_size(16)));
 typedef uint64_t halves __attribute__((vector_size(16)));
 
-static inline halves hits_in(const uint8_t *p, const block first[4])
+// Whether any of `n` first bytes stands in these 16.
+static inline halves hits_in(const uint8_t *p, const uint8_t *f, unsigned n)
 {
-    block b;
+    const block zero = { 0 };
+    block b, hit = zero;
     memcpy(&b, p, sizeof b);
-    return (halves)((b == first[0]) | (b == first[1]) | (b == first[2]) | (b == first[3]));
+    for (unsigned i = 0; i < n; i++)
+        hit |= b == zero + f[i];
+    return (halves)hit;
 }
 
-// From `at` on, the next place where a pattern may begin; n when there is none. Most first bytes hold no pattern, so
-// 64 bytes are cleared at a time.
+// Most first bytes hold no pattern: 64 of them, then 16, are cleared at a time. Returns where a closer look begins.
+static inline uint32_t skip_blocks(const uint8_t *p, uint32_t at, uint32_t n, const uint8_t *f, unsigned n_first)
+{
+    for (; at + 64 <= n; at += 64) {
+        halves h = hits_in(p + at, f, n_first) | hits_in(p + at + 16, f, n_first) | hits_in(p + at + 32, f, n_first) |
+                   hits_in(p + at + 48, f, n_first);
+        if (h[0] | h[1])
+            break;
+    }
+    while (at < n && n - at >= 16) {
+        halves h = hits_in(p + at, f, n_first);
+        if (h[0] | h[1])
+            return at;
+        at += 16;
+    }
+    if (at < n && n >= 16) { // the last, shorter piece, looked at together with what is known to be clear
+        halves h = hits_in(p + n - 16, f, n_first);
+        if (!(h[0] | h[1]))
+            return n;
+    }
+    return at;
+}
+
+// From `at` on, the next place where a pattern may begin; n when there is none.
 static uint32_t next_start(const struct rx_known *k, const uint8_t *p, uint32_t at, uint32_t n)
 {
-    const uint8_t *f = k->pattern_first;
-    if (k->n_pattern_first <= RX_COUNT(k->pattern_first)) {
-        const block zero = { 0 };
-        const block first[4] = { zero + f[0], zero + f[1], zero + f[2], zero + f[3] };
-        for (; at + 64 <= n; at += 64) {
-            halves h = hits_in(p + at, first) | hits_in(p + at + 16, first) | hits_in(p + at + 32, first) |
-                       hits_in(p + at + 48, first);
-            if (h[0] | h[1])
-                break;
-        }
-    }
+    if (k->n_pattern_first <= 2)
+        at = skip_blocks(p, at, n, k->pattern_first, 2);
+    else if (k->n_pattern_first <= RX_COUNT(k->pattern_first))
+        at = skip_blocks(p, at, n, k->pattern_first, RX_COUNT(k->pattern_first));
     while (at < n && !k->pattern_table[p[at]])
         at++;
     return at;

@@ -42,12 +42,16 @@ struct rx_cand {
     bool settles;
 };
 
+struct rx_first {
+    uint32_t from, to; // candidates: cand[from .. to)
+    uint32_t root;     // trie node of the prefixes that begin so, 0: none
+};
+
 struct rx_matcher {
     struct rx_entry *entries; // ascending by first_route
     uint32_t n_entries;
-    uint32_t cand_at[257]; // candidates of first byte b: cand[cand_at[b] .. cand_at[b + 1])
+    struct rx_first first[256]; // by first byte
     struct rx_cand *cand;
-    uint32_t root[256]; // trie node by first byte, 0: none
     struct rx_trie_node *nodes;
     uint32_t n_nodes;
     struct rx_arena *arena; // borrowed from the generation
@@ -61,11 +65,7 @@ void rx_matcher_fini(struct rx_matcher *m); // what is not in the arena
 // One entry's verdict on its own (declared protocols: prefix and patterns).
 enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f);
 
-// What the prefixes say of some first bytes: the entries whose prefix is there, and the lowest first_route whose
-// prefix may still come (RX_NO_ROUTE: none).
-struct rx_prefix_hits {
-    uint32_t n;
-    uint16_t entry[16]; // of more than 16 nested prefixes, those with the lowest routes
-    uint32_t hold;
-};
-void rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n, struct rx_prefix_hits *out);
+// Walks the declared prefixes: `hit` is called for each entry one of whose prefixes is there. Returns the lowest
+// first_route whose prefix may still come, RX_NO_ROUTE when none.
+typedef void rx_prefix_hit_fn(void *data, const struct rx_entry *e);
+uint32_t rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n, rx_prefix_hit_fn *hit, void *data);

@@ -156,7 +156,10 @@ static size_t told_add(char *buf, size_t k, size_t size, const char *name, const
     bool is_quoted = strchr(text, ' ') != NULL || !*text;
     int n = snprintf(buf + k, size - k, "%s%s=%s%s%s", k ? " " : "", name, is_quoted ? "\"" : "", text,
                      is_quoted ? "\"" : "");
-    return k + (size_t)n < size ? k + (size_t)n : k;
+    if (k + (size_t)n < size)
+        return k + (size_t)n;
+    buf[k] = 0;
+    return k;
 }
 
 static struct rx_text first_alpn(const struct rx_facts *f)
@@ -212,17 +215,19 @@ static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, si
 
 static int json_line(const struct rx_conn *c, enum rx_reason why, char *line, size_t size)
 {
-    char client[RX_ADDR_TEXT], now[40], told[ACCESS_LINE / 2], route[300], to[300];
+    char client[RX_ADDR_TEXT], now[40], told[ACCESS_LINE / 2], route[300], to[300], listen[300], seen[100];
     now_text(now, sizeof now);
     json_text(told, sizeof told, c->told ? c->told : "");
     json_text(route, sizeof route, c->route ? c->route->name : "fallback");
     json_text(to, sizeof to, to_word(c));
+    json_text(listen, sizeof listen, c->listen->name);
+    json_text(seen, sizeof seen, c->seen ? c->seen->name : "null");
     return snprintf(line, size,
                     "{\"time\":\"%s\",\"conn\":\"%lx\",\"client\":\"%s\",\"listen\":\"%s\",\"protocol\":%s%s%s,"
                     "\"facts\":\"%s\",\"route\":\"%s\",\"to\":\"%s\",\"bytes_in\":%lu,\"bytes_out\":%lu,"
                     "\"ms\":%lu,\"reason\":\"%s\"}\n",
-                    now, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), c->listen->name,
-                    c->seen ? "\"" : "", c->seen ? c->seen->name : "null", c->seen ? "\"" : "", told, route, to,
+                    now, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), listen,
+                    c->seen ? "\"" : "", seen, c->seen ? "\"" : "", told, route, to,
                     (unsigned long)c->dir[RX_TO_SERVER].bytes, (unsigned long)c->dir[RX_TO_CLIENT].bytes,
                     (unsigned long)(rx_now_ms() - c->start_ms), rx_reason_word(why));
 }

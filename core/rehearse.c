@@ -52,6 +52,9 @@ void rx_rehearse(const struct rx_listen *l, const struct rx_client *c, uint8_t *
 
 const struct rx_target *rx_outcome_target(const struct rx_listen *l, const struct rx_outcome *o)
 {
+    static const struct rx_target nowhere = { .kind = RX_TO_NONE };
+    if (o->is_gone)
+        return &nowhere;
     switch (o->d.verdict) {
     case RX_MATCH:
         return &o->d.route->to;

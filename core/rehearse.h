@@ -25,5 +25,5 @@ struct rx_outcome {
 void rx_rehearse(const struct rx_listen *l, const struct rx_client *c, uint8_t *scratch, uint32_t also_want,
                  struct rx_outcome *out);
 
-// Where it goes: the route's target, or the fallback; NULL while it is not decided.
+// Where it goes: the route's target, the fallback, or nowhere; NULL while it is not decided.
 const struct rx_target *rx_outcome_target(const struct rx_listen *l, const struct rx_outcome *o);

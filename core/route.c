@@ -271,27 +271,36 @@ static void decide_empty(struct search *s, const struct rx_matcher *m, struct rx
         const struct rx_entry *e = &m->entries[i];
         bool is_patient = e->known->is_silent || (e->known->def && e->known->def->is_server_first);
         out->facts.have = out->facts.pending = 0;
-        if (e->known->is_any || (is_patient && s->ask->ended == RX_ENDED_TIMEOUT))
+        if (e->known->is_any || (is_patient && s->ask->ended == RX_ENDED_TIMEOUT)) {
             take(s, e, &out->facts);
-        else if (s->ask->ended == RX_OPEN)
+            if (s->best != RX_NO_ROUTE)
+                out->seen = e->known;
+        } else if (s->ask->ended == RX_OPEN)
             wait_for(s, e, 1, out);
     }
 }
 
+struct prefix_search {
+    struct search *s;
+    struct rx_decision *out;
+};
+
+static void take_prefix(void *data, const struct rx_entry *e)
+{
+    struct prefix_search *x = data;
+    uint32_t best = x->s->best;
+    take(x->s, e, &x->out->facts);
+    if (!x->out->seen || x->s->best != best)
+        x->out->seen = e->known;
+}
+
 static void decide_prefixes(struct search *s, const struct rx_matcher *m, struct rx_decision *out)
 {
-    struct rx_prefix_hits hits;
-    rx_prefix_walk(m, s->ask->p, s->ask->n, &hits);
+    struct prefix_search x = { s, out };
     out->facts.have = out->facts.pending = 0;
-    for (uint32_t i = 0; i < hits.n; i++) {
-        const struct rx_entry *e = &m->entries[hits.entry[i]];
-        uint32_t best = s->best;
-        take(s, e, &out->facts);
-        if (!out->seen || s->best != best)
-            out->seen = e->known;
-    }
-    if (s->ask->ended == RX_OPEN && hits.hold < s->hold) {
-        s->hold = hits.hold;
+    uint32_t hold = rx_prefix_walk(m, s->ask->p, s->ask->n, take_prefix, &x);
+    if (s->ask->ended == RX_OPEN && hold < s->hold) {
+        s->hold = hold;
         out->need = s->ask->n + 1;
     }
 }
@@ -307,12 +316,15 @@ static void note_unfinished(const struct search *s, const struct rx_entry *e, st
         out->note = RX_NOTE_HTTP_OVERSIZE;
 }
 
+enum { UNASKED = -1 };
+
+// `known`: what the first candidate has said already (its facts are in out->facts), or UNASKED.
 static void decide_candidates(struct search *s, const struct rx_matcher *m, const struct rx_cand *from,
-                              struct rx_decision *out)
+                              int known, struct rx_decision *out)
 {
     const struct rx_ask *ask = s->ask;
     struct rx_facts spare;
-    const struct rx_cand *end = m->cand + m->cand_at[ask->p[0] + 1];
+    const struct rx_cand *end = m->cand + m->first[ask->p[0]].to;
     for (const struct rx_cand *c = from; c != end; c++) {
         if (c->first_route >= bound(s))
             return;
@@ -322,7 +334,7 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
         uint32_t best = s->best, hold = s->hold;
         f->want = c->want | ask->also_want;
         f->scratch = ask->scratch;
-        enum rx_verdict v = rx_entry_identify(e, ask->p, ask->n, f);
+        enum rx_verdict v = c == from && known != UNASKED ? (enum rx_verdict)known : rx_entry_identify(e, ask->p, ask->n, f);
         switch (v) {
         case RX_MATCH:
             if (RX_UNLIKELY(ask->ended != RX_OPEN))
@@ -330,8 +342,8 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
             take(s, e, f);
             if (s->hold < hold)
                 out->need = out->need ? RX_MIN(out->need, f->need) : f->need;
-            if (!out->seen)
-                out->seen = e->known;
+            if (!out->seen && (!e->known->is_any || s->best != best))
+                out->seen = e->known; // an `any` that does not take it has recognised nothing
             break;
         case RX_MORE:
             if (ask->ended == RX_OPEN)
@@ -354,20 +366,21 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
 // The usual connection: protocols say no one after the other until one says yes and its first route has no
 // conditions. Returns where that pattern broke, for the general case to go on from; NULL when it is decided.
 static inline const struct rx_cand *decide_fast(const struct rx_listen *listen, const struct rx_matcher *m,
-                                                const struct rx_ask *ask, struct rx_decision *out)
+                                                const struct rx_ask *ask, int *known, struct rx_decision *out)
 {
-    const struct rx_cand *c = m->cand + m->cand_at[ask->p[0]], *end = m->cand + m->cand_at[ask->p[0] + 1];
+    const struct rx_cand *c = m->cand + m->first[ask->p[0]].from, *end = m->cand + m->first[ask->p[0]].to;
     struct rx_facts *f = &out->facts;
     f->scratch = ask->scratch;
     for (; c != end; c++) {
-        if (!c->identify)
-            return c;
         f->want = c->want | ask->also_want;
-        enum rx_verdict v = c->identify(ask->p, ask->n, f);
+        enum rx_verdict v = c->identify ? c->identify(ask->p, ask->n, f)
+                                        : rx_entry_identify(&m->entries[c->entry], ask->p, ask->n, f);
         if (v == RX_NO && !f->note)
             continue;
-        if (v != RX_MATCH || !c->settles)
+        if (v != RX_MATCH || !c->settles) {
+            *known = (int)v;
             return c;
+        }
         out->route = &listen->routes[c->first_route];
         out->seen = out->route->proto;
         return NULL;
@@ -375,25 +388,19 @@ static inline const struct rx_cand *decide_fast(const struct rx_listen *listen, 
     return c;
 }
 
-enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
+// The general case, from candidate `from` on.
+static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_listen *listen, const struct rx_ask *ask,
+                                                             const struct rx_cand *from, int known,
+                                                             struct rx_decision *out)
 {
     struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE };
     const struct rx_matcher *m = listen->tcp;
-    out->note = RX_NOTE_NONE;
-    out->need = 0;
-    out->route = NULL;
-    out->seen = NULL;
-    if (!m)
-        return out->verdict = RX_NO;
-    if (RX_UNLIKELY(ask->n == 0)) {
+    if (ask->n == 0) {
         decide_empty(&s, m, out);
     } else {
-        const struct rx_cand *from = m->cand + m->cand_at[ask->p[0]];
-        if (m->root[ask->p[0]])
+        if (m->first[ask->p[0]].root)
             decide_prefixes(&s, m, out);
-        else if (RX_LIKELY(ask->ended == RX_OPEN) && !(from = decide_fast(listen, m, ask, out)))
-            return out->verdict = RX_MATCH;
-        decide_candidates(&s, m, from, out);
+        decide_candidates(&s, m, from, known, out);
     }
     if (s.best < s.hold) {
         out->route = &listen->routes[s.best];
@@ -404,4 +411,23 @@ enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *a
     if (out->need <= ask->n)
         out->need = ask->n + 1;
     return out->verdict = RX_MORE;
+}
+
+enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
+{
+    const struct rx_matcher *m = listen->tcp;
+    out->note = RX_NOTE_NONE;
+    out->need = 0;
+    out->route = NULL;
+    out->seen = NULL;
+    if (RX_UNLIKELY(!m))
+        return out->verdict = RX_NO;
+    if (RX_UNLIKELY(ask->n == 0))
+        return decide_slow(listen, ask, NULL, UNASKED, out);
+    const struct rx_first *first = &m->first[ask->p[0]];
+    const struct rx_cand *from = m->cand + first->from;
+    int known = UNASKED;
+    if (RX_LIKELY(!first->root && ask->ended == RX_OPEN) && !(from = decide_fast(listen, m, ask, &known, out)))
+        return out->verdict = RX_MATCH;
+    return decide_slow(listen, ask, from, known, out);
 }

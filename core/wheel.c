@@ -84,7 +84,7 @@ static void wheel_on_timer(struct ev_loop *loop, ev_timer *timer, int events)
     (void)loop, (void)events;
     struct rx_wheel *w = RX_CONTAINER(timer, struct rx_wheel, timer);
     uint64_t now = rx_now_ms(), until = now / RX_WHEEL_TICK_MS, tick;
-    w->armed_tick = UINT64_MAX; // inserts while serving need not arm
+    w->armed_tick = 1; // inserts while serving need not arm: no tick is below it
     while ((tick = next_busy(w)) && tick <= until) {
         w->at_tick = tick;
         serve_slot(w, tick, now);

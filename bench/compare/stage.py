@@ -24,6 +24,7 @@ NETNS_SETTINGS = [
 ]
 READ_ONLY_SETTINGS = ["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"]
 PR_SET_PDEATHSIG = 1
+NETNS_PREFIX = "rxbench-"
 STOP_WAIT_S = 3
 TCP_LISTEN = "0A"
 
@@ -69,7 +70,7 @@ class Stage:
     """Use as a context manager: on leaving, every process is ended and the namespace removed."""
 
     def __init__(self, has_netns):
-        self.name = f"rxbench-{os.getpid()}" if has_netns else None
+        self.name = f"{NETNS_PREFIX}{os.getpid()}" if has_netns else None
         self.running = []
         self.settings = {}
         # Below the ephemeral ports, which inside the namespace begin at 1024.
@@ -93,8 +94,18 @@ class Stage:
     def prefix(self):
         return ["ip", "netns", "exec", self.name] if self.name else []
 
+    @staticmethod
+    def sweep():
+        """Removes namespaces of runs that were killed before they could."""
+        done = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False)
+        for name in [line.split()[0] for line in done.stdout.splitlines() if line.startswith(NETNS_PREFIX)]:
+            owner = name.removeprefix(NETNS_PREFIX)
+            if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+                subprocess.run(["ip", "netns", "del", name], check=False)
+
     def open_netns(self):
         try:
+            self.sweep()
             done = subprocess.run(["ip", "netns", "add", self.name], capture_output=True, text=True, check=False)
         except FileNotFoundError as err:
             raise StageError("no ip command (iproute2); --no-netns measures on the host's loopback") from err
@@ -121,10 +132,12 @@ class Stage:
         self.running.append(process)
         gives_up = time.monotonic() + 5
         while not set(ports) <= listening_ports(process.pid):
-            if process.poll() is not None or time.monotonic() > gives_up:
+            code = process.poll()
+            if code is not None or time.monotonic() > gives_up:
                 self.stop(process)
+                why = f"ended with {code}" if code is not None else f"does not listen at {ports}"
                 tail = Path(log_path).read_text(errors="replace").strip().splitlines()[-3:]
-                raise StageError(f"{os.path.basename(command[0])} did not start: {' | '.join(tail) or 'no output'}")
+                raise StageError(f"{os.path.basename(command[0])} {why}: {' | '.join(tail)[:300] or 'no output'}")
             time.sleep(0.02)
         time.sleep(0.1)  # workers may still be on their way when the socket listens
         return process

@@ -4,8 +4,7 @@
 //
 // Invariants:
 // - MATCH needs the whole line: a command of the registry (RFC 5797 and the RFCs it lists) in any case (RFC
-// 959
-//   5.3) with arguments of the form that command takes. MORE as long as some such line starts like this.
+//   959 5.3) with arguments of the form that command takes. MORE as long as some such line starts like this.
 // - Nothing matches that other line protocols say too. HELP, LIST, NOOP, QUIT, STAT (POP3, SMTP, NNTP), PASS
 //   (POP3, IRC), DELE, RETR, LANG (POP3) are therefore not here. USER takes one word: IRC's has four (RFC
 //   2812 3.1.3). POP3's "USER joe" cannot be told from FTP's, and FTP is asked first. AUTH takes the

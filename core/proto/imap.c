@@ -3,13 +3,11 @@
 // RFC 3501): a tag, a space, and one of the commands possible before login, in any case.
 //
 // Invariants:
-// - MATCH needs the whole line, or of ID (RFC 2971) its parenthesis; at most LINE_MAX_LEN bytes are looked
-// at.
+// - MATCH needs the whole line, or of ID (RFC 2971) its parenthesis; at most LINE_MAX_LEN bytes are seen.
 // - The tag is any atom without '+' (RFC 9051 9: tag), up to TAG_MAX bytes. Tags of two and more letters
-// alone
-//   are as well other protocols' verbs: "HELP NOOP", "USER logout", memcached's "get login a b". They are
-//   taken only in front of commands that are nobody's words (RFC 9051's own examples have "abcd CAPABILITY"),
-//   and never when they are HELP, GET or GETS.
+//   alone are as well other protocols' verbs: "HELP NOOP", "USER logout", memcached's "get login a b". They
+//   are taken only in front of commands that are nobody's words (RFC 9051's own examples have "abcd
+//   CAPABILITY"), and never when they are HELP, GET or GETS.
 // - LOGIN has two arguments or a literal (SMTP's and POP3's "AUTH LOGIN" has one at most), ID a list or NIL
 //   (Redis' "CLIENT ID" has none).
 //

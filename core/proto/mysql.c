@@ -3,15 +3,14 @@
 // nothing is taken by is_server_first). Leaves: whether they are a HandshakeResponse41 or the SSLRequest that
 // is its first half (MySQL documentation, "Connection Phase Packets"), and the user.
 //
-//     length (3, little-endian) | sequence 1 | capabilities (4) | max packet (4) | charset (1) | filler (23)
-//     | user NUL …
+//     length (3, little-endian) | sequence 1 | capabilities (4) | max packet (4) | charset (1) | filler (23) |
+//     user NUL …
 //
 // Invariants: MATCH needs the filler: zeros, but for its last four bytes, where MariaDB's clients, which
 // leave the first capability out, put their own (MariaDB documentation, "Connection"). 32 bytes are an
 // SSLRequest and must say so. `user` is pending until its NUL or the end of the packet.
 //
-// Deliberately not done: HandshakeResponse320 of clients before 4.1, which has nothing fixed to recognise it
-// by.
+// Deliberately not done: HandshakeResponse320 of clients before 4.1, which has nothing fixed to be known by.
 #include "list.h"
 #include "wire.h"
 

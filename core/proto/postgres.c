@@ -4,8 +4,8 @@
 //
 //     SSLRequest, GSSENCRequest    8 bytes
 //     CancelRequest                16, protocol 3.2: up to 268
-//     StartupMessage 3.x           up to 10000 (the server's MAX_STARTUP_PACKET_LENGTH); name NUL value NUL …
-//     NUL StartupPacket 2.0            296; database[64] user[32] …
+//     StartupMessage 3.x           up to 10000 (the server's MAX_STARTUP_PACKET_LENGTH); name NUL value NUL … NUL
+//     StartupPacket 2.0            296; database[64] user[32] …
 //
 // Invariants: a code with a length that is not its own is a broken packet. The requests match at 8 bytes;
 // a 3.x startup at 12, when its first parameter has begun with four bytes of a name: Kafka's Metadata request
@@ -36,10 +36,8 @@ enum {
     CODE_GSSENC = 80877104,
 };
 
-static const uint32_t codes[] = {
-    CODE_SSL,    CODE_V3, CODE_GSSENC,           CODE_CANCEL, CODE_V3 | MINOR_MAX,
-    CODE_V3 | 1, CODE_V2, CODE_V3 | MINOR_GREASE
-};
+static const uint32_t codes[] = { CODE_SSL,    CODE_V3, CODE_GSSENC,           CODE_CANCEL, CODE_V3 | MINOR_MAX,
+                                  CODE_V3 | 1, CODE_V2, CODE_V3 | MINOR_GREASE };
 
 static bool is_startup(uint32_t code)
 {

@@ -4,8 +4,7 @@
 //
 // Invariants:
 // - An array matches when its first string, a command name, is whole: "*1\r\n$4\r\nPING". Digits, CR LF and
-// the
-//   bytes of the name are checked one by one.
+//   the bytes of the name are checked one by one.
 // - An inline command needs its whole line, a name from the list and as many arguments as it takes. The list
 //   holds what no other line protocol says. Memcached's "set" has four arguments behind the key and "get" is
 //   lower-case there; HTTP/0.9's GET asks for a path; SIP and STOMP have SUBSCRIBE, FTP has TYPE, POP3 has
@@ -142,6 +141,14 @@ static bool is_upper(const uint8_t *p, uint32_t len)
     return true;
 }
 
+static bool is_url(const uint8_t *p, uint32_t len)
+{
+    for (uint32_t i = 0; i + 3 <= len; i++)
+        if (memcmp(p + i, "://", 3) == 0)
+            return true;
+    return false;
+}
+
 // Whether the argument at `at`, of which `len` bytes are here, may be the `nth` of this command
 static bool is_argument(const uint8_t *p, uint32_t at, uint32_t len, uint32_t nth, const struct wire_verb *verb,
                         bool is_caps)
@@ -149,7 +156,7 @@ static bool is_argument(const uint8_t *p, uint32_t at, uint32_t len, uint32_t nt
     if (nth >= verb->most || (verb->form == SET && nth >= 2 && !is_caps))
         return false;
     if (verb->form == UPPER)
-        return p[at] != '/' && !memchr(p + at, ':', RX_MIN(len, 8u)); // no URL: "http://"
+        return p[at] != '/' && !is_url(p + at, len);
     if (nth > 0)
         return true;
     for (uint32_t i = at; i < at + len; i++) {

@@ -300,7 +300,7 @@ local function route_protocol(ctx, entry)
     elseif ctx.session.protocols[first] then
       ctx:fail(format('write the value that rx.protocol "%s" { ... } returned, not its name', first))
     else
-      ctx:fail(ctx.session:no_protocol(first, "rx."))
+      ctx:fail(ctx.session:no_protocol(first, true))
     end
   elseif first == nil then
     ctx:pop()

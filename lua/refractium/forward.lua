@@ -104,7 +104,7 @@ local function route(ctx, rule, index)
   ctx:begin { title = label(rule.text) }
   local proto = ctx.session.protocols[rule.proto]
   if not proto then
-    ctx:fail(ctx.session:no_protocol(rule.proto, ""))
+    ctx:fail(ctx.session:no_protocol(rule.proto, false))
     return nil
   end
   check_transport(ctx, rule, proto)

@@ -10,7 +10,7 @@ local schema = require "refractium.schema"
 local units = require "refractium.units"
 local value = require "refractium.value"
 
-local ipairs, setmetatable, tostring, type = ipairs, setmetatable, tostring, type
+local ipairs, next, rawget, setmetatable, tostring, type = ipairs, next, rawget, setmetatable, tostring, type
 local concat, find, format, sort, sub = table.concat, string.find, string.format, table.sort, string.sub
 local getinfo = debug.getinfo
 
@@ -37,13 +37,13 @@ function session_methods:complain(text)
   self.report:error(self:line(), text)
 end
 
----What to say of a protocol's name that names none; `prefix` goes before the suggestion ("rx." or "").
-function session_methods:no_protocol(name, prefix)
+---What to say of a protocol's name that names none; `is_value`: where rx.NAME belongs, not a string.
+function session_methods:no_protocol(name, is_value)
   if builtin.later[name] then
     return format('protocol "%s" is not available in this version', name)
   end
   local close = suggest.closest(name, self.names)
-  local hint = close and format(" (did you mean %s%s?)", prefix, close) or ""
+  local hint = close and format(is_value and " (did you mean rx.%s?)" or ' (did you mean "%s"?)', close) or ""
   return format("no protocol named %s%s", units.show(name), hint)
 end
 
@@ -54,15 +54,34 @@ function M.session(report, source)
     session_methods)
 end
 
+-- What the config wrote, as it is at the time of the call, without the config's metatables: nothing of the config
+-- runs while its tables are read. `seen` lets a table that holds itself end.
+local function plain(v, seen)
+  if type(v) ~= "table" or value.of(v) then
+    return v
+  elseif seen[v] then
+    return seen[v]
+  end
+  local copy = {}
+  seen[v] = copy
+  for key, item in next, v do
+    if type(item) == "table" then
+      item = plain(item, seen)
+    end
+    copy[key] = item
+  end
+  return copy
+end
+
 local function declare(session, verb, name, options)
-  local declaration = { verb = verb, name = name, options = options, line = session:line() }
+  local declaration = { verb = verb, name = plain(name, {}), options = plain(options, {}), line = session:line() }
   session.declarations[#session.declarations + 1] = declaration
   return declaration
 end
 
 local function title(verb, name)
   if type(name) == "table" then
-    name = name[1]
+    name = rawget(name, 1)
   end
   return type(name) == "string" and format('%s "%s"', verb, name) or verb
 end

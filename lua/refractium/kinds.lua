@@ -480,7 +480,7 @@ function M.expect_protocol(ctx, _, v)
   end
   local known = ctx.session.protocols[v]
   if not known then
-    return fail(ctx, "%s", ctx.session:no_protocol(v, ""))
+    return fail(ctx, "%s", ctx.session:no_protocol(v, false))
   end
   return known.name
 end

@@ -15,14 +15,19 @@ local init = require "refractium.init"
 local locate = require "refractium.locate"
 local report = require "refractium.report"
 
-local io, load, setfenv, tostring, type, xpcall = io, load, setfenv, tostring, type, xpcall
+local error, io, jit, load, setfenv, tonumber, tostring, type, xpcall =
+  error, io, jit, load, setfenv, tonumber, tostring, type, xpcall
+local clock = os.clock
 local find, format, gsub, match, sub = string.find, string.format, string.gsub, string.match, string.sub
-local getinfo = debug.getinfo
+local getinfo, sethook = debug.getinfo, debug.sethook
 
 local DEFAULT_FILE = "refractium.lua"
 
--- Chunk names longer than this are cut in messages; the path is put back by `place`.
+-- The VM cuts long chunk names in messages, so the config runs under a short one; the report adds the path.
 local SOURCE = "@config"
+
+-- A config only declares; one that runs for so long has lost its way.
+local RUN_SECONDS, HOOK_INSTRUCTIONS = 10, 1000000
 
 local function read(path, chunks)
   if type(chunks) == "table" and chunks[path] then
@@ -46,7 +51,7 @@ end
 
 local function add_with_line(findings, message)
   local line, rest = match(message, "^config:(%d+): (.*)$")
-  findings:error(line and tonumber(line), rest or message)
+  findings:error(line and tonumber(line), rest or findings.file .. ": " .. message)
 end
 
 -- The deepest line of the config that was running; the message may carry another place, or none.
@@ -78,6 +83,25 @@ local function compile(text, findings)
   return chunk
 end
 
+-- Calls the chunk with an end to its patience. Compiled code does not call hooks, so the config is interpreted.
+-- Once over the limit every instruction of the config raises: a pcall around the loop does not help it on.
+local function call_with_limit(chunk)
+  local deadline = clock() + RUN_SECONDS
+  local function on_count()
+    if clock() > deadline then
+      sethook(on_count, "", 1)
+      if getinfo(2, "S").source == SOURCE then
+        error(format("ran for more than %d seconds", RUN_SECONDS), 0)
+      end
+    end
+  end
+  jit.off(chunk, true)
+  sethook(on_count, "", HOOK_INSTRUCTIONS)
+  local ok, wrong = xpcall(chunk, handler)
+  sethook()
+  return ok, wrong
+end
+
 ---Runs the config; true when it ran to its end.
 local function run(text, session, rx, findings)
   local chunk = compile(text, findings)
@@ -86,7 +110,7 @@ local function run(text, session, rx, findings)
   end
   env.seal_strings()
   setfenv(chunk, env.new(session, rx))
-  local ok, wrong = xpcall(chunk, handler)
+  local ok, wrong = call_with_limit(chunk)
   if not ok then
     add_with_line(findings, wrong)
   end

@@ -233,7 +233,7 @@ class Refractium:
             lines = [line for line in self.access_lines() if where(line)]
             return lines if len(lines) >= count else None
 
-        return wait_for(enough, timeout, "%d access lines; there are:\n%s\n%s" % (
+        return wait_for(enough, timeout or PATIENCE / 3, "%d access lines; there are:\n%s\n%s" % (
             count, self.access_text(), self.err.text()[-3000:]))
 
     def access_one(self, timeout=None, where=lambda line: True):
@@ -284,15 +284,19 @@ class Refractium:
         return socket.create_connection((host, port or self.port), timeout, source_address=source)
 
     def signal(self, sig):
-        os.kill(self.pid, sig)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, sig)
 
     def stop(self, timeout=None):
-        """SIGTERM, and how it ended; `check` then judges."""
-        if not self.is_stopped:
-            with contextlib.suppress(ProcessLookupError):
-                self.signal(signal.SIGTERM)
-            self.wait_exit(timeout)
-        return self.process.returncode
+        """SIGTERM, a second one if clients of a failed test keep it waiting. Returns the exit code."""
+        if self.is_stopped:
+            return self.process.returncode
+        self.signal(signal.SIGTERM)
+        try:
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGTERM)
+        return self.wait_exit(timeout)
 
     def wait_exit(self, timeout=None):
         try:

@@ -246,7 +246,7 @@ def test_what_no_protocol_can_become_takes_the_fallback_at_once(rx, backends):
     rest = backends(peers.named("rest"))
     p = rx('{ rx.ssh, to = "127.0.0.1:1" }, { rx.http, to = "127.0.0.1:1" }, { rx.tls, to = "127.0.0.1:1" },'
            '{ rx.silent, to = "127.0.0.1:1" }', options='peek_timeout = "10s", fallback_tcp = %s,' % rest.quoted)
-    for said in (wire.GARBAGE, b"\0\0\0\0", b"hello\n", b"SSX", b"\x16\x09\x01\x00\x00"):
+    for said in (wire.GARBAGE, b"\0\0\0\0", b"hello\n", b"SSH\0", b"\x16\x09\x01\x00\x00"):
         began = time.monotonic()
         with p.connect() as s:
             s.sendall(said)

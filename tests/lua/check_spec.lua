@@ -343,7 +343,7 @@ describe("a test", function()
     test_says("send = 'x', expect = { to = 3 }", ".expect.to",
       "must be a pool, an address, an action or its name, not 3")
     test_says("send = 'x', expect = { protocol = 'tsl' }", ".expect.protocol",
-      'no protocol named "tsl" (did you mean tls?)')
+      'no protocol named "tsl" (did you mean "tls"?)')
     test_says("send = 'x', from = 'x', expect = { more = true }", ".from",
       '"x" is no client address (write "192.0.2.1" or "192.0.2.1:4000")')
     test_says("send = 'x', from = '10.0.0.0/8', expect = { more = true }", ".from",

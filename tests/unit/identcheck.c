@@ -100,8 +100,8 @@ static bool has_same_facts(const struct rx_facts *a, const struct rx_facts *b, u
 }
 
 // What an identifier need not set is cleared, so that results can be compared.
-static struct ident_result ask_in(struct room *room, const struct rx_proto *proto, const uint8_t *p,
-                                  uint32_t n, uint32_t want, int garbage)
+static struct ident_result ask_in(struct room *room, const struct rx_proto *proto, const uint8_t *p, uint32_t n,
+                                  uint32_t want, int garbage)
 {
     struct ident_result r;
     memset(&r.f, garbage, sizeof r.f);
@@ -219,8 +219,8 @@ const char *ident_law_at(const struct rx_proto *proto, const void *p, const uint
         if (!error && i > 0)
             error = check_pair(&before, &r, at[i]);
         if (error) {
-            snprintf(message, sizeof message, "%s at %u bytes: %s (verdict %d after %d)", proto->name, at[i],
-                     error, (int)r.verdict, (int)before.verdict);
+            snprintf(message, sizeof message, "%s at %u bytes: %s (verdict %d after %d)", proto->name, at[i], error,
+                     (int)r.verdict, (int)before.verdict);
             return message;
         }
         // a promise of `need` holds until it is reached, whatever the calls in between say

@@ -356,6 +356,7 @@ static const struct sample redis_samples[] = {
     S(YES, "set a b\r\n"),
     S(YES, "SET a b EX 10\r\n"),
     S(YES, "GET key\r\n"),
+    S(YES, "GET user:1\r\n"),
     S(YES, "INFO\r\n"),
     S(YES, "info replication\r\n"),
     S(YES, "HELLO 3\r\n"),

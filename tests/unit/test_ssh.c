@@ -170,12 +170,9 @@ static void tells_file_transfer_clients(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_versions_and_software),
-        cmocka_unit_test(matches_as_soon_as_the_version_is_there),
-        cmocka_unit_test(has_no_software_in_a_broken_line),
-        cmocka_unit_test(ends_the_line_at_255_bytes),
-        cmocka_unit_test(refuses_what_is_not_ssh),
-        cmocka_unit_test(tells_file_transfer_clients),
+        cmocka_unit_test(reads_versions_and_software),      cmocka_unit_test(matches_as_soon_as_the_version_is_there),
+        cmocka_unit_test(has_no_software_in_a_broken_line), cmocka_unit_test(ends_the_line_at_255_bytes),
+        cmocka_unit_test(refuses_what_is_not_ssh),          cmocka_unit_test(tells_file_transfer_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,8 +90,7 @@ static void extension(uint32_t type, const void *p, size_t n)
 
 static void sni(const char *name, size_t len)
 {
-    uint8_t ext[5 + 65000] = { (uint8_t)((len + 3) >> 8), (uint8_t)(len + 3), 0, (uint8_t)(len >> 8),
-                               (uint8_t)len };
+    uint8_t ext[5 + 65000] = { (uint8_t)((len + 3) >> 8), (uint8_t)(len + 3), 0, (uint8_t)(len >> 8), (uint8_t)len };
     memcpy(ext + 5, name, len);
     extension(0, ext, 5 + len);
 }
@@ -524,20 +523,13 @@ static void no_single_byte_breaks_the_law(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_name_however_it_is_cut),
-        cmocka_unit_test(asks_once_a_record),
-        cmocka_unit_test(reads_hellos_without_extensions),
-        cmocka_unit_test(reads_alpn_versions_and_ech),
-        cmocka_unit_test(takes_what_follows_the_hello),
-        cmocka_unit_test(reads_sixteen_kilobytes_and_no_more),
-        cmocka_unit_test(refuses_names_that_are_none),
-        cmocka_unit_test(refuses_name_lists_that_break),
-        cmocka_unit_test(refuses_broken_extensions),
-        cmocka_unit_test(refuses_broken_fields),
-        cmocka_unit_test(refuses_lengths_that_do_not_add_up),
-        cmocka_unit_test(refuses_broken_records),
-        cmocka_unit_test(leaves_other_protocols_alone),
-        cmocka_unit_test(no_single_byte_breaks_the_law),
+        cmocka_unit_test(reads_a_name_however_it_is_cut),     cmocka_unit_test(asks_once_a_record),
+        cmocka_unit_test(reads_hellos_without_extensions),    cmocka_unit_test(reads_alpn_versions_and_ech),
+        cmocka_unit_test(takes_what_follows_the_hello),       cmocka_unit_test(reads_sixteen_kilobytes_and_no_more),
+        cmocka_unit_test(refuses_names_that_are_none),        cmocka_unit_test(refuses_name_lists_that_break),
+        cmocka_unit_test(refuses_broken_extensions),          cmocka_unit_test(refuses_broken_fields),
+        cmocka_unit_test(refuses_lengths_that_do_not_add_up), cmocka_unit_test(refuses_broken_records),
+        cmocka_unit_test(leaves_other_protocols_alone),       cmocka_unit_test(no_single_byte_breaks_the_law),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

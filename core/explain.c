@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+// Enters: a client's first bytes, and a config or none. Leaves: what the live path would decide, and why.
+// The decision is rx_decide's own, taken segment by segment as peek.c does. What stands beside it (which matchers
+// said what, which condition failed) is asked afterwards, from the same functions. Facts may be read on from bytes
+// behind the decision, because a backend would get those too.
+// Without a config, one is made of every built-in, each with one unconditional route, so that nothing differs.
+#include "explain.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "build.h"
+#include "check.h"
+#include "conn.h"
+
+enum { BUILTIN_PEEK = 64 * 1024 };
+
+static int complain(const char *text)
+{
+    fprintf(stderr, "refractium explain: %s\n", text);
+    return 1;
+}
+
+// ---- the config that knows everything -----------------------------------------------------------------------
+
+static void report_build(void *data, unsigned severity, const char *text, size_t len)
+{
+    (void)data, (void)severity;
+    fprintf(stderr, "refractium explain: %.*s\n", (int)len, text);
+}
+
+static struct rx_slice slice(const char *s)
+{
+    return (struct rx_slice){ s, (uint32_t)strlen(s) };
+}
+
+static bool add_builtins(struct rx_build *b)
+{
+    struct rx_listen_spec spec = { .where = slice("--builtin"), .peek_bytes = BUILTIN_PEEK };
+    int listen = rx_door.listen_new(b, &spec);
+    if (listen < 0 || rx_door.listen_bind(b, listen, slice("0.0.0.0:8080")))
+        return false;
+    for (unsigned i = 0; i < rx_n_protos; i++) {
+        if (!(rx_protos[i]->transport & RX_TCP))
+            continue;
+        struct rx_route_spec route = { .where = slice("--builtin"), .to = { .kind = RX_TO_DROP } };
+        route.proto = rx_door.proto_builtin(b, slice(rx_protos[i]->name));
+        if (route.proto < 0 || rx_door.route_new(b, listen, &route) < 0)
+            return false;
+    }
+    return true;
+}
+
+static struct rx_conf *builtin_conf(void)
+{
+    struct rx_build *b = rx_build_new(report_build, NULL);
+    struct rx_conf *conf = NULL;
+    if (b && add_builtins(b))
+        conf = rx_build_finish(b, NULL);
+    else if (b)
+        complain(rx_door.error(b));
+    rx_build_free(b);
+    return conf;
+}
+
+// ---- which listener, which client ---------------------------------------------------------------------------
+
+static int unknown_listener(const struct rx_conf *conf, const char *typed)
+{
+    fprintf(stderr, "refractium explain: --listener: no listener \"%s\"; there %s", typed,
+            conf->n_listens == 1 ? "is" : "are");
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
+            if (!k || strcmp(conf->listens[i]->binds[k].text, conf->listens[i]->binds[k - 1].text))
+                fprintf(stderr, "%s %s", i || k ? "," : "", conf->listens[i]->binds[k].text);
+    fprintf(stderr, "\n");
+    return 1;
+}
+
+static bool is_bind(const struct rx_bind *b, const char *typed, const struct rx_addr *addr)
+{
+    return addr ? rx_addr_equal(&b->addr.sa, &addr->sa) : !strcmp(b->text, typed);
+}
+
+// By its text as written in the config, else by address: one port out of a range is a place to come to.
+static int choose_listener(struct rx_explained *x, const struct rx_conf *conf)
+{
+    const char *typed = x->args->listener;
+    char why[RX_ADDR_TEXT];
+    struct rx_addr *list = NULL;
+    unsigned n = 0;
+    const struct rx_bind *found = NULL;
+    x->listen = conf->listens[0];
+    x->client.to_port = rx_addr_port(&x->listen->binds[0].addr.sa);
+    if (!typed)
+        return 0;
+    if (rx_addr_parse_listen(typed, &list, &n, why))
+        list = NULL;
+    for (int pass = 0; pass < (n == 1 ? 2 : 1) && !found; pass++)
+        for (uint32_t i = 0; i < conf->n_listens && !found; i++)
+            for (uint32_t k = 0; k < conf->listens[i]->n_binds && !found; k++)
+                if (is_bind(&conf->listens[i]->binds[k], typed, pass ? list : NULL)) {
+                    found = &conf->listens[i]->binds[k];
+                    x->listen = conf->listens[i];
+                }
+    free(list);
+    if (!found)
+        return unknown_listener(conf, typed);
+    x->client.to_port = rx_addr_port(&found->addr.sa);
+    return 0;
+}
+
+static int choose_client(struct rx_explained *x)
+{
+    char why[RX_ADDR_TEXT];
+    if (!x->args->from && x->in.is_captured) {
+        x->client.from = x->in.client;
+    } else if (rx_ip_parse(x->args->from ? x->args->from : "192.0.2.1", &x->client.from, why)) {
+        fprintf(stderr, "refractium explain: --from: \"%s\" is %s\n", x->args->from, why);
+        return 1;
+    }
+    rx_ip_unmap(&x->client.from);
+    return 0;
+}
+
+// ---- what each matcher says ---------------------------------------------------------------------------------
+
+enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_entry *e, uint32_t n,
+                               struct rx_facts *f)
+{
+    *f = (struct rx_facts){ .want = e->want, .scratch = x->scratch };
+    if (n)
+        return rx_entry_identify(e, x->in.bytes, n, f);
+    return e->known->is_any ? RX_MATCH : RX_MORE;
+}
+
+// Verdicts hold for every continuation, so the first final one can be found by halving.
+static uint32_t bytes_needed(const struct rx_explained *x, const struct rx_entry *e, uint32_t n)
+{
+    struct rx_facts f;
+    uint32_t low = 0, high = n; // at `high` it is final
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (rx_explain_ask(x, e, middle, &f) == RX_MORE)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+// Every matcher that stands before the route that took it; all of them when none did.
+static int try_all(struct rx_explained *x)
+{
+    const struct rx_matcher *m = x->listen->tcp;
+    const struct rx_decision *d = &x->outcome.d;
+    uint32_t len = x->outcome.len;
+    x->tried = calloc((m ? m->n_entries : 0) + 1, sizeof *x->tried);
+    if (!x->tried)
+        return complain("out of memory");
+    for (uint32_t i = 0; m && i < m->n_entries; i++) {
+        const struct rx_entry *e = &m->entries[i];
+        struct rx_facts f;
+        if (d->verdict == RX_MATCH && e->first_route > d->route->index)
+            break;
+        enum rx_verdict v = rx_explain_ask(x, e, len, &f);
+        x->tried[x->n_tried++] = (struct rx_tried){ e, v, v == RX_MORE ? len : bytes_needed(x, e, len) };
+    }
+    return 0;
+}
+
+// rx.any takes what was recognised as something, too: then that is what it is called.
+static void name_it(struct rx_explained *x)
+{
+    const struct rx_known *seen = x->outcome.d.seen;
+    if (seen && (seen->is_any || seen->is_silent))
+        seen = NULL;
+    for (uint32_t i = 0; i < x->n_tried && !seen; i++)
+        if (x->tried[i].verdict == RX_MATCH && !x->tried[i].entry->known->is_any)
+            seen = x->tried[i].entry->known;
+    x->seen = seen;
+    x->facts = (struct rx_facts){ .want = ~0u, .scratch = x->scratch };
+    uint32_t all = RX_MIN(x->in.len, x->listen->peek_bytes);
+    if (seen && seen->def && seen->def->identify(x->in.bytes, all, &x->facts) != RX_MATCH)
+        x->facts.have = 0;
+}
+
+const char *rx_explain_version(const struct rx_known *known, uint16_t version, char buf[16])
+{
+    unsigned major = version >> 8, minor = version & 0xff;
+    uint32_t facts = known->def->facts;
+    if (facts & RX_FACT_SNI && major == 3 && minor) // RFC 8446 4.2.1: 0x0303 is TLS 1.2
+        snprintf(buf, 16, "1.%u", minor - 1);
+    else if (facts & RX_FACT_SNI && major != 3)
+        snprintf(buf, 16, "0x%04x", version);
+    else if (facts & RX_FACT_METHOD && major >= 2 && !minor)
+        snprintf(buf, 16, "%u", major);
+    else
+        snprintf(buf, 16, "%u.%u", major, minor);
+    return buf;
+}
+
+// ---- the command --------------------------------------------------------------------------------------------
+
+static int explain(struct rx_explained *x, const struct rx_conf *conf)
+{
+    char err[RX_INPUT_ERROR];
+    if (choose_listener(x, conf))
+        return 1;
+    if (rx_input_read(&x->in, x->args, err))
+        return complain(err);
+    if (choose_client(x))
+        return 1;
+    x->scratch = malloc(RX_SCRATCH_SIZE);
+    if (!x->scratch)
+        return complain("out of memory");
+    x->client.p = x->in.bytes;
+    x->client.cuts = x->in.cuts;
+    x->client.n_cuts = x->in.n_cuts;
+    rx_rehearse(x->listen, &x->client, x->scratch, x->args->is_builtin ? ~0u : 0, &x->outcome);
+    if (try_all(x))
+        return 1;
+    name_it(x);
+    const struct rx_target *to = rx_outcome_target(x->listen, &x->outcome);
+    if (to && to->kind == RX_TO_POOL)
+        x->backend = rx_pick(to->pool, 0, 0);
+    if (x->args->is_json)
+        return rx_explain_json(x, stdout) != 0;
+    rx_explain_text(x, stdout);
+    return fflush(stdout) || ferror(stdout);
+}
+
+int rx_explain_run(struct rx_conf *conf, const struct rx_args *a)
+{
+    struct rx_explained x = { .args = a };
+    if (a->is_udp)
+        return complain("--udp: UDP is not served yet by this version; only TCP can be explained");
+    struct rx_conf *own = a->is_builtin ? builtin_conf() : NULL;
+    if (a->is_builtin && !own)
+        return 1;
+    int code = explain(&x, own ? own : conf);
+    rx_input_free(&x.in);
+    free(x.tried);
+    free(x.scratch);
+    rx_conf_unref(own);
+    return code;
+}

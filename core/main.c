@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// Enters: argv. Leaves: an exit code (enum rx_exit). Everything is loaded, validated and tested before anything is
+// bound; a config that fails changes nothing.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "check.h"
+#include "engine.h"
+#include "log.h"
+#include "script.h"
+
+static bool is_coloured(void)
+{
+    return isatty(STDERR_FILENO) && !getenv("NO_COLOR");
+}
+
+// ---- init ---------------------------------------------------------------------------------------------------
+
+static int init_failed(const char *path, int err)
+{
+    if (err == EEXIST)
+        fprintf(stderr, "refractium init: %s exists; --force overwrites it\n", path);
+    else
+        fprintf(stderr, "refractium init: %s: %s\n", path, strerror(err));
+    return RX_EXIT_USAGE;
+}
+
+static int write_all(int fd, const char *text, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, text, len);
+        if (n == -1 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            text += n, len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int run_init(const struct rx_args *a)
+{
+    const char *path = a->n_files ? a->files[0] : "refractium.lua";
+    size_t len;
+    const char *text = rx_script_template(&len);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (a->is_forced ? O_TRUNC : O_EXCL), 0644);
+    if (fd == -1)
+        return init_failed(path, errno);
+    int rc = write_all(fd, text, len);
+    if (close(fd) == -1 && !rc)
+        rc = -errno;
+    if (rc) {
+        if (!a->is_forced) // half a config is worse than none
+            unlink(path);
+        return init_failed(path, -rc);
+    }
+    if (a->is_quiet)
+        return RX_EXIT_OK;
+    bool is_default = !strcmp(path, "refractium.lua");
+    const char *option = is_default ? "" : " -c ", *name = is_default ? "" : path;
+    printf("wrote %s; now:\n  refractium%s%s check    validates it and prints its routes\n"
+           "  refractium%s%s          serves it\n",
+           path, option, name, option, name);
+    return RX_EXIT_OK;
+}
+
+// ---- load ---------------------------------------------------------------------------------------------------
+
+static struct rx_conf *load(const struct rx_args *a, struct rx_findings *f)
+{
+    struct rx_conf *conf = rx_script_load(a, rx_findings_add, f);
+    if (!conf && !f->n) {
+        static const char text[] = "the config could not be loaded";
+        rx_findings_add(f, RX_REPORT_ERROR, text, sizeof text - 1);
+    }
+    return conf;
+}
+
+static int run_check(const struct rx_args *a)
+{
+    struct rx_findings f = { 0 };
+    struct rx_conf *conf = load(a, &f);
+    int code = rx_check_run(conf, a, &f);
+    rx_conf_unref(conf);
+    rx_findings_free(&f);
+    return code;
+}
+
+static int run_explain(const struct rx_args *a)
+{
+    struct rx_findings f = { 0 };
+    struct rx_conf *conf = a->is_builtin || a->is_udp ? NULL : load(a, &f);
+    int code = RX_EXIT_USAGE;
+    rx_findings_print(&f, stderr, is_coloured());
+    if (conf || a->is_builtin || a->is_udp)
+        code = rx_explain_run(conf, a);
+    else if (!a->is_config_typed && a->config && access(a->config, F_OK))
+        fprintf(stderr, "refractium explain: with --builtin no config is needed\n");
+    rx_conf_unref(conf);
+    rx_findings_free(&f);
+    return code;
+}
+
+// ---- serve --------------------------------------------------------------------------------------------------
+
+static void keep_failure(void *data, const char *line)
+{
+    rx_findings_add(data, RX_REPORT_ERROR, line, strlen(line));
+}
+
+// The config's own tests: one that fails keeps the config from being served.
+static bool passes_tests(const struct rx_conf *conf)
+{
+    struct rx_findings failures = { 0 };
+    unsigned n = rx_check_tests(conf, keep_failure, &failures);
+    rx_findings_print(&failures, stderr, is_coloured());
+    rx_findings_free(&failures);
+    if (n)
+        fprintf(stderr, "refractium: %u of the config's own tests and samples failed; nothing was started\n", n);
+    return !n;
+}
+
+static int run_serve(const struct rx_args *a)
+{
+    struct rx_findings f = { 0 };
+    if (a->only && !strcmp(a->only, "udp")) {
+        fprintf(stderr, "refractium: UDP is not served yet by this version; \"refractium tcp\" serves TCP\n");
+        return RX_EXIT_USAGE;
+    }
+    struct rx_conf *conf = load(a, &f);
+    rx_findings_print(&f, stderr, is_coloured());
+    rx_findings_free(&f);
+    if (!conf)
+        return RX_EXIT_USAGE;
+    if (!passes_tests(conf)) {
+        rx_conf_unref(conf);
+        return RX_EXIT_USAGE;
+    }
+    const struct rx_log_setup setup = { .level = a->is_debug   ? RX_LOG_DEBUG
+                                                 : a->is_quiet ? RX_LOG_WARN
+                                                               : RX_LOG_INFO,
+                                        .format = conf->log_format };
+    rx_log_init(&setup);
+    return rx_engine_run(conf, a);
+}
+
+int main(int argc, char **argv)
+{
+    struct rx_args a;
+    int code = rx_args_parse(&a, argc, argv);
+    if (code >= 0)
+        return fflush(stdout) ? RX_EXIT_USAGE : code;
+    switch (a.command) {
+    case RX_CMD_RUN:
+        code = run_serve(&a);
+        break;
+    case RX_CMD_INIT:
+        code = run_init(&a);
+        break;
+    case RX_CMD_CHECK:
+        code = run_check(&a);
+        break;
+    case RX_CMD_EXPLAIN:
+        code = run_explain(&a);
+        break;
+    }
+    rx_args_free(&a);
+    return code;
+}

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""Every TCP file of the corpus through `explain --builtin --json`, beside what an independent parse says of it."""
+import concurrent.futures
+import json
+import os
+
+import pytest
+
+from harness import CORPUS, SANITIZER, run_binary
+
+SHIPPED = {"tls", "http", "ssh", "dns", "ftp", "socks4", "socks5", "openvpn", "xmpp", "postgres", "mysql", "redis",
+           "mqtt", "rdp", "smtp", "imap", "pop3", "vnc"}
+CALLED = {"http2": "http", "websocket": "http"}  # what these labels are to a multiplexer
+PEEK = 64 * 1024  # --builtin looks no further
+
+
+def rows():
+    with open(os.path.join(CORPUS, "corpus.jsonl"), encoding="utf-8") as f:
+        return [row for row in map(json.loads, f) if row["transport"] == "tcp"]
+
+
+def explain(row):
+    path = os.path.join(CORPUS, row["file"])
+    done = run_binary("explain", "--builtin", "--json", path)
+    assert done.returncode == 0, "%s: %s" % (row["file"], done.err)
+    return json.loads(done.out)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """(row, what explain says of it) for every TCP file."""
+    chosen = rows()[::10] if SANITIZER else rows()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        return list(zip(chosen, pool.map(explain, chosen)))
+
+
+def label(row):
+    name = CALLED.get(row["protocol"], row["protocol"])
+    return name if name in SHIPPED else None
+
+
+def check_verdict(row, said):
+    """What is wrong with the verdict, or None."""
+    expect, name = row.get("expect"), label(row)
+    found = said["protocol"] if said["verdict"] == "match" else None
+    if expect and expect.split(":")[0] in ("need-more", "tolerant", "reject", "unknown"):
+        allowed = {"need-more": {None, name}, "reject": {None}, "unknown": {None},
+                   "tolerant": {None, CALLED.get(expect[9:], expect[9:])}}[expect.split(":")[0]]
+        if expect == "need-more" and name and said["verdict"] == "none":
+            return "a proper prefix was refused"
+    elif expect and expect != row["protocol"]:
+        allowed = {CALLED.get(expect, expect)}
+    elif row["size"] == 0:
+        allowed = {None}
+    elif row["protocol"] == "unknown" or not name:
+        allowed = {None}
+    elif name == "ssh":
+        allowed = {"ssh", "sftp"}
+    elif row["client_waits"]:
+        allowed = {name, None}  # a multiplexer sees silence; these bytes came after the greeting
+    else:
+        allowed = {name}
+    if found not in allowed:
+        return "%s is taken for %s, should be %s" % (row.get("expect", row["protocol"]), found, allowed)
+    return None
+
+
+def host_of(text):
+    """A Host header or authority without its port."""
+    end = text.rfind("]") + 1
+    colon = text.find(":", end)
+    return text if colon < 0 else text[:colon]
+
+
+def check_facts(row, said):
+    """What is wrong with the facts, or None. Only of what is recognised and must be."""
+    expect, name, facts = row.get("expect"), label(row), said["facts"]
+    if not name or said["verdict"] != "match" or (expect and expect != row["protocol"]):
+        return None
+    wants = {}
+    if name == "tls":
+        if "sni" in row:
+            wants["sni"] = row["sni"]
+        if row.get("alpn"):
+            wants["alpn"] = row["alpn"]
+    elif name == "http":
+        if row.get("http_host"):
+            wants["host"] = host_of(row["http_host"])
+        if "http_method" in row:
+            wants["method"] = row["http_method"]
+    elif name == "ssh" and "ssh_software" in row:
+        wants["software"] = row.get("parsed", {}).get("ssh_software", row["ssh_software"])
+    elif name == "dns" and "dns_qname" in row:
+        wants["qname"] = row["dns_qname"]
+    for key, value in wants.items():
+        got = facts.get(key)
+        if key == "qname" and got and value:
+            got, value = got.rstrip(".").lower(), value.rstrip(".").lower()
+        if got != value:
+            return "%s is %r, should be %r" % (key, got, value)
+    return None
+
+
+def complain(problems):
+    assert not problems, "%d:\n%s" % (len(problems), "\n".join(problems))
+
+
+@pytest.mark.sanitize
+def test_every_file_is_taken_for_what_it_is(corpus):
+    """Promise: what ships is recognised; what does not ship is not claimed; hostile files meet what they expect."""
+    assert len(corpus) > 30
+    complain(["%s: %s" % (row["file"], wrong) for row, said in corpus for wrong in [check_verdict(row, said)] if wrong])
+
+
+@pytest.mark.sanitize
+def test_every_fact_is_what_an_independent_parse_says(corpus):
+    """Promise: SNI, ALPN, Host, method, software and query name are read rightly."""
+    complain(["%s: %s" % (row["file"], wrong) for row, said in corpus for wrong in [check_facts(row, said)] if wrong])
+
+
+def test_cut_as_the_client_cut_it_the_verdict_is_the_same(corpus):
+    """Promise: the verdict does not depend on where the segments end."""
+    chosen = [(row, said) for row, said in corpus
+              if 1 < len(row.get("segments", [])) < 200 and sum(row["segments"]) == row["size"] <= PEEK]
+
+    def again(row):
+        path = os.path.join(CORPUS, row["file"])
+        done = run_binary("explain", "--builtin", "--json", "--segments", ",".join(map(str, row["segments"])), path)
+        assert done.returncode == 0, "%s: %s" % (row["file"], done.err)
+        return json.loads(done.out)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        cut = list(pool.map(again, [row for row, _ in chosen]))
+    complain(["%s: %s instead of %s" % (row["file"], now["protocol"], was["protocol"])
+              for (row, was), now in zip(chosen, cut)
+              if (now["verdict"], now["protocol"], now["facts"]) != (was["verdict"], was["protocol"], was["facts"])])
