@@ -20,25 +20,6 @@ static void listener_rest(struct rx_listener *l)
     ev_timer_start(l->worker->loop, &l->retry);
 }
 
-// Accepts one connection with the spare descriptor and resets it.
-static void shed(struct rx_listener *l)
-{
-    struct rx_worker *w = l->worker;
-    rx_log_limited(RX_LOG_WARN, "out of file descriptors: shedding connections");
-    if (w->spare_fd >= 0) {
-        close(w->spare_fd);
-        int fd = accept4(l->io.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0) {
-            rx_sys_reset_on_close(fd);
-            close(fd);
-            rx_stat_add(&w->stat.accepted, 1);
-            rx_stat_add(&w->stat.closed[RX_REASON_NO_FDS], 1);
-        }
-    }
-    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    listener_rest(l);
-}
-
 static bool count_up(atomic_uint *count, uint32_t limit)
 {
     if (!limit || atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < limit)
@@ -77,12 +58,50 @@ static enum rx_reason admit(struct rx_worker *w, const struct rx_listen *l, cons
     return RX_REASON_DONE;
 }
 
-static void turn_away(struct rx_worker *w, int fd, enum rx_reason why)
+// One who is turned away never becomes a connection, but gets an access line like everybody.
+static void tell_turned_away(struct rx_listener *l, const union rx_ip *ip, enum rx_reason why)
 {
+    struct rx_worker *w = l->worker;
+    if (!rx_access_is_on())
+        return;
+    struct rx_conn c = { .id = rx_worker_next_id(w), .worker = w, .listen = l->listen, .client = *ip };
+    c.start_ms = rx_now_ms();
+    rx_access_line(&c, why);
+}
+
+static void turn_away(struct rx_listener *l, int fd, const union rx_ip *ip, enum rx_reason why)
+{
+    struct rx_worker *w = l->worker;
+    tell_turned_away(l, ip, why);
     rx_stat_add(&w->stat.closed[why], 1);
     rx_log_limited(RX_LOG_WARN, "connection refused: %s", rx_reason_doc(why));
     rx_sys_reset_on_close(fd);
     close(fd);
+}
+
+static int accept_one(struct rx_listener *l, union rx_ip *from)
+{
+    socklen_t len = sizeof *from;
+    from->sa.sa_family = AF_UNSPEC;
+    return accept4(l->io.fd, l->is_unix ? NULL : &from->sa, l->is_unix ? NULL : &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+// Accepts one connection with the spare descriptor and resets it.
+static void shed(struct rx_listener *l)
+{
+    struct rx_worker *w = l->worker;
+    rx_log_limited(RX_LOG_WARN, "out of file descriptors: shedding connections");
+    if (w->spare_fd >= 0) {
+        close(w->spare_fd);
+        union rx_ip from;
+        int fd = accept_one(l, &from);
+        if (fd >= 0) {
+            rx_stat_add(&w->stat.accepted, 1);
+            turn_away(l, fd, &from, RX_REASON_NO_FDS);
+        }
+    }
+    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    listener_rest(l);
 }
 
 static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
@@ -91,13 +110,13 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
     rx_stat_add(&w->stat.accepted, 1);
     enum rx_reason why = admit(w, l->listen, ip);
     if (why != RX_REASON_DONE) {
-        turn_away(w, fd, why);
+        turn_away(l, fd, ip, why);
         return;
     }
     struct rx_conn *c = rx_worker_conn_get(w);
     if (!c) {
         rx_admission_give(w, w->conf, l->listen, ip, true);
-        turn_away(w, fd, RX_REASON_NO_MEMORY);
+        turn_away(l, fd, ip, RX_REASON_NO_MEMORY);
         return;
     }
     c->client = *ip;
@@ -124,15 +143,10 @@ void rx_accept_on_readable(struct ev_loop *loop, ev_io *io, int events)
     (void)loop, (void)events;
     struct rx_listener *l = RX_CONTAINER(io, struct rx_listener, io);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        union {
-            union rx_ip ip;
-            struct sockaddr_storage any;
-        } from = { .ip = { .sa = { .sa_family = AF_UNSPEC } } };
-        socklen_t len = sizeof from;
-        int fd = accept4(l->io.fd, l->is_unix ? NULL : (struct sockaddr *)&from.any, l->is_unix ? NULL : &len,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        union rx_ip from;
+        int fd = accept_one(l, &from);
         if (fd >= 0) {
-            birth(l, fd, &from.ip);
+            birth(l, fd, &from);
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK)

@@ -198,6 +198,13 @@ static size_t add_told(const struct rx_talk *t, char *line, size_t at)
     return t->told.n ? add(line, at, RX_TALK_LINE, ")") : at;
 }
 
+static size_t add_silence(char *line, uint32_t ms)
+{
+    bool is_whole = ms % 1000 == 0;
+    return add(line, 0, RX_TALK_LINE, "refractium: you said nothing for %u%s", is_whole ? ms / 1000 : ms,
+               is_whole ? "s" : "ms");
+}
+
 // "refractium recognised http"; for what is not: why this answer all the same
 static size_t add_head(const struct rx_talk *t, char *line, bool has_told)
 {
@@ -205,8 +212,8 @@ static size_t add_head(const struct rx_talk *t, char *line, bool has_told)
     const struct rx_about *a = &t->about;
     size_t at;
     if (a->name && a->silent_ms && !t->heard) {
-        shown(a->name, text, sizeof text);
-        return add(line, 0, RX_TALK_LINE, "refractium: you said nothing for %ums, as %s clients do", a->silent_ms, text);
+        at = add_silence(line, a->silent_ms);
+        return add(line, at, RX_TALK_LINE, ", as %s clients do", shown(a->name, text, sizeof text));
     }
     if (a->name) {
         at = add(line, 0, RX_TALK_LINE, "refractium recognised %s", shown(a->name, text, sizeof text));
@@ -217,9 +224,7 @@ static size_t add_head(const struct rx_talk *t, char *line, bool has_told)
         return add(line, 0, RX_TALK_LINE, "refractium recognised no protocol in \"%s\"%s", text,
                    t->in.len > SHOWN ? "..." : "");
     }
-    uint32_t ms = a->silent_ms ? a->silent_ms : t->patience_ms;
-    return add(line, 0, RX_TALK_LINE, ms % 1000 ? "refractium: you said nothing for %ums" :
-               "refractium: you said nothing for %us", ms % 1000 ? ms : ms / 1000);
+    return add_silence(line, a->silent_ms ? a->silent_ms : t->patience_ms);
 }
 
 const char *rx_talk_line(const struct rx_talk *t, char line[RX_TALK_LINE])

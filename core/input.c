@@ -68,7 +68,7 @@ long rx_hex_decode(const char *text, size_t n, uint8_t *out, size_t *at, const c
             continue;
         }
         if (i + 1 < n && (text[i + 1] | 0x20) == 'x' && (text[i] == '0' || text[i] == '\\')) {
-            i += 2;
+            *at = i += 2;
             if (i == n || digit(text[i]) < 0) {
                 *why = "no digits after the prefix";
                 return -1;

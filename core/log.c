@@ -190,11 +190,20 @@ char *rx_told_new(const struct rx_decision *d)
 
 static const char *to_word(const struct rx_conn *c)
 {
+    if (!c->conf)
+        return "-"; // turned away at the door
     if (c->backend)
         return c->backend->name;
     if (c->pool)
         return c->pool->name;
     return rx_target_word(c->route ? &c->route->to : &c->listen->fallback_tcp);
+}
+
+static const char *route_word(const struct rx_conn *c)
+{
+    if (!c->conf)
+        return "-";
+    return c->route ? c->route->name : "fallback";
 }
 
 static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, size_t size)
@@ -208,7 +217,7 @@ static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, si
                     "ms=%lu reason=%s%s%s\n",
                     dim, now, off, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), c->listen->name, bold,
                     c->seen ? c->seen->name : "-", off, c->told ? " " : "", c->told ? c->told : "",
-                    c->route ? c->route->name : "fallback", to_word(c), (unsigned long)c->dir[RX_TO_SERVER].bytes,
+                    route_word(c), to_word(c), (unsigned long)c->dir[RX_TO_SERVER].bytes,
                     (unsigned long)c->dir[RX_TO_CLIENT].bytes, (unsigned long)(rx_now_ms() - c->start_ms), bold,
                     rx_reason_word(why), off);
 }
@@ -218,7 +227,7 @@ static int json_line(const struct rx_conn *c, enum rx_reason why, char *line, si
     char client[RX_ADDR_TEXT], now[40], told[ACCESS_LINE / 2], route[300], to[300], listen[300], seen[100];
     now_text(now, sizeof now);
     json_text(told, sizeof told, c->told ? c->told : "");
-    json_text(route, sizeof route, c->route ? c->route->name : "fallback");
+    json_text(route, sizeof route, route_word(c));
     json_text(to, sizeof to, to_word(c));
     json_text(listen, sizeof listen, c->listen->name);
     json_text(seen, sizeof seen, c->seen ? c->seen->name : "null");

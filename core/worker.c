@@ -14,6 +14,11 @@
 
 enum { SPARE_CONNS = 256 };
 
+uint64_t rx_worker_next_id(struct rx_worker *w)
+{
+    return (++w->last_id << 8) | (w->index & 0xff);
+}
+
 struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
 {
     struct rx_conn *c = w->spare_conns;
@@ -27,7 +32,7 @@ struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
     c->worker = w;
     c->conf = w->conf;
     rx_conf_ref(c->conf);
-    c->id = (++w->last_id << 8) | (w->index & 0xff);
+    c->id = rx_worker_next_id(w);
     c->start_ms = c->active_ms = rx_now_ms();
     ev_io_init(&c->ends[RX_CLIENT].io, NULL, -1, 0);
     ev_io_init(&c->ends[RX_SERVER].io, NULL, -1, 0);

@@ -81,5 +81,6 @@ void rx_worker_join(struct rx_worker *w);
 void rx_worker_fini(struct rx_worker *w);
 
 // For accept.c and close.c.
+uint64_t rx_worker_next_id(struct rx_worker *w);
 struct rx_conn *rx_worker_conn_get(struct rx_worker *w); // zeroed; NULL when out of memory
 void rx_worker_conn_bury(struct rx_conn *c);

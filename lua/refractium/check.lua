@@ -376,7 +376,7 @@ end
 
 local function check_address(ctx, address, taken)
   local first = taken[address]
-  if first then
+  if first and not find(address, ":0$") then -- for port 0 the kernel picks another one each time
     ctx:fail(format('"%s" is listened on twice (first on line %d)', address, first))
   elseif kinds.address(ctx, ADDR_LISTEN, address) then
     taken[address] = ctx.declaration.line

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Running out of file descriptors costs connections, never the process."""
+import contextlib
+import resource
+import time
+
+import pytest
+
+import peers
+import wire
+from harness import SANITIZER, wait_for
+
+pytestmark = pytest.mark.sanitize
+LIMIT = 64
+
+
+def few_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+
+
+def flood(p, count, said):
+    socks = []
+    for _ in range(count):
+        with contextlib.suppress(OSError):
+            s = p.connect(timeout=2)
+            socks.append(s)
+            s.sendall(said)
+    return socks
+
+
+def serves(p):
+    with contextlib.suppress(OSError, AssertionError), p.connect(timeout=2) as s:
+        s.sendall(wire.SSH)
+        return peers.read_exactly(s, len(wire.SSH)) == wire.SSH
+    return False
+
+
+@pytest.mark.parametrize("said", [b"", wire.SSH], ids=["silent", "served"])
+def test_it_survives_a_full_descriptor_table_and_serves_again(rx, echo_process, said):
+    """Promise: EMFILE on accept or connect ends no process, spins nothing, and is over when descriptors are back."""
+    p = rx("{ rx.ssh, to = %s }" % echo_process.quoted, preexec=few_descriptors, workers=2,
+           options='peek_timeout = "30s",')
+    assert serves(p)
+    for _ in range(2):
+        socks = flood(p, 3 * LIMIT, said)
+        assert p.process.poll() is None
+        if not SANITIZER:
+            time.sleep(0.3)
+            before = p.cpu_exact()
+            time.sleep(1)
+            assert p.cpu_exact() - before < 0.1, "it spins without descriptors"
+        for s in socks:
+            s.close()
+        wait_for(lambda: serves(p), what="it to serve again")
+    assert "file descriptors" in p.errors()
+
+
+def test_who_does_not_fit_is_told_at_once(rx, echo_process):
+    """Promise: a client beyond the table is reset, not left hanging in the backlog; those inside go on."""
+    p = rx("{ rx.ssh, to = %s }" % echo_process.quoted, preexec=few_descriptors)
+    inside = flood(p, 10, wire.SSH)
+    for s in inside:
+        assert peers.read_exactly(s, len(wire.SSH)) == wire.SSH
+    outside = flood(p, 2 * LIMIT, wire.SSH)
+    with contextlib.suppress(OSError), p.connect(timeout=2) as s:
+        assert peers.how_it_ends(s, 3)[0] in ("reset", "eof")
+    for s in inside:
+        s.sendall(b"still here")
+        assert peers.read_exactly(s, 10) == b"still here"
+    for s in (*inside, *outside):
+        s.close()
+    wait_for(lambda: serves(p), what="it to serve again")
+
+
+def test_descriptors_do_not_leak(rx, echo_process):
+    """Promise: whatever way connections end, what they held is given back."""
+    p = rx('{ rx.ssh, to = %s }, { rx.http, to = "127.0.0.1:1" }, { rx.tls, to = rx.refuse }' % echo_process.quoted,
+           options='peek_timeout = "100ms",')
+    assert serves(p)
+    time.sleep(0.2)
+    before = p.fds()
+    for first in (wire.SSH, wire.get(), wire.hello("x"), wire.GARBAGE, b"SS", b""):
+        for _ in range(10):
+            s = p.connect()
+            s.sendall(first)
+            if first is wire.SSH:
+                s.recv(100)
+            peers.reset(s)
+    for _ in range(3):
+        with p.connect() as s:  # bulk: pipes are taken and given back
+            s.sendall(wire.SSH)
+            task = peers.in_thread(peers.read_exactly, s, (1 << 22) + len(wire.SSH))
+            s.sendall(bytes(1 << 22))
+            task.get()
+    wait_for(lambda: p.fds() <= before + 8, what="descriptors to come back (%d before, %d now)" % (before, p.fds()))
