@@ -32,15 +32,15 @@ static const struct command {
       RX_CMD_RUN, IN_RUN, 0 },
     { "tcp", "", "serve TCP only", "Serves TCP alone; the config's UDP routes and fallbacks are ignored.\n",
       RX_CMD_RUN, IN_TCP, 0 },
-    { "udp", "", "serve UDP only (not in this version)", "UDP is not served yet by this version.\n",
-      RX_CMD_RUN, IN_UDP, 0 },
+    { "udp", "", "serve UDP only (not in this version)", "UDP is not served yet by this version.\n", RX_CMD_RUN,
+      IN_UDP, 0 },
     { "init", " [FILE]", "write a commented config",
       "Writes a commented config to FILE, refractium.lua unless said otherwise. An existing file is left\n"
       "alone unless --force is given.\n",
       RX_CMD_INIT, IN_INIT, 1 },
     { "check", "", "validate the config, run its tests, print its routes",
-      "Loads and validates the config, runs its tests and prints the routing table. Binds nothing.\n",
-      RX_CMD_CHECK, IN_CHECK, 0 },
+      "Loads and validates the config, runs its tests and prints the routing table. Binds nothing.\n", RX_CMD_CHECK,
+      IN_CHECK, 0 },
     { "explain", " [FILE...]", "say which route some first bytes take, and why",
       "Takes a client's first bytes from FILEs (each one segment, in order) or standard input, and prints\n"
       "which route they take and why: every matcher tried, its verdict, the bytes it needed, the backend.\n",
@@ -66,20 +66,17 @@ static const struct option_row {
       "without -c no config file is read",
       IN_LOADING, AT(forward), -1 },
     { 'w', "workers", "N", "worker threads (one per core)", IN_LOADING, AT(workers), -1 },
-    { 0, "peek-timeout", "DUR", "how long a client may take to say who it is, as in 3s", IN_LOADING,
-      AT(peek_timeout), -1 },
-    { 0, "peek-buffer", "SIZE", "how many first bytes are looked at, as in 16k", IN_LOADING, AT(peek_buffer),
+    { 0, "peek-timeout", "DUR", "how long a client may take to say who it is, as in 3s", IN_LOADING, AT(peek_timeout),
       -1 },
-    { 0, "max-connections", "N", "connections at one time, all listeners together", IN_LOADING,
-      AT(max_connections), -1 },
+    { 0, "peek-buffer", "SIZE", "how many first bytes are looked at, as in 16k", IN_LOADING, AT(peek_buffer), -1 },
+    { 0, "max-connections", "N", "connections at one time, all listeners together", IN_LOADING, AT(max_connections),
+      -1 },
     { 0, "no-hot-reload", NULL, "do not watch the config for changes", IN_LOADING, AT(no_hot_reload), -1 },
     { 0, "debug", NULL, "log every connection's decisions", IN_LOADING, AT(is_debug), -1 },
-    { 0, "log-format", "FORMAT", "text, json or auto (coloured on a terminal)", IN_LOADING, AT(log_format),
-      -1 },
+    { 0, "log-format", "FORMAT", "text, json or auto (coloured on a terminal)", IN_LOADING, AT(log_format), -1 },
     { 0, "hex", NULL, "input is hexadecimal text", IN_EXPLAIN, AT(is_hex), -1 },
     { 0, "pcap", NULL, "input is a packet capture; its first TCP flow counts", IN_EXPLAIN, AT(is_pcap), -1 },
-    { 0, "segments", "N,N,...", "cut the one FILE where the client did, in bytes", IN_EXPLAIN, AT(segments),
-      -1 },
+    { 0, "segments", "N,N,...", "cut the one FILE where the client did, in bytes", IN_EXPLAIN, AT(segments), -1 },
     { 0, "udp", NULL, "each FILE is one datagram (not in this version)", IN_EXPLAIN, AT(is_udp), -1 },
     { 0, "from", "ADDR", "the client's address (192.0.2.1)", IN_EXPLAIN, AT(from), -1 },
     { 0, "listener", "ADDR", "the listener it comes to (the first)", IN_EXPLAIN, AT(listener), -1 },
@@ -130,8 +127,7 @@ static int print_help(const struct command *c)
         printf("Serves many protocols on one port: looks at what a client says first, and hands it on.\n\n"
                "Commands:\n");
         for (unsigned i = 0; i < RX_COUNT(commands); i++)
-            printf("  %-26s%s\n", commands[i].place == IN_RUN ? "(none)" : commands[i].name,
-                   commands[i].line);
+            printf("  %-26s%s\n", commands[i].place == IN_RUN ? "(none)" : commands[i].name, commands[i].line);
         printf("\nOptions:\n");
     } else {
         printf("%s\nOptions:\n", c->text);
@@ -212,8 +208,7 @@ static int unknown_option(const char *typed)
         guess_add(&g, options[i].name);
         if (*name && !strncmp(options[i].name, name, strlen(name))) {
             if (first) {
-                fprintf(stderr, "refractium: --%s could be --%s or --%s\n", show(name), first,
-                        options[i].name);
+                fprintf(stderr, "refractium: --%s could be --%s or --%s\n", show(name), first, options[i].name);
                 return 1;
             }
             first = options[i].name;
@@ -330,8 +325,8 @@ static int check_places(const struct parse *p, const struct command *c)
         const struct option_row *o = &options[i];
         if (!p->is_typed[i] || o->places & c->place)
             continue;
-        fprintf(stderr, "refractium%s%s: option --%s does not belong here; it is for", *c->name ? " " : "",
-                c->name, o->name);
+        fprintf(stderr, "refractium%s%s: option --%s does not belong here; it is for", *c->name ? " " : "", c->name,
+                o->name);
         const char *glue = "";
         for (unsigned k = 0; k < RX_COUNT(commands); k++)
             if (o->places & commands[k].place) {
@@ -381,8 +376,7 @@ static int judge(struct parse *p)
     }
     unsigned n = p->n_words ? p->n_words - 1 : 0;
     if (c->most_words >= 0 && n > (unsigned)c->most_words) {
-        fprintf(stderr, "refractium %s: unexpected argument \"%s\"\n", c->name,
-                show(p->words[1 + c->most_words]));
+        fprintf(stderr, "refractium %s: unexpected argument \"%s\"\n", c->name, show(p->words[1 + c->most_words]));
         return 1;
     }
     int rc = check_places(p, c);

@@ -120,8 +120,8 @@ static void run_sample(struct run *run, const struct rx_sample *s, unsigned numb
         return;
     struct line whole = { .len = 0 };
     add(&whole, "%s: protocol \"%s\": samples.%s \"%s\" (sample %u) %s", run->conf->file ? run->conf->file : "-f",
-        s->proto->name, s->yes ? "yes" : "no",
-        rx_log_escape(s->bytes.ptr, s->bytes.len, text, sizeof text), number, l.text);
+        s->proto->name, s->yes ? "yes" : "no", rx_log_escape(s->bytes.ptr, s->bytes.len, text, sizeof text), number,
+        l.text);
     tell(run, &whole);
 }
 
@@ -276,7 +276,9 @@ static void run_test(struct run *run, const struct rx_test *t)
         struct rx_client c = { .p = run->bytes,
                                .cuts = run->cuts,
                                .n_cuts = t->n_send,
-                               .after = t->is_eof ? RX_ENDED_EOF : t->is_silent ? RX_ENDED_TIMEOUT : RX_OPEN,
+                               .after = t->is_eof      ? RX_ENDED_EOF
+                                        : t->is_silent ? RX_ENDED_TIMEOUT
+                                                       : RX_OPEN,
                                .from = t->from,
                                .to_port = rx_addr_port(&t->listen->binds[0].addr.sa) };
         rx_rehearse(t->listen, &c, run->scratch, 0, &o);

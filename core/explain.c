@@ -126,8 +126,7 @@ static int choose_client(struct rx_explained *x)
 
 // ---- what each matcher says ---------------------------------------------------------------------------------
 
-enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_entry *e, uint32_t n,
-                               struct rx_facts *f)
+enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_entry *e, uint32_t n, struct rx_facts *f)
 {
     *f = (struct rx_facts){ .want = e->want, .scratch = x->scratch };
     if (n)

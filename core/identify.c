@@ -26,6 +26,7 @@ static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *k
                             .identify = known->def ? known->def->identify : NULL,
                             .first_route = route,
                             .first_named = RX_NO_ROUTE,
+                            .is_gated = true,
                             .name_fact = rx_name_fact(known) };
     return e;
 }
@@ -39,6 +40,7 @@ static bool is_tabled(const struct rx_route *r)
 static int entry_add(struct rx_matcher *m, struct rx_entry *e, const struct rx_route *r)
 {
     e->want |= r->want;
+    e->is_gated &= r->n_from || r->n_not_from || r->n_to_port;
     if (r->index == e->first_route)
         e->settles = r->is_plain;
     if (!is_tabled(r)) {
@@ -83,7 +85,8 @@ static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number)
                              .want = e->want,
                              .first_route = e->first_route,
                              .entry = (uint16_t)number,
-                             .settles = e->settles };
+                             .settles = e->settles,
+                             .is_gated = e->is_gated };
 }
 
 static int build_candidates(struct rx_matcher *m)

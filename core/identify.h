@@ -15,6 +15,7 @@ struct rx_entry {
     rx_identify_fn *identify; // NULL: declared by prefix or patterns, or pseudo
     uint32_t first_route;     // lowest route that names it
     bool settles;             // that route has no conditions: a match ends the search
+    bool is_gated;            // every route of it asks who the client is: some clients need not wait for it
     uint32_t want;            // facts its routes ask for
     uint32_t name_fact;       // rx_name_fact
     struct rx_names *names;   // owned; NULL when no route names a name
@@ -39,7 +40,7 @@ struct rx_cand {
     uint32_t want;
     uint32_t first_route;
     uint16_t entry;
-    bool settles;
+    bool settles, is_gated;
 };
 
 struct rx_first {

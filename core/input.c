@@ -124,7 +124,8 @@ static int slurp(FILE *f, const char *name, size_t most, uint8_t **text, size_t 
         }
         *len += fread(*text + *len, 1, cap - *len, f);
         if (*len > most) {
-            snprintf(err, RX_INPUT_ERROR, "%.128s: larger than %zu MB; only first bytes are wanted", name, most >> 20);
+            snprintf(err, RX_INPUT_ERROR, "%.128s: larger than %zu MB; only first bytes are wanted", name,
+                     most >> 20);
             return -1;
         }
     }

@@ -4,8 +4,8 @@
 // buffer full once more, and at the end of input or of patience. Pure, like what it calls.
 #include "rehearse.h"
 
-static enum rx_verdict ask(const struct rx_listen *l, const struct rx_client *c, uint8_t *scratch,
-                           uint32_t also_want, struct rx_outcome *out)
+static enum rx_verdict ask(const struct rx_listen *l, const struct rx_client *c, uint8_t *scratch, uint32_t also_want,
+                           struct rx_outcome *out)
 {
     struct rx_ask a = { .p = c->p,
                         .n = out->len,

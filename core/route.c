@@ -256,8 +256,19 @@ static inline void take(struct search *s, const struct rx_entry *e, const struct
         search_routes(s, e, f);
 }
 
+// Whether this client may take any route of this protocol at all.
+static bool is_admitted(const struct search *s, const struct rx_entry *e)
+{
+    for (uint32_t i = e->first_route; i < s->listen->n_routes; i++)
+        if (s->listen->routes[i].proto == e->known && client_holds(&s->listen->routes[i], s->ask))
+            return true;
+    return false;
+}
+
 static void wait_for(struct search *s, const struct rx_entry *e, uint32_t need, struct rx_decision *out)
 {
+    if (e->is_gated && !is_admitted(s, e))
+        return;
     s->hold = RX_MIN(s->hold, e->first_route);
     out->need = out->need ? RX_MIN(out->need, need) : need;
 }
@@ -364,11 +375,12 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
 }
 
 // The usual connection: protocols say no one after the other until one says yes and its first route has no
-// conditions. Returns where that pattern broke, for the general case to go on from; NULL when it is decided.
-static inline const struct rx_cand *decide_fast(const struct rx_listen *listen, const struct rx_matcher *m,
-                                                const struct rx_ask *ask, int *known, struct rx_decision *out)
+// conditions, or says "more", which holds back all behind it. True when that decides; else *from and *known are
+// where the pattern broke, for the general case to go on from.
+static inline bool decide_fast(const struct rx_listen *listen, const struct rx_matcher *m, const struct rx_ask *ask,
+                               const struct rx_cand **from, int *known, struct rx_decision *out)
 {
-    const struct rx_cand *c = m->cand + m->first[ask->p[0]].from, *end = m->cand + m->first[ask->p[0]].to;
+    const struct rx_cand *c = *from, *end = m->cand + m->first[ask->p[0]].to;
     struct rx_facts *f = &out->facts;
     f->scratch = ask->scratch;
     for (; c != end; c++) {
@@ -377,15 +389,23 @@ static inline const struct rx_cand *decide_fast(const struct rx_listen *listen, 
                                         : rx_entry_identify(&m->entries[c->entry], ask->p, ask->n, f);
         if (v == RX_NO && !f->note)
             continue;
+        if (v == RX_MORE && !c->is_gated) {
+            out->need = RX_MAX(f->need, ask->n + 1);
+            out->verdict = RX_MORE;
+            return true;
+        }
         if (v != RX_MATCH || !c->settles) {
+            *from = c;
             *known = (int)v;
-            return c;
+            return false;
         }
         out->route = &listen->routes[c->first_route];
         out->seen = out->route->proto;
-        return NULL;
+        out->verdict = RX_MATCH;
+        return true;
     }
-    return c;
+    out->verdict = RX_NO;
+    return true;
 }
 
 // The general case, from candidate `from` on.
@@ -427,7 +447,7 @@ enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *a
     const struct rx_first *first = &m->first[ask->p[0]];
     const struct rx_cand *from = m->cand + first->from;
     int known = UNASKED;
-    if (RX_LIKELY(!first->root && ask->ended == RX_OPEN) && !(from = decide_fast(listen, m, ask, &known, out)))
-        return out->verdict = RX_MATCH;
+    if (RX_LIKELY(!first->root && ask->ended == RX_OPEN) && decide_fast(listen, m, ask, &from, &known, out))
+        return out->verdict;
     return decide_slow(listen, ask, from, known, out);
 }

@@ -100,11 +100,11 @@ const char *rx_qtype_name(uint16_t qtype, char buf[16])
     static const struct {
         uint16_t number;
         const char *name;
-    } types[] = { { 1, "A" },     { 2, "NS" },     { 5, "CNAME" },   { 6, "SOA" },     { 12, "PTR" },
-                  { 13, "HINFO" }, { 15, "MX" },   { 16, "TXT" },    { 28, "AAAA" },   { 33, "SRV" },
-                  { 35, "NAPTR" }, { 43, "DS" },   { 44, "SSHFP" },  { 46, "RRSIG" },  { 47, "NSEC" },
-                  { 48, "DNSKEY" }, { 52, "TLSA" }, { 64, "SVCB" },  { 65, "HTTPS" },  { 99, "SPF" },
-                  { 251, "IXFR" }, { 252, "AXFR" }, { 255, "ANY" },  { 257, "CAA" } };
+    } types[] = { { 1, "A" },       { 2, "NS" },     { 5, "CNAME" },  { 6, "SOA" },    { 12, "PTR" },
+                  { 13, "HINFO" },  { 15, "MX" },    { 16, "TXT" },   { 28, "AAAA" },  { 33, "SRV" },
+                  { 35, "NAPTR" },  { 43, "DS" },    { 44, "SSHFP" }, { 46, "RRSIG" }, { 47, "NSEC" },
+                  { 48, "DNSKEY" }, { 52, "TLSA" },  { 64, "SVCB" },  { 65, "HTTPS" }, { 99, "SPF" },
+                  { 251, "IXFR" },  { 252, "AXFR" }, { 255, "ANY" },  { 257, "CAA" } };
     for (unsigned i = 0; i < RX_COUNT(types); i++)
         if (types[i].number == qtype)
             return types[i].name;

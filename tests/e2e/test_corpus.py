@@ -56,7 +56,7 @@ def check_verdict(row, said):
         allowed = {None}
     elif name == "ssh":
         allowed = {"ssh", "sftp"}
-    elif row["client_waits"]:
+    elif row.get("client_waits"):
         allowed = {name, None}  # a multiplexer sees silence; these bytes came after the greeting
     else:
         allowed = {name}

@@ -127,17 +127,23 @@ static void expectations_that_hold_pass(void **state)
 {
     (void)state;
     begin();
-    test_of((struct rx_test_spec){ .from = S("10.1.2.3"), .to = S("10.0.0.22:22"), .route = S("ssh"), .protocol = S("ssh") },
-            "SSH-2.0-x\r\n", NULL);
+    test_of(
+        (struct rx_test_spec){
+            .from = S("10.1.2.3"), .to = S("10.0.0.22:22"), .route = S("ssh"), .protocol = S("ssh") },
+        "SSH-2.0-x\r\n", NULL);
     test_of((struct rx_test_spec){ .from = S("203.0.113.9"), .to = S("127.0.0.1:8080"), .protocol = S("ssh") },
             "SSH-2.0-x\r\n", NULL);
-    test_of((struct rx_test_spec){ .to = S("web"), .route = S("http") }, "GE", "T / HTTP/1.1\r\nHo", "st: a\r\n\r\n", NULL);
+    test_of((struct rx_test_spec){ .to = S("web"), .route = S("http") }, "GE", "T / HTTP/1.1\r\nHo", "st: a\r\n\r\n",
+            NULL);
     test_of((struct rx_test_spec){ .expect_more = 1 }, "SS", NULL);
     test_of((struct rx_test_spec){ .is_eof = 1, .to = S("127.0.0.1:8080") }, "SS", NULL);
     test_of((struct rx_test_spec){ .is_eof = 1, .to = S("drop"), .reason = S("client_gone") }, NULL);
-    test_of((struct rx_test_spec){ .is_silent = 1, .to = S("refuse"), .reason = S("refused"), .protocol = S("ftp") }, NULL);
-    test_of((struct rx_test_spec){ .listener = S("127.0.0.1:9"), .to = S("drop"), .reason = S("no_route") }, "x", NULL);
-    test_of((struct rx_test_spec){ .listener = S("127.0.0.1:9"), .to = S("drop"), .reason = S("no-route") }, "x", NULL);
+    test_of((struct rx_test_spec){ .is_silent = 1, .to = S("refuse"), .reason = S("refused"), .protocol = S("ftp") },
+            NULL);
+    test_of((struct rx_test_spec){ .listener = S("127.0.0.1:9"), .to = S("drop"), .reason = S("no_route") }, "x",
+            NULL);
+    test_of((struct rx_test_spec){ .listener = S("127.0.0.1:9"), .to = S("drop"), .reason = S("no-route") }, "x",
+            NULL);
     unsigned n = run();
     if (n)
         fail_msg("%s", lines);
@@ -183,7 +189,8 @@ static void each_kind_of_failure_is_told(void **state)
     assert_non_null(strstr(lines, "not decided after 2 bytes"));
     assert_non_null(strstr(lines, "expected more = true, got \"127.0.0.1:8080\" after 4 bytes"));
     assert_non_null(strstr(lines, "expected reason = \"no_route\", got none (no route takes it: the fallback)"));
-    assert_non_null(strstr(lines, "expected protocol = \"ftp\", got \"http\"; expected route = \"ftp\", got \"http\""));
+    assert_non_null(
+        strstr(lines, "expected protocol = \"ftp\", got \"http\"; expected route = \"ftp\", got \"http\""));
     assert_non_null(strstr(lines, "UDP is not served yet"));
 }
 
@@ -293,9 +300,12 @@ static void dead_routes_are_warned_about(void **state)
     rx_findings_add(&f, RX_REPORT_WARNING, told, sizeof told - 1);
     assert_int_equal(check(conf, &a, &f), 0);
     assert_int_equal(f.n, 4);
-    assert_string_equal(f.list[1].text, "c.lua:4: route 4 (sftp) can never match: route 1 (ssh, c.lua:1) takes all of it");
-    assert_string_equal(f.list[2].text, "c.lua:6: route 6 (silent) can never match: route 5 (ftp, c.lua:5) takes all of it");
-    assert_string_equal(f.list[3].text, "c.lua:9: route 9 (tls) can never match: route 8 (any, c.lua:8) takes all of it");
+    assert_string_equal(f.list[1].text,
+                        "c.lua:4: route 4 (sftp) can never match: route 1 (ssh, c.lua:1) takes all of it");
+    assert_string_equal(f.list[2].text,
+                        "c.lua:6: route 6 (silent) can never match: route 5 (ftp, c.lua:5) takes all of it");
+    assert_string_equal(f.list[3].text,
+                        "c.lua:9: route 9 (tls) can never match: route 8 (any, c.lua:8) takes all of it");
     rx_findings_free(&f);
     rx_conf_unref(conf);
 }

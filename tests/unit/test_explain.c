@@ -56,7 +56,9 @@ static struct rx_args args_for(int n)
     static const char *files[2];
     files[0] = path[0];
     files[1] = path[1];
-    return (struct rx_args){ .command = RX_CMD_EXPLAIN, .is_builtin = true, .is_json = true, .files = files, .n_files = (unsigned)n };
+    return (struct rx_args){
+        .command = RX_CMD_EXPLAIN, .is_builtin = true, .is_json = true, .files = files, .n_files = (unsigned)n
+    };
 }
 
 // The JSON of explaining these bytes without a config.
@@ -124,8 +126,9 @@ static void json_nests_and_escapes(void **state)
     rx_json_close(&j);
     assert_int_equal(rx_json_write(&j, f), 0);
     fclose(f);
-    assert_string_equal(text, "[{\"a\\\"b\":\"\\u0000\\u001f\\n\\\\\\u007f/\",\"n\":18446744073709551615,\"e\":[]},null,"
-                              "true,null]\n");
+    assert_string_equal(text,
+                        "[{\"a\\\"b\":\"\\u0000\\u001f\\n\\\\\\u007f/\",\"n\":18446744073709551615,\"e\":[]},null,"
+                        "true,null]\n");
     free(text);
 }
 
@@ -199,7 +202,7 @@ static void segments_are_cut_where_they_are_told(void **state)
     a.segments = "9";
     assert_int_equal(explain(NULL, &a), 0);
     assert_ptr_equal(strstr(out[0], "11 bytes in 2 segments; 9 looked at"), out[0]); // decided without the rest
-    assert_non_null(strstr(out[0], "software=\"x\""));                                // which is read all the same
+    assert_non_null(strstr(out[0], "software=\"x\""));                               // which is read all the same
     static const char *const bad[] = { "12", "3,", "x", "-1", "3,4,5", "99999999999999999999" };
     for (unsigned i = 0; i < RX_COUNT(bad); i++) {
         a.segments = bad[i];
@@ -349,9 +352,8 @@ static void bytes_is_where_the_verdict_fell(void **state)
         size_t n = (size_t)json_integer_value(json_object_get(t, "bytes"));
         json_t *shorter = builtin(line, n), *longer = NULL, *k;
         size_t at;
-        json_array_foreach(json_object_get(shorter, "tried"), at, k)
-            if (!strcmp(name, json_string_value(json_object_get(k, "protocol"))))
-                longer = k;
+        json_array_foreach(json_object_get(shorter, "tried"), at,
+                           k) if (!strcmp(name, json_string_value(json_object_get(k, "protocol")))) longer = k;
         is(longer, "verdict", json_string_value(json_object_get(t, "verdict")));
         json_decref(shorter);
     }

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+# Completion of refractium's command line for bash.
+
+_refractium() {
+    local cur prev word command= i
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD - 1]}
+    COMPREPLY=()
+
+    local with_value=' -b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
+    with_value+=' --max-connections --log-format --segments --from --listener '
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $with_value == *" $word "* ]]; then
+            ((i++))
+        elif [[ $word != -* && -z $command ]]; then
+            command=$word
+        fi
+    done
+
+    case $prev in
+    -c | --config)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -X '!*.lua' -- "$cur"; compgen -d -- "$cur")
+        return
+        ;;
+    --log-format)
+        mapfile -t COMPREPLY < <(compgen -W 'auto json text' -- "$cur")
+        return
+        ;;
+    esac
+    [[ $with_value == *" $prev "* ]] && return
+
+    local loading='-b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
+    loading+=' --max-connections --no-hot-reload --debug --log-format'
+    local always='-q --quiet -V --version -h --help'
+    local options
+    case $command in
+    '' | tcp | udp) options="$loading $always" ;;
+    init) options="--force $always" ;;
+    check) options="$loading --json $always" ;;
+    explain) options="$loading --hex --pcap --segments --udp --from --listener --builtin --json $always" ;;
+    *) return ;;
+    esac
+
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+    elif [[ -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain' -- "$cur")
+    elif [[ $command == explain || $command == init ]]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+
+complete -F _refractium refractium

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+# Completion of refractium's command line for fish.
+
+set -l commands tcp udp init check explain
+set -l none "not __fish_seen_subcommand_from $commands"
+set -l loading "not __fish_seen_subcommand_from init"
+set -l explain "__fish_seen_subcommand_from explain"
+
+complete -c refractium -f
+complete -c refractium -n $none -a tcp -d 'serve TCP only'
+complete -c refractium -n $none -a udp -d 'serve UDP only (not in this version)'
+complete -c refractium -n $none -a init -d 'write a commented config'
+complete -c refractium -n $none -a check -d 'validate the config, run its tests, print its routes'
+complete -c refractium -n $none -a explain -d 'say which route some first bytes take, and why'
+complete -c refractium -n '__fish_seen_subcommand_from init explain' -F
+
+complete -c refractium -n $loading -s b -l bind -x -d 'address to listen on (0.0.0.0)'
+complete -c refractium -n $loading -s p -l port -x -d 'port to listen on (8080)'
+complete -c refractium -n $loading -s c -l config -r -F -d 'config file (refractium.lua)'
+complete -c refractium -n $loading -s f -l forward -x -d 'quick route: PROTO[/NAME]=TARGET[,TARGET...]'
+complete -c refractium -n $loading -s w -l workers -x -d 'worker threads (one per core)'
+complete -c refractium -n $loading -l peek-timeout -x -d 'how long a client may take to say who it is'
+complete -c refractium -n $loading -l peek-buffer -x -d 'how many first bytes are looked at'
+complete -c refractium -n $loading -l max-connections -x -d 'connections at one time'
+complete -c refractium -n $loading -l no-hot-reload -d 'do not watch the config for changes'
+complete -c refractium -n $loading -l debug -d 'log every connection\'s decisions'
+complete -c refractium -n $loading -l log-format -x -a 'auto json text' -d 'how messages look'
+
+complete -c refractium -n $explain -l hex -d 'input is hexadecimal text'
+complete -c refractium -n $explain -l pcap -d 'input is a packet capture'
+complete -c refractium -n $explain -l segments -x -d 'cut the one FILE where the client did: N,N,...'
+complete -c refractium -n $explain -l udp -d 'each FILE is one datagram (not in this version)'
+complete -c refractium -n $explain -l from -x -d 'the client\'s address (192.0.2.1)'
+complete -c refractium -n $explain -l listener -x -d 'the listener it comes to (the first)'
+complete -c refractium -n $explain -l builtin -d 'no config: identify among everything that ships'
+complete -c refractium -n '__fish_seen_subcommand_from check explain' -l json -d 'one JSON object instead of text'
+complete -c refractium -n '__fish_seen_subcommand_from init' -l force -d 'overwrite an existing file'
+
+complete -c refractium -s q -l quiet -d 'warnings and errors only'
+complete -c refractium -s V -l version -d 'print the version'
+complete -c refractium -s h -l help -d 'show help'
