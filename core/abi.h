@@ -62,6 +62,7 @@ struct rx_server_spec {
     uint32_t workers;         // 0: one per core
     uint32_t max_connections; // all listeners together
     uint32_t drain_ms;        // how long SIGTERM lets connections finish
+    uint32_t hot_reload;      // 1: watch the file
     uint32_t access_log;      // enum rx_access_log
     struct rx_slice access_log_file;
     uint32_t log_format; // enum rx_log_format

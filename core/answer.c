@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Room ANSWER: connections this program serves itself, because their route names no backend: respond, describe, echo
-// and tarpit.
+// Room ANSWER: connections this program serves itself, because their route names no backend: respond, describe,
+// echo and tarpit.
 // Enters: a connection, a target that is an action, and the first bytes. Leaves: closed.
 //
 // Invariants
@@ -8,8 +8,8 @@
 //  * After the last word our side is half-closed and what the client still sends is read and thrown away, for a
 //    bounded time and length: closing with unread bytes would make the kernel send a reset, and a reset may destroy
 //    the answer before the client has read it (RFC 1122 4.2.2.13).
-//  * A connection in the tarpit has no rx_answer and no watcher: bytes it does not read would wake a level-triggered
-//    loop for ever. It looks after itself when its deadline fires.
+//  * A connection in the tarpit has no rx_answer and no watcher: bytes it does not read would wake a
+//    level-triggered loop for ever. It looks after itself when its deadline fires.
 //
 // Deliberately not done: keeping a connection for a second answer.
 #include <errno.h>
@@ -23,13 +23,13 @@
 #include "worker.h"
 
 enum {
-    TALK_MS = 10 * 1000,      // a description, from its first byte to its last
-    STUCK_MS = 10 * 1000,     // a client that takes nothing of its answer
-    DRAIN_MS = 2 * 1000,      // reading on after the last word
-    DRAIN_MAX = 1024 * 1024,  // bytes of that
-    TARPIT_MS = 10 * 1000,    // between two looks at a connection in the tarpit
-    TARPIT_SIP = 16,          // bytes read at each
-    TURNS = 4,                // reads one event may do
+    TALK_MS = 10 * 1000,     // a description, from its first byte to its last
+    STUCK_MS = 10 * 1000,    // a client that takes nothing of its answer
+    DRAIN_MS = 2 * 1000,     // reading on after the last word
+    DRAIN_MAX = 1024 * 1024, // bytes of that
+    TARPIT_MS = 10 * 1000,   // between two looks at a connection in the tarpit
+    TARPIT_SIP = 16,         // bytes read at each
+    TURNS = 4,               // reads one event may do
 };
 
 enum phase {
@@ -308,6 +308,16 @@ static void echo_begin(struct rx_conn *c, const uint8_t *head, uint32_t len)
 
 // ---- tarpit -----------------------------------------------------------------------------------------------------
 
+// c->active_ms is when it fell in: what it says does not prolong its stay.
+static void tarpit_wait(struct rx_conn *c)
+{
+    uint64_t spent = rx_now_ms() - c->active_ms;
+    if (spent >= idle_ms(c))
+        rx_close(c, RX_REASON_IDLE_TIMEOUT);
+    else
+        rx_conn_deadline(c, (uint32_t)RX_MIN(idle_ms(c) - spent, (uint64_t)TARPIT_MS));
+}
+
 static void tarpit_look(struct rx_conn *c)
 {
     uint8_t sip[TARPIT_SIP];
@@ -318,15 +328,11 @@ static void tarpit_look(struct rx_conn *c)
         rx_close(c, end.revents & (POLLERR | POLLHUP) ? RX_REASON_CLIENT_RESET : RX_REASON_CLIENT_GONE);
         return;
     }
-    if (rx_now_ms() - c->active_ms >= idle_ms(c)) { // since it fell in: sips do not count
-        rx_close(c, RX_REASON_IDLE_TIMEOUT);
-        return;
-    }
     if (rx_sys_recv(end.fd, sip, sizeof sip, &n) == RX_IO_DONE) {
         c->dir[RX_TO_SERVER].bytes += n;
         rx_stat_add(&c->worker->stat.bytes[RX_TO_SERVER], n);
     }
-    rx_conn_deadline(c, RX_MIN((uint32_t)TARPIT_MS, idle_ms(c)));
+    tarpit_wait(c);
 }
 
 static void tarpit_begin(struct rx_conn *c)
@@ -336,7 +342,7 @@ static void tarpit_begin(struct rx_conn *c)
     rx_conn_drop_head(c);
     setsockopt(c->ends[RX_CLIENT].io.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
     c->active_ms = rx_now_ms();
-    rx_conn_deadline(c, RX_MIN((uint32_t)TARPIT_MS, idle_ms(c)));
+    tarpit_wait(c);
 }
 
 // ---- the room ---------------------------------------------------------------------------------------------------

@@ -149,6 +149,7 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->workers = s->workers;
     c->max_connections = s->max_connections ? s->max_connections : 10000;
     c->drain_ms = s->drain_ms;
+    c->hot_reload = s->hot_reload;
     c->access_log = s->access_log;
     c->access_log_file = s->access_log_file.len ? keep(b, s->access_log_file) : NULL;
     c->log_format = s->log_format;
@@ -429,8 +430,7 @@ static int door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
     struct rx_conf *c = b->conf;
     struct rx_listen **list = rx_arena_grow(c->arena, c->listens, c->n_listens, sizeof *list);
     struct rx_listen *l = rx_arena_get(c->arena, sizeof *l);
-    atomic_uint *counts = rx_arena_get(c->arena, 128);
-    if (!list || !l || !counts)
+    if (!list || !l)
         return no_memory(b);
     *l = (struct rx_listen){ .where = keep(b, s->where),
                              .max_connections = s->max_connections,
@@ -440,9 +440,7 @@ static int door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
                              .peek_ms = s->peek_ms ? s->peek_ms : 3000,
                              .peek_bytes = s->peek_bytes ? s->peek_bytes : 16384,
                              .connect_ms = s->connect_ms ? s->connect_ms : 5000,
-                             .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000,
-                             .active = counts,
-                             .pending = counts + 16 };
+                             .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000 };
     if (target_make(b, &s->fallback_tcp, &l->fallback_tcp) || target_make(b, &s->fallback_udp, &l->fallback_udp))
         return -1;
     c->listens = list;
@@ -747,8 +745,11 @@ static int listen_finish(struct rx_build *b, uint32_t id)
         return -1;
     if (!(l->tcp = rx_matcher_new(l, RX_TCP, b->conf->arena, &err)))
         return fail(b, "%s", err);
-    if (l->max_connections_per_ip && !(l->per_ip = rx_limit_new(l->max_connections_per_ip, l->ipv6_prefix)))
+    if (!(l->gate = rx_gate_get(l->name, l->ipv6_prefix)))
         return no_memory(b);
+    l->active = &l->gate->active;
+    l->pending = &l->gate->pending;
+    l->per_ip = l->max_connections_per_ip ? l->gate->per_ip : NULL;
     return 0;
 }
 
@@ -766,6 +767,7 @@ struct rx_build *rx_build_new(rx_report_fn *report, void *data)
     c->id = atomic_fetch_add(&last_id, 1) + 1;
     c->max_connections = 10000;
     c->drain_ms = 30000;
+    c->hot_reload = true;
     b->conf = c;
     b->report = report;
     b->report_data = data;

@@ -3,6 +3,7 @@
 #include "conf.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "arena.h"
 #include "backend.h"
@@ -37,13 +38,31 @@ void rx_conf_unref(struct rx_conf *c)
         for (uint32_t k = 0; l->routes && k < l->n_routes; k++)
             rx_route_fini(&l->routes[k]);
         rx_matcher_fini(l->tcp);
-        rx_limit_free(l->per_ip);
+        rx_gate_put(l->gate);
     }
     for (uint32_t i = 0; i < c->n_pools; i++)
         for (uint32_t k = 0; k < c->pools[i]->n_backends; k++)
             rx_backend_state_put(c->pools[i]->backends[k].state);
     rx_arena_free(c->arena);
     free(c);
+}
+
+static void inherit_cursor(struct rx_pool *p, const struct rx_conf *old)
+{
+    for (uint32_t i = 0; i < old->n_pools; i++)
+        if (old->pools[i]->is_anonymous == p->is_anonymous && !strcmp(old->pools[i]->name, p->name)) {
+            atomic_store(p->cursor, atomic_load(old->pools[i]->cursor));
+            return;
+        }
+}
+
+void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old)
+{
+    for (uint32_t i = 0; old && i < c->n_pools; i++)
+        inherit_cursor(c->pools[i], old);
+    for (uint32_t i = 0; i < c->n_listens; i++)
+        if (c->listens[i]->per_ip)
+            rx_limit_set(c->listens[i]->per_ip, c->listens[i]->max_connections_per_ip);
 }
 
 const char *rx_target_word(const struct rx_target *t)

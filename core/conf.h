@@ -115,9 +115,9 @@ struct rx_listen {
     struct rx_route *routes;
     uint32_t n_routes;
     struct rx_matcher *tcp; // owned; NULL when no route is for TCP
-    // live counts, shared by the workers
-    atomic_uint *active, *pending;
-    struct rx_limit *per_ip; // owned; NULL without limit
+    struct rx_gate *gate;          // ref: live counts, shared by workers and generations
+    atomic_uint *active, *pending; // in the gate
+    struct rx_limit *per_ip;       // in the gate; NULL without limit
 };
 
 struct rx_test {
@@ -143,6 +143,7 @@ struct rx_conf {
     const char *file; // NULL: from the command line alone
 
     uint32_t workers, max_connections, drain_ms;
+    bool hot_reload;
     enum rx_access_log access_log;
     const char *access_log_file;
     enum rx_log_format log_format;
@@ -163,5 +164,7 @@ struct rx_conf {
 
 void rx_conf_ref(struct rx_conf *c);
 void rx_conf_unref(struct rx_conf *c);
+// A new generation goes on where an old one (NULL: none) stands: pool cursors, per-address limits.
+void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old);
 void rx_route_fini(struct rx_route *r); // what is not in the arena
 const char *rx_target_word(const struct rx_target *t); // "drop", "echo", …; a pool's name

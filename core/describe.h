@@ -28,8 +28,8 @@ struct rx_bytes {
 void rx_bytes_add(struct rx_bytes *b, const void *p, size_t n);
 void rx_bytes_text(struct rx_bytes *b, const char *text);
 void rx_bytes_print(struct rx_bytes *b, const char *fmt, ...) RX_PRINTF(2, 3); // at most 1 KB
-void rx_bytes_be(struct rx_bytes *b, uint32_t value, unsigned width);         // big-endian, 1 to 4 bytes
-void rx_bytes_drop(struct rx_bytes *b, uint32_t n);                           // from the front
+void rx_bytes_be(struct rx_bytes *b, uint32_t value, unsigned width);          // big-endian, 1 to 4 bytes
+void rx_bytes_drop(struct rx_bytes *b, uint32_t n);                            // from the front
 void rx_bytes_free(struct rx_bytes *b);
 
 // ---- what is told -----------------------------------------------------------------------------------------------
@@ -69,8 +69,8 @@ struct rx_talk {
     struct rx_facts facts; // of `in`; its texts are valid within a step only
     rx_talk_step *step;
     uint32_t heard, patience_ms;
-    uint8_t phase; // the step's own
-    bool is_ended; // nothing more will come: say what can be said
+    uint8_t phase;               // the step's own
+    bool is_ended;               // nothing more will come: say what can be said
     const struct rx_talk *outer; // inside TLS: the talk around this one; borrowed
     uint32_t h2_window;          // describe_h2.c: what the client lets one stream send
     struct rx_tls *tls;          // owned
@@ -103,6 +103,6 @@ bool rx_talk_h2(struct rx_talk *t);
 bool rx_talk_tls(struct rx_talk *t);
 void rx_tls_free(struct rx_tls *tls);
 
-// The answer to one DNS message, for TCP (without the two bytes of length) and UDP alike: at most `size` bytes, what
-// does not fit is left out. Returns its length; 0: this is nothing one answers.
+// The answer to one DNS message, for TCP (without the two bytes of length) and UDP alike: at most `size` bytes,
+// what does not fit is left out. Returns its length; 0: this is nothing one answers.
 size_t rx_describe_dns(const struct rx_about *about, const uint8_t *query, size_t n, uint8_t *out, size_t size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A DNS message → its answer (RFC 1035 4.1): the question, no answers, and in the additional section a TXT record with
-// the text, which dig prints. NOERROR, because a resolver that is told SERVFAIL asks again.
+// A DNS message → its answer (RFC 1035 4.1): the question, no answers, and in the additional section a TXT record
+// with the text, which dig prints. NOERROR, because a resolver that is told SERVFAIL asks again.
 //
 // Invariants
 //  * Nothing is read past query[n - 1]; a name of the query is followed forwards only.
@@ -103,7 +103,8 @@ static size_t text_of(const struct rx_about *about, const uint8_t *name, uint32_
     const char *route_name = about->route ? about->route : "";
     rx_log_escape((const uint8_t *)route_name, strlen(route_name), route, sizeof route);
     int n = snprintf(text, 256, "refractium recognised dns: %s? %s, %s%s, listener %s",
-                     rx_qtype_name((uint16_t)qtype, type), name_buf, about->route ? "route " : "fallback", route, listener);
+                     rx_qtype_name((uint16_t)qtype, type), name_buf, about->route ? "route " : "fallback", route,
+                     listener);
     return RX_MIN((size_t)n, (size_t)255);
 }
 

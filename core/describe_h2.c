@@ -3,9 +3,9 @@
 // Enters: a talk whose client sent the preface. Leaves: SETTINGS at once; then, to the first request, HEADERS, DATA
 // and GOAWAY.
 //
-// Of HPACK (RFC 7541) the static table's first entries and the Huffman code of printable ASCII are enough to read the
-// pseudo-headers, which come first. Whatever else turns up ends the reading, never the answer: what was not understood
-// is not told.
+// Of HPACK (RFC 7541) the static table's first entries and the Huffman code of printable ASCII are enough to read
+// the pseudo-headers, which come first. Whatever else turns up ends the reading, never the answer: what was not
+// understood is not told.
 //
 // Deliberately not done: the dynamic table, CONTINUATION, waiting for the window: a body that does not fit in the
 // window the client opens is cut.
@@ -161,8 +161,10 @@ static void take_field(struct request *q, struct rx_text name, struct rx_text va
 // RFC 7541 appendix A, as far as it names pseudo-headers
 static struct rx_text static_name(uint32_t index)
 {
-    const char *name = index == 1 ? ":authority" : index == 2 || index == 3 ? ":method" :
-                       index == 4 || index == 5   ? ":path" : "";
+    const char *name = index == 1                 ? ":authority"
+                       : index == 2 || index == 3 ? ":method"
+                       : index == 4 || index == 5 ? ":path"
+                                                  : "";
     return (struct rx_text){ (const uint8_t *)name, (uint32_t)strlen(name) };
 }
 
@@ -229,7 +231,10 @@ static void put_headers(struct rx_bytes *out, uint32_t stream, bool is_tunnel, b
     char text[16];
     int len = snprintf(text, sizeof text, "%u", length);
     if (is_tunnel) // 8 is :status, 200 when it is indexed
-        rx_bytes_add(&block, "\x08\x03" "501", 5);
+        rx_bytes_add(&block,
+                     "\x08\x03"
+                     "501",
+                     5);
     else
         rx_bytes_be(&block, 0x88, 1);
     rx_bytes_be(&block, 0x0f10, 2);

@@ -3,9 +3,9 @@
 // Enters: a talk. Leaves: its bytes to send, in a form that real clients show to their users where the protocol has
 // a place for text; where it has none (socks, rdp) the shortest refusal.
 //
-// Every answer is one a server may give at that moment and after which it closes. Answers are errors wherever a client
-// could take anything else for success: redis-cli would show "+text" as well, but an application would believe its
-// SET was done.
+// Every answer is one a server may give at that moment and after which it closes. Answers are errors wherever a
+// client could take anything else for success: redis-cli would show "+text" as well, but an application would
+// believe its SET was done.
 //
 // Deliberately not done: a SOCKS or RDP session just to have somewhere to put the text.
 #include <stdio.h>
@@ -20,13 +20,13 @@
 // Those that answer with one line of text, be it to a command or as their greeting.
 static const struct line_form {
     const struct rx_proto *def;
-    const char *before, *after;
+    const char *before;
 } line_forms[] = {
-    { &rx_proto_redis, "-ERR ", "\r\n" },     // RESP simple error
-    { &rx_proto_smtp, "554 ", "\r\n" },       // RFC 5321 3.1, 4.2.2; 554 is a greeting too
-    { &rx_proto_ftp, "421 ", "\r\n" },        // RFC 959 4.2.1
-    { &rx_proto_pop3, "-ERR ", "\r\n" },      // RFC 1939 3
-    { &rx_proto_imap, "* BYE ", "\r\n" },     // RFC 9051 7.1.5, in greetings too
+    { &rx_proto_redis, "-ERR " }, // RESP simple error
+    { &rx_proto_smtp, "554 " },   // RFC 5321 3.1, 4.2.2; 554 is a greeting too
+    { &rx_proto_ftp, "421 " },    // RFC 959 4.2.1
+    { &rx_proto_pop3, "-ERR " },  // RFC 1939 3
+    { &rx_proto_imap, "* BYE " }, // RFC 9051 7.1.5, in greetings too
 };
 
 static bool step_line(struct rx_talk *t)
@@ -36,7 +36,7 @@ static bool step_line(struct rx_talk *t)
         return false;
     for (unsigned i = 0; i < RX_COUNT(line_forms); i++)
         if (line_forms[i].def == t->about.def)
-            rx_bytes_print(&t->out, "%s%s%s", line_forms[i].before, rx_talk_line(t, line), line_forms[i].after);
+            rx_bytes_print(&t->out, "%s%s\r\n", line_forms[i].before, rx_talk_line(t, line));
     return true;
 }
 
@@ -169,8 +169,10 @@ static bool step_mysql(struct rx_talk *t)
         return false;
     rx_talk_line(t, line);
     uint32_t len = (uint32_t)(3 + (has_state ? 6 : 0) + strlen(line));
-    uint8_t head[7] = { (uint8_t)len, (uint8_t)(len >> 8), 0, (uint8_t)(has_state ? t->in.ptr[3] + 1 : 0),
-                        0xff,         UNKNOWN_ERROR & 0xff, UNKNOWN_ERROR >> 8 };
+    uint8_t head[7] = {
+        (uint8_t)len,         (uint8_t)(len >> 8), 0, (uint8_t)(has_state ? t->in.ptr[3] + 1 : 0), 0xff,
+        UNKNOWN_ERROR & 0xff, UNKNOWN_ERROR >> 8
+    };
     rx_bytes_add(&t->out, head, sizeof head);
     if (has_state)
         rx_bytes_text(&t->out, "#HY000");
@@ -291,10 +293,10 @@ rx_talk_step *rx_talk_step_of(const struct rx_proto *def)
         const struct rx_proto *def;
         rx_talk_step *step;
     } steps[] = {
-        { &rx_proto_http, step_http },     { &rx_proto_tls, rx_talk_tls },        { &rx_proto_ssh, step_ssh },
-        { &rx_proto_sftp, step_ssh },      { &rx_proto_dns, rx_talk_dns },        { &rx_proto_mysql, step_mysql },
-        { &rx_proto_mqtt, step_mqtt },     { &rx_proto_postgres, step_postgres }, { &rx_proto_xmpp, step_xmpp },
-        { &rx_proto_vnc, step_vnc },       { &rx_proto_socks4, step_socks4 },     { &rx_proto_socks5, step_socks5 },
+        { &rx_proto_http, step_http }, { &rx_proto_tls, rx_talk_tls },        { &rx_proto_ssh, step_ssh },
+        { &rx_proto_sftp, step_ssh },  { &rx_proto_dns, rx_talk_dns },        { &rx_proto_mysql, step_mysql },
+        { &rx_proto_mqtt, step_mqtt }, { &rx_proto_postgres, step_postgres }, { &rx_proto_xmpp, step_xmpp },
+        { &rx_proto_vnc, step_vnc },   { &rx_proto_socks4, step_socks4 },     { &rx_proto_socks5, step_socks5 },
         { &rx_proto_rdp, step_rdp },
     };
     for (unsigned i = 0; i < RX_COUNT(line_forms); i++)

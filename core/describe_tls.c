@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Completes a TLS handshake with a certificate made for this one client, so that its subject says what was recognised
-// and whatever the client shows of a server's certificate shows that; then talks on inside.
+// Completes a TLS handshake with a certificate made for this one client, so that its subject says what was
+// recognised and whatever the client shows of a server's certificate shows that; then talks on inside.
 // Enters: a talk whose client sent a ClientHello. Leaves: records to send. OpenSSL does all of it over memory BIOs;
 // there is no fd here.
 //
@@ -37,21 +37,21 @@ enum {
 };
 
 struct rx_tls {
-    SSL *ssl;                    // owned
+    SSL *ssl;                     // owned
     BIO *from_client, *to_client; // owned by ssl
-    bool is_up;                  // the handshake is over
+    bool is_up;                   // the handshake is over
     struct rx_talk inner;
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static SSL_CTX *ctx;   // these two live as long as the process
+static SSL_CTX *ctx; // these two live as long as the process
 static EVP_PKEY *key;
 
 // ---- what all connections share ---------------------------------------------------------------------------------
 
 // RFC 7301 3.2: http/1.1 if it is offered, since that is what is spoken best here, else what the client likes most.
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len,
-                   void *arg)
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
+                   unsigned in_len, void *arg)
 {
     static const char http[] = "http/1.1";
     (void)ssl, (void)arg;
@@ -146,7 +146,8 @@ static bool fill_cert(X509 *cert, const struct rx_talk *t)
     if (RAND_bytes((unsigned char *)&serial, sizeof serial) != 1)
         return false;
     // RFC 5280 4.1.2.2: positive
-    if (!X509_set_version(cert, X509_VERSION_3) || !ASN1_INTEGER_set_uint64(X509_get_serialNumber(cert), serial >> 1 | 1))
+    if (!X509_set_version(cert, X509_VERSION_3) ||
+        !ASN1_INTEGER_set_uint64(X509_get_serialNumber(cert), serial >> 1 | 1))
         return false;
     if (!X509_gmtime_adj(X509_getm_notBefore(cert), -DAY) || !X509_gmtime_adj(X509_getm_notAfter(cert), DAY))
         return false;
@@ -162,7 +163,8 @@ static bool fill_cert(X509 *cert, const struct rx_talk *t)
 static bool use_cert(SSL *ssl, const struct rx_talk *t)
 {
     X509 *cert = X509_new();
-    bool is_done = cert && fill_cert(cert, t) && SSL_use_certificate(ssl, cert) == 1 && SSL_use_PrivateKey(ssl, key) == 1;
+    bool is_done =
+        cert && fill_cert(cert, t) && SSL_use_certificate(ssl, cert) == 1 && SSL_use_PrivateKey(ssl, key) == 1;
     X509_free(cert); // ssl has its own reference
     return is_done;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Enters: a generation that passed its tests. Leaves: an exit code. Binds everything before it starts anything, so
 // that a failure leaves nothing half-served; then waits for signals while the workers work.
+// Reload: the new generation is built and tested beside the running one, sockets of new addresses are opened, and
+// only then each worker gets it; anything that fails on the way leaves everything as it was.
 #include "engine.h"
 
 #include <errno.h>
@@ -11,13 +13,20 @@
 #include <unistd.h>
 
 #include "bind.h"
+#include "load.h"
 #include "log.h"
 #include "sys.h"
+#include "watch.h"
 #include "worker.h"
 
 struct engine {
     struct ev_loop *loop; // owned
     struct rx_conf *conf; // ref
+    const struct rx_args *args; // borrowed: main's
+    struct rx_watch *watch;     // owned; NULL without a file, or with hot reload off
+    atomic_uint n_taking;       // workers that have yet to take the last generation
+    ev_timer again;             // a reload that had to wait for them
+    const char *again_why;
     struct rx_worker *workers;
     unsigned n_workers, n_started;
     uint32_t n_bound;   // addresses bound so far, in the order of the config
@@ -68,12 +77,6 @@ static void engine_on_stop(struct ev_loop *loop, ev_signal *s, int events)
     ev_timer_start(loop, &e->poll);
 }
 
-static void engine_on_hup(struct ev_loop *loop, ev_signal *s, int events)
-{
-    (void)loop, (void)s, (void)events;
-    rx_log(RX_LOG_WARN, "SIGHUP: this version reloads by a restart; going on as before");
-}
-
 static const char *hint_for(int err)
 {
     if (err == EACCES)
@@ -100,24 +103,30 @@ static void unlink_bound(struct engine *e)
             rx_bind_unlink(&e->conf->listens[i]->binds[k]);
 }
 
-static int bind_one(struct engine *e, const struct rx_listen *l, const struct rx_bind *b)
+// Opens an address for every worker: fds[n_workers], owned by the caller. 0, 1 when it may be left out, or -1.
+static int open_bind(struct engine *e, const struct rx_bind *b, int *fds)
 {
     char text[RX_ADDR_TEXT];
     struct rx_addr bound;
-    int *fds = calloc(e->n_workers, sizeof *fds);
-    int rc = fds ? rx_bind_open(b, fds, e->n_workers, &bound) : -ENOMEM;
+    int rc = rx_bind_open(b, fds, e->n_workers, &bound);
+    if (rc && may_skip(b, -rc))
+        return 1;
     if (rc) {
-        free(fds);
-        if (may_skip(b, -rc))
-            return 0;
         rx_log(RX_LOG_ERROR, "cannot listen on %s: %s%s", rx_addr_print(&b->addr.sa, text), strerror(-rc), hint_for(-rc));
-        return rc;
+        return -1;
     }
-    for (unsigned i = 0; i < e->n_workers && !rc; i++)
+    rx_log(RX_LOG_INFO, "listening on %s", rx_addr_print(&bound.sa, text));
+    return 0;
+}
+
+static int bind_one(struct engine *e, const struct rx_listen *l, const struct rx_bind *b)
+{
+    int *fds = calloc(e->n_workers, sizeof *fds);
+    int rc = fds ? open_bind(e, b, fds) : -1;
+    for (unsigned i = 0; !rc && i < e->n_workers; i++)
         rc = rx_worker_listen(&e->workers[i], l, b, fds[i]);
     free(fds);
-    rx_log(RX_LOG_INFO, "listening on %s", rx_addr_print(&bound.sa, text));
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 static int bind_all(struct engine *e)
@@ -132,6 +141,154 @@ static int bind_all(struct engine *e)
     return 0;
 }
 
+// ---- reload -------------------------------------------------------------------------------------------------------
+
+static bool is_bound(const struct rx_conf *conf, const struct rx_bind *b)
+{
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
+            if (rx_addr_equal(&conf->listens[i]->binds[k].addr.sa, &b->addr.sa))
+                return true;
+    return false;
+}
+
+static uint32_t count_binds(const struct rx_conf *conf)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        n += conf->listens[i]->n_binds;
+    return n;
+}
+
+static void swaps_free(struct engine *e, struct rx_swap **swaps)
+{
+    for (unsigned i = 0; swaps && i < e->n_workers; i++)
+        if (swaps[i]) {
+            for (unsigned k = 0; k < swaps[i]->n; k++)
+                if (swaps[i]->items[k].fd >= 0)
+                    close(swaps[i]->items[k].fd);
+            free(swaps[i]);
+        }
+    free(swaps);
+}
+
+// One swap a worker, with the sockets of addresses that are new; NULL when one cannot be had.
+static struct rx_swap **swaps_new(struct engine *e, struct rx_conf *conf)
+{
+    uint32_t n = count_binds(conf);
+    struct rx_swap **swaps = calloc(e->n_workers, sizeof *swaps);
+    int *fds = calloc(e->n_workers, sizeof *fds);
+    bool is_good = swaps && fds;
+    for (unsigned i = 0; is_good && i < e->n_workers; i++) {
+        is_good = (swaps[i] = calloc(1, sizeof **swaps + n * sizeof *swaps[i]->items));
+        if (is_good) {
+            swaps[i]->conf = conf;
+            swaps[i]->n_left = &e->n_taking;
+        }
+    }
+    for (uint32_t i = 0; is_good && i < conf->n_listens; i++)
+        for (uint32_t k = 0; is_good && k < conf->listens[i]->n_binds; k++) {
+            const struct rx_bind *b = &conf->listens[i]->binds[k];
+            int rc = is_bound(e->conf, b) ? 1 : open_bind(e, b, fds);
+            is_good = rc >= 0;
+            for (unsigned w = 0; is_good && w < e->n_workers; w++)
+                swaps[w]->items[swaps[w]->n++] =
+                    (struct rx_swap_item){ conf->listens[i], b, rc == 0 ? fds[w] : -1 };
+        }
+    free(fds);
+    if (is_good)
+        return swaps;
+    swaps_free(e, swaps);
+    return NULL;
+}
+
+// Socket files of addresses that are no longer served.
+static void unlink_left(const struct rx_conf *old, const struct rx_conf *conf)
+{
+    for (uint32_t i = 0; i < old->n_listens; i++)
+        for (uint32_t k = 0; k < old->listens[i]->n_binds; k++)
+            if (!is_bound(conf, &old->listens[i]->binds[k]))
+                rx_bind_unlink(&old->listens[i]->binds[k]);
+}
+
+static void warn_about_fixed(const struct rx_conf *old, const struct rx_conf *conf)
+{
+    if (old->workers != conf->workers || old->access_log != conf->access_log || old->log_format != conf->log_format ||
+        strcmp(old->access_log_file ? old->access_log_file : "", conf->access_log_file ? conf->access_log_file : ""))
+        rx_log(RX_LOG_WARN, "workers, access_log and log_format take effect at the next start");
+}
+
+static void publish(struct engine *e, struct rx_conf *conf, struct rx_swap **swaps)
+{
+    struct rx_conf *old = e->conf;
+    rx_conf_inherit(conf, old);
+    warn_about_fixed(old, conf);
+    atomic_store(&e->n_taking, e->n_workers);
+    for (unsigned i = 0; i < e->n_workers; i++) {
+        rx_conf_ref(conf);
+        rx_worker_swap(&e->workers[i], swaps[i]);
+    }
+    free(swaps);
+    e->conf = conf;
+    e->n_bound = count_binds(conf);
+    unlink_left(old, conf);
+    rx_conf_unref(old);
+}
+
+static void reload(struct engine *e, const char *why)
+{
+    if (e->is_stopping)
+        return;
+    if (atomic_load(&e->n_taking)) { // a reload on the heels of another
+        e->again_why = why;
+        ev_timer_again(e->loop, &e->again);
+        return;
+    }
+    ev_timer_stop(e->loop, &e->again);
+    uint64_t start = rx_sys_now_ns();
+    struct rx_conf *conf = rx_load_tested(e->args);
+    if (!conf) {
+        rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
+        return;
+    }
+    struct rx_swap **swaps = swaps_new(e, conf);
+    if (!swaps) {
+        rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
+        rx_conf_unref(conf);
+        return;
+    }
+    publish(e, conf, swaps);
+    rx_log(RX_LOG_INFO, "reload (%s): %u listeners, %u tests passed, in %.1f ms", why, conf->n_listens, conf->n_tests,
+           (double)(rx_sys_now_ns() - start) / 1e6);
+}
+
+static void engine_on_hup(struct ev_loop *loop, ev_signal *s, int events)
+{
+    (void)loop, (void)events;
+    reload(s->data, "SIGHUP");
+}
+
+static void engine_on_again(struct ev_loop *loop, ev_timer *t, int events)
+{
+    (void)loop, (void)events;
+    struct engine *e = t->data;
+    reload(e, e->again_why);
+}
+
+static void engine_on_changed(void *data)
+{
+    reload(data, "the file changed");
+}
+
+static void watch_file(struct engine *e)
+{
+    if (e->args->no_hot_reload || !e->conf->hot_reload || !e->conf->file)
+        return;
+    e->watch = rx_watch_new(e->loop, e->conf->file, engine_on_changed, e);
+    if (!e->watch)
+        rx_log(RX_LOG_WARN, "cannot watch %s for changes: %s", e->conf->file, strerror(errno));
+}
+
 static void watch_signals(struct engine *e)
 {
     ev_signal *all[] = { &e->term, &e->intr, &e->hup };
@@ -144,7 +301,8 @@ static void watch_signals(struct engine *e)
     }
     ev_timer_init(&e->drain, engine_on_drained, 0., 0.);
     ev_timer_init(&e->poll, engine_on_poll, 0.02, 0.02);
-    e->drain.data = e->poll.data = e;
+    ev_timer_init(&e->again, engine_on_again, 0., 0.02);
+    e->drain.data = e->poll.data = e->again.data = e;
 }
 
 static int start_workers(struct engine *e)
@@ -181,12 +339,13 @@ static void warn_about_fds(const struct rx_conf *conf)
 
 int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
 {
-    (void)a;
     struct engine *e = calloc(1, sizeof *e);
     int code = RX_EXIT_RUNTIME;
     if (!e)
         return code;
     e->conf = conf;
+    e->args = a;
+    rx_conf_inherit(conf, NULL);
     signal(SIGPIPE, SIG_IGN);
     int rc = rx_access_open(conf->access_log, conf->access_log_file);
     if (rc) {
@@ -210,6 +369,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         goto end;
     }
     watch_signals(e);
+    watch_file(e);
     if ((rc = start_workers(e))) {
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));
         order_all(e, RX_ORDER_STOP);
@@ -224,10 +384,11 @@ end:
     unlink_bound(e);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);
+    rx_watch_free(e->watch);
     if (e->loop)
         ev_loop_destroy(e->loop);
     free(e->workers);
-    rx_conf_unref(conf);
+    rx_conf_unref(e->conf);
     free(e);
     return code;
 }

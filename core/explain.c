@@ -169,18 +169,27 @@ static int try_all(struct rx_explained *x)
     return 0;
 }
 
-// rx.any takes what was recognised as something, too: then that is what it is called.
+static const struct rx_known *first_match(const struct rx_explained *x, uint32_t len)
+{
+    struct rx_facts f;
+    for (uint32_t i = 0; i < x->n_tried; i++) {
+        const struct rx_entry *e = x->tried[i].entry;
+        if (!e->known->is_any && len && rx_explain_ask(x, e, len, &f) == RX_MATCH)
+            return e->known;
+    }
+    return NULL;
+}
+
+// rx.any takes what was recognised as something, too: then that is what it is called. So is what was turned away
+// for who the client is, before it had said enough.
 static void name_it(struct rx_explained *x)
 {
     const struct rx_known *seen = x->outcome.d.seen;
-    if (seen && (seen->is_any || seen->is_silent))
-        seen = NULL;
-    for (uint32_t i = 0; i < x->n_tried && !seen; i++)
-        if (x->tried[i].verdict == RX_MATCH && !x->tried[i].entry->known->is_any)
-            seen = x->tried[i].entry->known;
+    uint32_t all = RX_MIN(x->in.len, x->listen->peek_bytes);
+    if (!seen || seen->is_any || seen->is_silent)
+        seen = first_match(x, x->outcome.d.verdict == RX_MORE ? x->outcome.len : all);
     x->seen = seen;
     x->facts = (struct rx_facts){ .want = ~0u, .scratch = x->scratch };
-    uint32_t all = RX_MIN(x->in.len, x->listen->peek_bytes);
     if (seen && seen->def && seen->def->identify(x->in.bytes, all, &x->facts) != RX_MATCH)
         x->facts.have = 0;
 }

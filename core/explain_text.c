@@ -141,6 +141,19 @@ static const struct rx_entry *entry_of(const struct rx_explained *x, const struc
     return NULL;
 }
 
+// Its protocol may still come; who the client is may rule it out already.
+static void print_maybe(const struct rx_explained *x, const struct rx_route *r, FILE *out)
+{
+    const struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port };
+    const struct rx_facts nothing = { .pending = ~0u };
+    if (rx_route_holds(r, &nothing, &ask) == RX_NO) {
+        fprintf(out, "conditions fail, whatever it says  (%s)\n", r->where);
+        print_conditions(x, r, &nothing, out);
+    } else {
+        fprintf(out, "waits: it may become %s  (%s)\n", r->proto->name, r->where);
+    }
+}
+
 static void print_route(const struct rx_explained *x, const struct rx_route *r, FILE *out)
 {
     static const char *const words[] = { "conditions fail", "takes it", "waits: a condition is not known yet" };
@@ -167,7 +180,7 @@ static void print_route(const struct rx_explained *x, const struct rx_route *r, 
     } else if (v == RX_NO || x->outcome.ended != RX_OPEN) {
         fprintf(out, "not %s  (%s)\n", r->proto->name, r->where);
     } else {
-        fprintf(out, "waits: it may become %s  (%s)\n", r->proto->name, r->where);
+        print_maybe(x, r, out);
     }
 }
 

@@ -24,7 +24,8 @@ struct stripe {
 };
 
 struct rx_limit {
-    uint32_t per_ip, v6_bits;
+    atomic_uint per_ip;
+    uint32_t v6_bits;
     uint64_t seed[2];
     struct stripe stripes[STRIPES];
 };
@@ -156,4 +157,72 @@ void rx_limit_give(struct rx_limit *l, const union rx_ip *ip)
         }
     }
     pthread_mutex_unlock(&s->lock);
+}
+
+void rx_limit_set(struct rx_limit *l, uint32_t per_ip)
+{
+    atomic_store_explicit(&l->per_ip, per_ip, memory_order_relaxed);
+}
+
+// ---- gates ------------------------------------------------------------------------------------------------------
+
+struct gate {
+    struct rx_gate gate; // first: callers hold a pointer to it
+    struct gate *next;
+    unsigned refs;
+    uint32_t ipv6_prefix;
+    char name[];
+};
+
+// Looked up only while a config loads or goes.
+static struct gate *gates;
+static pthread_mutex_t gates_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct gate *gate_new(const char *name, uint32_t ipv6_prefix)
+{
+    size_t len = strlen(name) + 1;
+    struct gate *g = calloc(1, sizeof *g + len);
+    if (!g)
+        return NULL;
+    g->gate.per_ip = rx_limit_new(UINT32_MAX, ipv6_prefix);
+    if (!g->gate.per_ip) {
+        free(g);
+        return NULL;
+    }
+    memcpy(g->name, name, len);
+    g->ipv6_prefix = ipv6_prefix;
+    g->next = gates;
+    gates = g;
+    return g;
+}
+
+struct rx_gate *rx_gate_get(const char *name, uint32_t ipv6_prefix)
+{
+    pthread_mutex_lock(&gates_lock);
+    struct gate *g = gates;
+    while (g && (g->ipv6_prefix != ipv6_prefix || strcmp(g->name, name)))
+        g = g->next;
+    if (!g)
+        g = gate_new(name, ipv6_prefix);
+    if (g)
+        g->refs++;
+    pthread_mutex_unlock(&gates_lock);
+    return g ? &g->gate : NULL;
+}
+
+void rx_gate_put(struct rx_gate *gate)
+{
+    if (!gate)
+        return;
+    pthread_mutex_lock(&gates_lock);
+    struct gate *g = RX_CONTAINER(gate, struct gate, gate);
+    if (--g->refs == 0) {
+        struct gate **at = &gates;
+        while (*at != g)
+            at = &(*at)->next;
+        *at = g->next;
+        rx_limit_free(g->gate.per_ip);
+        free(g);
+    }
+    pthread_mutex_unlock(&gates_lock);
 }

@@ -2,6 +2,8 @@
 // How many connections each client address has: bounded by the number of live connections, whoever they are.
 #pragma once
 
+#include <stdatomic.h>
+
 #include "addr.h"
 
 struct rx_limit;
@@ -12,3 +14,16 @@ void rx_limit_free(struct rx_limit *l);
 // an address (unix socket) always gets one.
 bool rx_limit_take(struct rx_limit *l, const union rx_ip *ip);
 void rx_limit_give(struct rx_limit *l, const union rx_ip *ip);
+// Another limit from now on; who is above it already may stay.
+void rx_limit_set(struct rx_limit *l, uint32_t per_ip);
+
+// The door of a listener: its live counts. They belong to its address, not to a generation, so that a reload
+// forgets nobody who is inside.
+struct rx_gate {
+    atomic_uint active, pending;
+    struct rx_limit *per_ip; // owned
+};
+
+// The gate of the listener with this name (its first address) and prefix, made on first use; NULL: out of memory.
+struct rx_gate *rx_gate_get(const char *name, uint32_t ipv6_prefix);
+void rx_gate_put(struct rx_gate *g);

@@ -11,13 +11,9 @@
 #include "args.h"
 #include "check.h"
 #include "engine.h"
+#include "load.h"
 #include "log.h"
 #include "script.h"
-
-static bool is_coloured(void)
-{
-    return isatty(STDERR_FILENO) && !getenv("NO_COLOR");
-}
 
 // ---- init ---------------------------------------------------------------------------------------------------
 
@@ -68,22 +64,12 @@ static int run_init(const struct rx_args *a)
     return RX_EXIT_OK;
 }
 
-// ---- load ---------------------------------------------------------------------------------------------------
-
-static struct rx_conf *load(const struct rx_args *a, struct rx_findings *f)
-{
-    struct rx_conf *conf = rx_script_load(a, rx_findings_add, f);
-    if (!conf && !f->n) {
-        static const char text[] = "the config could not be loaded";
-        rx_findings_add(f, RX_REPORT_ERROR, text, sizeof text - 1);
-    }
-    return conf;
-}
+// ---- the commands -----------------------------------------------------------------------------------------------
 
 static int run_check(const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = load(a, &f);
+    struct rx_conf *conf = rx_load(a, &f);
     int code = rx_check_run(conf, a, &f);
     rx_conf_unref(conf);
     rx_findings_free(&f);
@@ -93,9 +79,9 @@ static int run_check(const struct rx_args *a)
 static int run_explain(const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = a->is_builtin || a->is_udp ? NULL : load(a, &f);
+    struct rx_conf *conf = a->is_builtin || a->is_udp ? NULL : rx_load(a, &f);
     int code = RX_EXIT_USAGE;
-    rx_findings_print(&f, stderr, is_coloured());
+    rx_findings_print(&f, stderr, rx_load_is_coloured());
     if (conf || a->is_builtin || a->is_udp)
         code = rx_explain_run(conf, a);
     else if (!a->is_config_typed && a->config && access(a->config, F_OK))
@@ -105,39 +91,15 @@ static int run_explain(const struct rx_args *a)
     return code;
 }
 
-// ---- serve --------------------------------------------------------------------------------------------------
-
-static void keep_failure(void *data, const char *line)
-{
-    rx_findings_add(data, RX_REPORT_ERROR, line, strlen(line));
-}
-
-// The config's own tests: one that fails keeps the config from being served.
-static bool passes_tests(const struct rx_conf *conf)
-{
-    struct rx_findings failures = { 0 };
-    unsigned n = rx_check_tests(conf, keep_failure, &failures);
-    rx_findings_print(&failures, stderr, is_coloured());
-    rx_findings_free(&failures);
-    if (n)
-        fprintf(stderr, "refractium: %u of the config's own tests and samples failed; nothing was started\n", n);
-    return !n;
-}
-
 static int run_serve(const struct rx_args *a)
 {
-    struct rx_findings f = { 0 };
     if (a->only && !strcmp(a->only, "udp")) {
         fprintf(stderr, "refractium: UDP is not served yet by this version; \"refractium tcp\" serves TCP\n");
         return RX_EXIT_USAGE;
     }
-    struct rx_conf *conf = load(a, &f);
-    rx_findings_print(&f, stderr, is_coloured());
-    rx_findings_free(&f);
-    if (!conf)
-        return RX_EXIT_USAGE;
-    if (!passes_tests(conf)) {
-        rx_conf_unref(conf);
+    struct rx_conf *conf = rx_load_tested(a);
+    if (!conf) {
+        fprintf(stderr, "refractium: nothing was started\n");
         return RX_EXIT_USAGE;
     }
     const struct rx_log_setup setup = { .level = a->is_debug   ? RX_LOG_DEBUG

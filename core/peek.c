@@ -176,8 +176,8 @@ void rx_peek_begin(struct rx_conn *c)
     c->room = RX_ROOM_PEEK;
     ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
     rx_conn_deadline(c, c->listen->peek_ms);
-    // A first route that needs no byte (rx.any) is taken before the client has said anything.
-    if (c->listen->n_routes == 0 || c->listen->routes[0].proto->is_any)
+    // A first route that needs no byte (rx.any), or that this client may not take, can settle it before a word is said.
+    if (c->listen->n_routes == 0 || c->listen->routes[0].proto->is_any || !c->listen->routes[0].is_plain)
         if (decide(c, NULL, 0, RX_OPEN))
             return;
     peek_read(c);

@@ -21,8 +21,8 @@ void rx_rehearse(const struct rx_listen *l, const struct rx_client *c, uint8_t *
                  struct rx_outcome *out)
 {
     *out = (struct rx_outcome){ .d = { .verdict = RX_MORE, .need = 1 } };
-    // A first route that needs no byte (rx.any) is taken before the client has said anything.
-    if (l->n_routes == 0 || l->routes[0].proto->is_any)
+    // A first route that needs no byte (rx.any), or that this client may not take, can settle it at once.
+    if (l->n_routes == 0 || l->routes[0].proto->is_any || !l->routes[0].is_plain)
         if (ask(l, c, scratch, also_want, out) != RX_MORE)
             return;
     for (uint32_t i = 0; i < c->n_cuts; i++) {

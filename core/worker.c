@@ -102,16 +102,68 @@ static void worker_on_deadline(struct rx_wheel_node *n)
     }
 }
 
+static void listener_free(struct rx_listener *l)
+{
+    ev_io_stop(l->worker->loop, &l->io);
+    ev_timer_stop(l->worker->loop, &l->retry);
+    if (l->io.fd >= 0)
+        close(l->io.fd);
+    free(l);
+}
+
 static void stop_listening(struct rx_worker *w)
 {
-    for (unsigned i = 0; i < w->n_listeners; i++) {
-        struct rx_listener *l = &w->listeners[i];
-        ev_io_stop(w->loop, &l->io);
-        ev_timer_stop(w->loop, &l->retry);
-        if (l->io.fd >= 0)
-            close(l->io.fd);
-        ev_io_set(&l->io, -1, 0);
+    while (w->n_listeners)
+        listener_free(w->listeners[--w->n_listeners]);
+}
+
+static struct rx_listener *listener_at(struct rx_worker *w, const struct rx_addr *wanted)
+{
+    for (unsigned i = 0; i < w->n_listeners; i++)
+        if (!w->listeners[i]->is_kept && rx_addr_equal(&w->listeners[i]->wanted.sa, &wanted->sa))
+            return w->listeners[i];
+    return NULL;
+}
+
+// From here on new connections get the new generation; the living keep the one they were routed by.
+static void worker_take(struct rx_worker *w, struct rx_swap *s)
+{
+    for (unsigned i = 0; i < s->n; i++) {
+        struct rx_listener *l = s->items[i].fd < 0 ? listener_at(w, &s->items[i].bind->addr) : NULL;
+        if (l) {
+            l->listen = s->items[i].listen;
+            l->is_kept = true;
+        } else if (s->items[i].fd >= 0) {
+            if (rx_worker_listen(w, s->items[i].listen, s->items[i].bind, s->items[i].fd))
+                close(s->items[i].fd);
+            else
+                w->listeners[w->n_listeners - 1]->is_kept = true;
+        }
     }
+    for (unsigned i = 0; i < w->n_listeners;) {
+        struct rx_listener *l = w->listeners[i];
+        if (l->is_kept) {
+            l->is_kept = false;
+            i++;
+        } else {
+            listener_free(l);
+            w->listeners[i] = w->listeners[--w->n_listeners];
+        }
+    }
+    rx_conf_unref(w->conf);
+    w->conf = s->conf;
+    atomic_fetch_sub(s->n_left, 1);
+    free(s);
+}
+
+static void swap_free(struct rx_swap *s)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->items[i].fd >= 0)
+            close(s->items[i].fd);
+    rx_conf_unref(s->conf);
+    atomic_fetch_sub(s->n_left, 1);
+    free(s);
 }
 
 static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
@@ -119,6 +171,11 @@ static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
     (void)loop, (void)events;
     struct rx_worker *w = RX_CONTAINER(a, struct rx_worker, wake);
     unsigned orders = atomic_exchange(&w->orders, 0);
+    struct rx_swap *swap = atomic_exchange(&w->swap, NULL);
+    if (swap && w->is_draining)
+        swap_free(swap);
+    else if (swap)
+        worker_take(w, swap);
     if (orders && !w->is_draining) {
         w->is_draining = true;
         stop_listening(w);
@@ -170,30 +227,35 @@ int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, at
 
 int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const struct rx_bind *bind, int fd)
 {
-    RX_REQUIRE(!w->n_listeners || !ev_is_active(&w->listeners[0].io)); // the array must not move under a watcher
-    struct rx_listener *list = realloc(w->listeners, (w->n_listeners + 1) * sizeof *list);
-    if (!list)
+    struct rx_listener **list = realloc(w->listeners, (w->n_listeners + 1) * sizeof *list);
+    struct rx_listener *l = calloc(1, sizeof *l);
+    if (list)
+        w->listeners = list;
+    if (!list || !l) {
+        free(l);
         return -ENOMEM;
-    w->listeners = list;
-    struct rx_listener *l = &list[w->n_listeners++];
-    memset(l, 0, sizeof *l);
+    }
+    list[w->n_listeners++] = l;
     l->worker = w;
     l->listen = listen;
-    l->addr = bind->addr;
+    l->wanted = l->addr = bind->addr;
     socklen_t len = sizeof l->addr.v6;
     if (bind->addr.sa.sa_family != AF_UNIX)
         getsockname(fd, &l->addr.sa, &len); // port 0 has become a real one
     l->is_unix = bind->addr.sa.sa_family == AF_UNIX;
     ev_io_init(&l->io, rx_accept_on_readable, fd, EV_READ);
     ev_timer_init(&l->retry, listener_on_retry, 0., 0.);
+    if (w->is_running)
+        ev_io_start(w->loop, &l->io);
     return 0;
 }
 
 static void *run(void *arg)
 {
     struct rx_worker *w = arg;
+    w->is_running = true;
     for (unsigned i = 0; i < w->n_listeners; i++)
-        ev_io_start(w->loop, &w->listeners[i].io);
+        ev_io_start(w->loop, &w->listeners[i]->io);
     ev_run(w->loop, 0);
     return NULL;
 }
@@ -206,6 +268,12 @@ int rx_worker_start(struct rx_worker *w)
     char name[16] = "rx-worker";
     pthread_setname_np(w->thread, name);
     return 0;
+}
+
+void rx_worker_swap(struct rx_worker *w, struct rx_swap *s)
+{
+    atomic_store(&w->swap, s);
+    ev_async_send(w->loop, &w->wake);
 }
 
 void rx_worker_order(struct rx_worker *w, enum rx_order order)
@@ -240,5 +308,8 @@ void rx_worker_fini(struct rx_worker *w)
     free(w->log_buf);
     free(w->buffer);
     free(w->scratch);
+    struct rx_swap *late = atomic_exchange(&w->swap, NULL);
+    if (late)
+        swap_free(late);
     rx_conf_unref(w->conf);
 }

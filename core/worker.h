@@ -16,8 +16,21 @@ struct rx_listener {
     ev_timer retry; // accepting again after the fds ran out
     struct rx_worker *worker;
     const struct rx_listen *listen; // borrowed from the worker's conf
-    struct rx_addr addr;            // as bound
+    struct rx_addr wanted, addr;    // as configured, as bound
     bool is_unix;
+    bool is_kept; // worker_take's
+};
+
+// A new generation on its way to a worker. Where fd is -1 the socket that has this address already goes on.
+struct rx_swap {
+    struct rx_conf *conf; // ref, the worker's from then on
+    atomic_uint *n_left;  // counted down when the worker has taken it; borrowed from the engine
+    unsigned n;
+    struct rx_swap_item {
+        const struct rx_listen *listen;
+        const struct rx_bind *bind;
+        int fd; // owned
+    } items[];
 };
 
 // Counters only this worker writes; anyone may read them.
@@ -43,13 +56,14 @@ struct rx_worker {
     pthread_t thread;
     struct rx_conf *conf; // ref: what new connections get
 
-    struct rx_listener *listeners; // owned
+    struct rx_listener **listeners; // owned, and each of them
     unsigned n_listeners;
 
     ev_async wake;
     ev_prepare tidy;
     atomic_uint orders; // enum rx_order bits
-    bool is_draining;
+    bool is_draining, is_running;
+    _Atomic(struct rx_swap *) swap; // owned: waiting to be taken
 
     struct rx_wheel wheel;
     struct rx_pipes pipes;
@@ -76,6 +90,7 @@ enum rx_order {
 int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, atomic_uint *active);
 int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const struct rx_bind *bind, int fd);
 int rx_worker_start(struct rx_worker *w);
+void rx_worker_swap(struct rx_worker *w, struct rx_swap *s); // from any thread; the last one must have been taken
 void rx_worker_order(struct rx_worker *w, enum rx_order order); // from any thread
 void rx_worker_join(struct rx_worker *w);
 void rx_worker_fini(struct rx_worker *w);

@@ -117,7 +117,7 @@ class Refractium(Peer):
     def command(self, site):
         config = site.write("refractium.lua", f'''\
 local rx = require "refractium"
-rx.server {{ workers = 1, max_connections = {site.n_connections}, admin = "{site.home}/admin.sock" }}
+rx.server {{ workers = 1, max_connections = {site.n_connections} }}
 rx.listen "127.0.0.1:{site.http_port}" {{
   routes = {{
     {{ rx.tls, sni = {{ "*.{SNI_SUFFIX}" }}, to = "{site.backend}" }},

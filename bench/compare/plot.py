@@ -5,8 +5,9 @@ The left panel is what a user gets, the right one what it costs. Bars begin at z
 so the plot can be read without a scale.
 """
 
-import statistics
 from html import escape
+
+import report
 
 PANEL_W, BAR_H, BAR_GAP = 560, 18, 6
 LABEL_W, VALUE_W, MARGIN, HEAD_H, TITLE_H = 120, 90, 24, 66, 46
@@ -45,13 +46,9 @@ def text(x, y, content, size=12, fill=INK, anchor="start", weight="normal"):
 
 
 def medians(results, workload, metric):
-    """Proxy to median, in the order of measurement."""
-    found = {}
-    for sample in results["samples"]:
-        if sample["workload"] == workload and metric in sample and "failed" not in sample:
-            found.setdefault(sample["proxy"], []).append(sample[metric])
-    order = [name for name in results["about"] if name in found]
-    return {name: statistics.median(found[name]) for name in order}
+    """Proxy to median, in the order the proxies were named."""
+    found = {name: report.median(results, workload, name, metric) for name in results["about"]}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def panel(results, workload, spec, x, y):

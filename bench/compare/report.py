@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """From samples to tables, verdicts on the targets, and the README's section. The plot is in plot.py."""
 
+import re
 import statistics
 from collections import namedtuple
 
@@ -32,10 +33,15 @@ def samples_of(results, workload, proxy):
     return [s for s in results["samples"] if s["workload"] == workload and s["proxy"] == proxy]
 
 
+def is_calm(sample):
+    return sample.get("foreign_cpu_share", 0) <= DISTURBED_SHARE
+
+
 def values(results, workload, proxy, metric):
-    """One number per round in which the measurement succeeded."""
-    return {s["round"]: s[metric] for s in samples_of(results, workload, proxy)
-            if "failed" not in s and metric in s}
+    """One number per round that succeeded undisturbed; when all were disturbed, those have to do."""
+    taken = [s for s in samples_of(results, workload, proxy) if "failed" not in s and metric in s]
+    taken = [s for s in taken if is_calm(s)] or taken
+    return {s["round"]: s[metric] for s in taken}
 
 
 def median(results, workload, proxy, metric):
@@ -50,6 +56,8 @@ def ratio(results, workload, metric, proxy, base):
     """
     ours, theirs = values(results, workload, proxy, metric), values(results, workload, base, metric)
     found = [ours[r] / theirs[r] for r in ours if theirs.get(r)]
+    if not found and ours and any(theirs.values()):  # no calm round in common
+        found = [statistics.median(ours.values()) / statistics.median(theirs.values())]
     return (statistics.median(found), min(found), max(found)) if found else None
 
 
@@ -127,8 +135,7 @@ def markdown(header, rows):
 
 
 def failed_row(name, results, workload, n_columns):
-    why = failures(results, workload, name)
-    return [name, "failed: " + why[0] if why else "–"] + [""] * (n_columns - 2)
+    return [name, "failed" if failures(results, workload, name) else "–"] + [""] * (n_columns - 2)
 
 
 def rate_table(results, workload):
@@ -175,7 +182,7 @@ def columns_table(results, workload, columns):
 def verify_table(results):
     def said(workload, name):
         taken = samples_of(results, workload, name)
-        return " · ".join(dict.fromkeys(s.get("failed") or s.get("result", "?") for s in taken)) or "–"
+        return "–" if not taken else "ok" if all(s.get("result") == "ok" for s in taken) else "failed"
 
     columns = ["verify", "verify-server-first"]
     names = list(dict.fromkeys(n for w in columns for n in proxies_of(results, w)))
@@ -200,8 +207,11 @@ def disturbance(results):
     shares = [s["foreign_cpu_share"] for s in results["samples"] if "foreign_cpu_share" in s]
     if not shares:
         return ""
+    n_disturbed = sum(share > DISTURBED_SHARE for share in shares)
     told = f" · other processes took {statistics.median(shares):.0%} of the machine, {max(shares):.0%} at worst"
-    return told + (" — **disturbed: measure again**" if statistics.median(shares) > DISTURBED_SHARE else "")
+    if n_disturbed:
+        told += f"; {n_disturbed} of {len(shares)} measurements were disturbed and count only where no other exists"
+    return told + (" — **measure again**" if n_disturbed > len(shares) / 3 else "")
 
 
 def heading(results):
@@ -218,6 +228,17 @@ def heading(results):
     return "\n".join(lines)
 
 
+def notes(results):
+    """What failed and why, once per reason."""
+    found = {}
+    for sample in results["samples"]:
+        why = sample.get("failed") or sample.get("result", "ok")
+        if why != "ok":
+            why = re.sub(r"/\S*/", "", why)  # directories of this run mean nothing to a reader
+            found.setdefault((sample["proxy"], why), []).append(sample["workload"])
+    return [f"- {proxy} failed ({', '.join(dict.fromkeys(where))}): {why}" for (proxy, why), where in found.items()]
+
+
 def tables(results):
     parts = [heading(results)]
     for workload in results["workloads"]:
@@ -226,6 +247,8 @@ def tables(results):
         parts.append(f"**{TITLES[workload]}**\n\n{workload_table(results, workload)}")
     if any(workload.startswith("verify") for workload in results["workloads"]):
         parts.append(f"**{TITLES['verify']}**\n\n{verify_table(results)}")
+    if notes(results):
+        parts.append("\n".join(notes(results)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -235,12 +258,12 @@ def judge(results, workload, text, found, is_reached, unit="×"):
     """`found` is (median, lowest, highest) or None; a round that failed is a target missed."""
     failed = failures(results, workload, SUBJECT)
     if found is None:
-        return Target(text, "missed", "failed: " + failed[0]) if failed else Target(text, "not measured", "")
+        return Target(text, "missed", "failed") if failed else Target(text, "not measured", "")
     low, high = (f"{n:.2f}" for n in found[1:])
     detail = f"{found[0]:.2f}{unit}" + (f" ({low}–{high})" if low != high else "")
     share = errors(results, workload, SUBJECT)
     if failed:
-        detail += f", {len(failed)} rounds failed: {failed[0]}"
+        detail += f", {len(failed)} rounds failed"
     elif share:
         detail += f", {share:.2%} of the connections failed"
     return Target(text, "reached" if is_reached(found[0]) and not failed and not share else "missed", detail)

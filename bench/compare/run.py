@@ -162,15 +162,14 @@ class Bench:
         return peers.Site(home, self.next_port, self.stage.first_port, self.n_files)
 
     def start_backend(self):
-        log = self.home / "backend.log"
         command = [self.args.loadgen, "server", "--discard", "--listen", f"127.0.0.1:{self.stage.first_port}"]
-        self.backend = self.stage.start(command, log, [self.stage.first_port])
+        self.backend = self.stage.start(command, self.home, [self.stage.first_port])
 
     def start_proxy(self, proxy):
         site = self.new_site(proxy.name)
         if isinstance(proxy, peers.Direct):
             return None, site
-        return self.stage.start(proxy.command(site), site.home / "log", proxy.ports(site)), site
+        return self.stage.start(proxy.command(site), site.home, proxy.ports(site)), site
 
     def instance(self, proxy):
         """The long-lived instance, started again should it have ended."""

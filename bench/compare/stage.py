@@ -121,14 +121,17 @@ class Stage:
             subprocess.run(["ip", "netns", "del", self.name], check=False)
             raise
 
-    def start(self, command, log_path, ports):
-        """Starts a server and waits until it listens at all of `ports`."""
+    def start(self, command, home, ports):
+        """Starts a server whose files are to be below `home`, and waits until it listens at all of `ports`."""
+        log_path = Path(home) / "log"
+        environment = {**os.environ, "XDG_RUNTIME_DIR": str(home)}
         taken = listening_ports("self") if not self.name else set()
         if taken & set(ports):
             raise StageError(f"ports {sorted(taken & set(ports))} are in use")
         with open(log_path, "ab") as log:
             process = subprocess.Popen([*self.prefix(), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                       start_new_session=True, preexec_fn=die_with_parent)
+                                       env=environment, start_new_session=True,
+                                       preexec_fn=die_with_parent)
         self.running.append(process)
         gives_up = time.monotonic() + 5
         while not set(ports) <= listening_ports(process.pid):
@@ -136,7 +139,7 @@ class Stage:
             if code is not None or time.monotonic() > gives_up:
                 self.stop(process)
                 why = f"ended with {code}" if code is not None else f"does not listen at {ports}"
-                tail = Path(log_path).read_text(errors="replace").strip().splitlines()[-3:]
+                tail = log_path.read_text(errors="replace").strip().splitlines()[-3:]
                 raise StageError(f"{os.path.basename(command[0])} {why}: {' | '.join(tail)[:300] or 'no output'}")
             time.sleep(0.02)
         time.sleep(0.1)  # workers may still be on their way when the socket listens

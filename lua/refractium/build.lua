@@ -77,7 +77,7 @@ local function server(state, model)
   local s, line = model.server, model.server_declaration and model.server_declaration.line
   local kind, file = access_log(s.access_log)
   local answer = state.link.server_set {
-    workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout,
+    workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
     fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),
     fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),

@@ -9,7 +9,6 @@ import pytest
 import peers
 import wire
 from harness import CORPUS, ROOT, free_port, run_binary
-from test_routing import ask
 
 pytestmark = pytest.mark.sanitize
 
@@ -290,7 +289,9 @@ def test_init_writes_a_config_that_checks_and_serves(run, rx, workdir):
     assert "-- " in text and "max_connections_per_ip = 50" in text
     assert run("check").returncode == 0
     p = rx.config(text, args=["-b", "127.0.0.1", "-p", free_port()])
-    assert "SSH" in ask(p, wire.SSH)
+    with p.connect() as s:
+        s.sendall(wire.SSH)
+        assert peers.read_exactly(s, 8) == b"SSH-2.0-"
 
 
 def test_init_never_overwrites_without_force(write, run, workdir):

@@ -53,11 +53,36 @@ static void broken_listen_addresses_are_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",           "80",          ":80",           "127.0.0.1",       "127.0.0.1:",      "127.0.0.1:65536",
-        "a.test:80",  "1.2.3:80",    "1.2.3.4:80x",   "1.2.3.4:-1",      "1.2.3.4:9-8",     "1.2.3.4:0-5",
-        "[::1]",      "[::1",        "[::1]80",       "::1:80",          "[]:80",           "unix:",
-        "1.2.3.4:1-", "1.2.3.4:1-x", "1.2.3.4:1-2-3", "1.2.3.4:1-65536", "1.2.3.4:+80",     "1.2.3.4: 80",
-        "** :80",     "[::g]:80",    "1.2.3.4:8 0",   "[::1]:",          "256.0.0.1:80",    "1.2.3.4:99999999999999999999",
+        "",
+        "80",
+        ":80",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "a.test:80",
+        "1.2.3:80",
+        "1.2.3.4:80x",
+        "1.2.3.4:-1",
+        "1.2.3.4:9-8",
+        "1.2.3.4:0-5",
+        "[::1]",
+        "[::1",
+        "[::1]80",
+        "::1:80",
+        "[]:80",
+        "unix:",
+        "1.2.3.4:1-",
+        "1.2.3.4:1-x",
+        "1.2.3.4:1-2-3",
+        "1.2.3.4:1-65536",
+        "1.2.3.4:+80",
+        "1.2.3.4: 80",
+        "** :80",
+        "[::g]:80",
+        "1.2.3.4:8 0",
+        "[::1]:",
+        "256.0.0.1:80",
+        "1.2.3.4:99999999999999999999",
     };
     for (size_t i = 0; i < RX_COUNT(bad); i++)
         if (listens(bad[i]))
@@ -116,9 +141,11 @@ static void targets_are_read_and_names_left_for_later(void **state)
 static void broken_targets_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "",        "a.test",  "a.test:",     "a.test:0",    "a.test:65536", "a b:80",
-                                       ":80",     "1.2.3:80", "1.2.3.4.5:80", "a.test:1-2", "2001:db8::1:80", "a/b:80",
-                                       "[::1]:0", "[::1:80", "a.test:http", "unix:" };
+    static const char *const bad[] = {
+        "",        "a.test",   "a.test:",      "a.test:0",   "a.test:65536",   "a b:80",
+        ":80",     "1.2.3:80", "1.2.3.4.5:80", "a.test:1-2", "2001:db8::1:80", "a/b:80",
+        "[::1]:0", "[::1:80",  "a.test:http",  "unix:"
+    };
     for (size_t i = 0; i < RX_COUNT(bad); i++)
         if (target(bad[i], false))
             fail_msg("\"%s\" is taken as %s", bad[i], target(bad[i], false));
@@ -211,9 +238,10 @@ static void a_client_without_address_is_in_no_block(void **state)
 static void broken_blocks_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "",          "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x",
-                                       "10.0.0.1/8", "::/129",      "10/8",      "a.test",      "2001:db8::1/64",
-                                       "10.0.0.0/ 8", "10.0.0.0/+8", "10.0.0.0//8" };
+    static const char *const bad[] = {
+        "",     "10.0.0.0/33", "10.0.0.0/",      "10.0.0.0/-1", "10.0.0.0/8x", "10.0.0.1/8", "::/129",
+        "10/8", "a.test",      "2001:db8::1/64", "10.0.0.0/ 8", "10.0.0.0/+8", "10.0.0.0//8"
+    };
     struct rx_cidr c;
     for (size_t i = 0; i < RX_COUNT(bad); i++)
         if (!rx_cidr_parse(bad[i], &c, why))

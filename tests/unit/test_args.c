@@ -181,6 +181,75 @@ static void every_command_has_help(void **state)
     assert_ptr_equal(strstr(said[0], "refractium "), said[0]);
 }
 
+// ---- what is written elsewhere about the command line -----------------------------------------------------------
+
+static char *read_file(const char *name)
+{
+    static char text[65536];
+    FILE *f = fopen(name, "r");
+    if (!f)
+        fail_msg("%s: cannot be read (tests run from the top of the source tree)", name);
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    fclose(f);
+    return text;
+}
+
+// Every "--name" in `text`, one after the other; "\\-" is how man pages write a dash, "-l name" how fish does.
+static bool next_option(const char **text, char name[64])
+{
+    const char *p = *text;
+    for (; *p; p++) {
+        while (!strncmp(p, "\nset ", 5)) // fish's variables have options of their own
+            p += 1 + strcspn(p + 1, "\n");
+        bool is_fish = !strncmp(p, " -l ", 4), is_man = !strncmp(p, "\\-\\-", 4), is_plain = !strncmp(p, "--", 2);
+        if (!is_fish && !is_man && !is_plain)
+            continue;
+        size_t n = 0;
+        for (p += is_plain ? 2 : 4; n < 63 && ((*p >= 'a' && *p <= 'z') || (n && (*p == '-' || *p == '\\'))); p++)
+            if (*p != '\\')
+                name[n++] = *p;
+        name[n] = 0;
+        *text = p;
+        if (n)
+            return true;
+    }
+    return false;
+}
+
+static bool has_option(const char *text, const char *name)
+{
+    char one[64];
+    while (next_option(&text, one))
+        if (!strcmp(one, name))
+            return true;
+    return false;
+}
+
+static void completions_and_man_page_list_what_there_is(void **state)
+{
+    (void)state;
+    static const char *const files[] = { "packaging/completions/refractium.bash", "packaging/completions/_refractium",
+                                         "packaging/completions/refractium.fish", "packaging/man/refractium.1" };
+    static const char *const commands[] = { "--help", "init --help", "check --help", "explain --help" };
+    static char help[65536];
+    struct rx_args a;
+    char name[64];
+    help[0] = 0;
+    for (unsigned i = 0; i < RX_COUNT(commands); i++) {
+        assert_int_equal(parse(&a, commands[i]), 0);
+        strcat(help, said[0]);
+    }
+    for (unsigned i = 0; i < RX_COUNT(files); i++) {
+        const char *text = read_file(files[i]), *at = help;
+        while (next_option(&at, name))
+            if (!has_option(text, name))
+                fail_msg("%s lacks --%s", files[i], name);
+        for (at = text; next_option(&at, name);)
+            if (!has_option(help, name))
+                fail_msg("%s has --%s, which does not exist", files[i], name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +259,7 @@ int main(void)
         cmocka_unit_test(every_option_reaches_its_field),
         cmocka_unit_test(bad_flags_are_one_line_that_names_them),
         cmocka_unit_test(every_command_has_help),
+        cmocka_unit_test(completions_and_man_page_list_what_there_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -432,6 +432,34 @@ static void a_config_decides_and_says_why(void **state)
     rx_conf_unref(conf);
 }
 
+// Who may not take any route is turned away before a word is said; what it says is named all the same.
+static void who_may_not_is_named_too(void **state)
+{
+    (void)state;
+    struct rx_build *b = rx_build_new(no_report, NULL);
+    struct rx_listen_spec spec = { .where = S("c.lua:1") };
+    int l = rx_door.listen_new(b, &spec);
+    rx_door.listen_bind(b, l, S("0.0.0.0:8080"));
+    struct rx_route_spec ssh = { .where = S("c.lua:7"), .to = { .kind = RX_TO_ECHO } };
+    ssh.proto = rx_door.proto_builtin(b, S("ssh"));
+    rx_door.route_cond(b, rx_door.route_new(b, l, &ssh), RX_COND_FROM, S("10.0.0.0/8"));
+    struct rx_conf *conf = rx_build_finish(b, "c.lua");
+    rx_build_free(b);
+    struct rx_args a = args_for(1);
+    a.is_builtin = false;
+    save(0, "SSH-2.0-x\r\n", 11);
+    assert_int_equal(explain(conf, &a), 0);
+    json_t *j = json_loads(out[0], 0, NULL);
+    is(j, "verdict", "none");
+    is(j, "protocol", "ssh");
+    is(json_object_get(j, "facts"), "software", "x");
+    json_decref(j);
+    a.is_json = false;
+    assert_int_equal(explain(conf, &a), 0);
+    assert_non_null(strstr(out[0], "fails from=10.0.0.0/8  (192.0.2.1)"));
+    rx_conf_unref(conf);
+}
+
 static void a_listener_can_be_chosen(void **state)
 {
     (void)state;
@@ -509,6 +537,7 @@ int main(void)
         cmocka_unit_test(too_little_is_need_more_and_garbage_is_none),
         cmocka_unit_test(bytes_is_where_the_verdict_fell),
         cmocka_unit_test(a_config_decides_and_says_why),
+        cmocka_unit_test(who_may_not_is_named_too),
         cmocka_unit_test(a_listener_can_be_chosen),
         cmocka_unit_test(a_full_buffer_ends_it),
         cmocka_unit_test(udp_is_said_to_be_missing),

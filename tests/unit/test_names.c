@@ -182,7 +182,8 @@ static void a_hundred_thousand_names_are_each_found(void **state)
     }
     for (uint32_t i = 0; i < MANY; i++) {
         snprintf(name, sizeof name, i % 2 ? "www.host%u.example" : "host%u.example", i);
-        if (rx_names_find(t, (const uint8_t *)name, strlen(name), lists) != 1 || lists[0].n != 1 || lists[0].ids[0] != i)
+        if (rx_names_find(t, (const uint8_t *)name, strlen(name), lists) != 1 || lists[0].n != 1 ||
+            lists[0].ids[0] != i)
             fail_msg("%s", name);
     }
     assert_int_equal(rx_names_find(t, (const uint8_t *)"host100001.example", 18, lists), 0);

@@ -29,7 +29,7 @@ void draft_cond(struct draft *d, int route, enum rx_cond cond, const char *value
 int draft_route(struct draft *d, int proto, ...);
 int draft_route_spec(struct draft *d, const struct rx_route_spec *spec);
 int draft_route_to_pool(struct draft *d, int proto, int pool);
-struct rx_conf *draft_finish(struct draft *d);       // the config, or the test fails
+struct rx_conf *draft_finish(struct draft *d);        // the config, or the test fails
 void draft_refused(struct draft *d, const char *why); // the config must be refused in these words
 
 // ---- a question ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 ---@class rx.Server
 ---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
 ---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
+---@field hot_reload? boolean Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case. Default: `true`.
 ---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
 ---@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path. Default: on when standard output is a terminal.
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
@@ -37,7 +38,7 @@
 ---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
 ---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.
 ---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
----@field connect_timeout? rx.Duration How long one backend may take to accept. Default: `"5s"`. Range: `10ms` to `10m`.
+---@field connect_timeout? rx.Duration How long connecting may take, all backends that are tried together. Default: `"5s"`. Range: `10ms` to `10m`.
 ---@field idle_timeout? rx.Duration A connection with no byte in either direction for so long is closed. Default: `"1h"`. Range: `100ms` to `30d`.
 
 ---`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.
