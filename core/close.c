@@ -107,6 +107,7 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     rx_wheel_del(&w->wheel, &c->deadline);
     end_close(c, RX_CLIENT, why);
     end_close(c, RX_SERVER, why);
+    rx_weld_forget(c);
     for (int d = 0; d < 2; d++) {
         free(c->dir[d].rest);
         if (c->dir[d].pipe[0] >= 0)

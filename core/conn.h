@@ -53,6 +53,7 @@ struct rx_dir {
     uint32_t rest_at, rest_len;
     int pipe[2]; // held only while bytes are in it; -1 otherwise; owned
     uint32_t in_pipe;
+    uint16_t letter;     // its place in the worker's outbox, counted from 1; 0: none
     uint8_t is_spliced;  // the splice pump serves it now
     uint8_t may_splice;  // not pinned to copy, and the kernel has not refused
     uint8_t run;         // consecutive reads that speak for the other pump
@@ -113,6 +114,10 @@ void rx_connect_on_deadline(struct rx_conn *c);
 // `sent` bytes of the head have reached the backend already.
 void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);
 void rx_weld_on_deadline(struct rx_conn *c);
+// Sends what the turn's small messages left in the outbox; before the loop sleeps. May close connections.
+void rx_weld_flush(struct rx_worker *w);
+// Takes a connection's letters out of the outbox: it is being closed.
+void rx_weld_forget(struct rx_conn *c);
 // f: the facts of c->seen, valid for the call; NULL when nothing was recognised.
 void rx_answer_begin(struct rx_conn *c, const struct rx_target *to, const struct rx_facts *f, const uint8_t *head,
                      uint32_t len);

@@ -94,13 +94,22 @@ static bool may_skip(const struct rx_bind *b, int err)
     return b->text[0] == '*' && b->addr.sa.sa_family == AF_INET6 && (err == EAFNOSUPPORT || err == EADDRNOTAVAIL);
 }
 
-// Socket files are removed again only where this process made them.
-static void unlink_bound(struct engine *e)
+static bool is_bound(const struct rx_conf *conf, const struct rx_bind *b)
 {
-    uint32_t left = e->n_bound;
-    for (uint32_t i = 0; i < e->conf->n_listens; i++)
-        for (uint32_t k = 0; k < e->conf->listens[i]->n_binds && left; k++, left--)
-            rx_bind_unlink(&e->conf->listens[i]->binds[k]);
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
+            if (rx_addr_equal(&conf->listens[i]->binds[k].addr.sa, &b->addr.sa))
+                return true;
+    return false;
+}
+
+// Removes the socket files of the first n addresses of `conf`, but for those that `keep` (NULL: nobody) serves.
+static void unlink_first(const struct rx_conf *conf, uint32_t n, const struct rx_conf *keep)
+{
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        for (uint32_t k = 0; k < conf->listens[i]->n_binds && n; k++, n--)
+            if (!keep || !is_bound(keep, &conf->listens[i]->binds[k]))
+                rx_bind_unlink(&conf->listens[i]->binds[k]);
 }
 
 // Opens an address for every worker: fds[n_workers], owned by the caller. 0, 1 when it may be left out, or -1.
@@ -143,15 +152,6 @@ static int bind_all(struct engine *e)
 
 // ---- reload -------------------------------------------------------------------------------------------------------
 
-static bool is_bound(const struct rx_conf *conf, const struct rx_bind *b)
-{
-    for (uint32_t i = 0; i < conf->n_listens; i++)
-        for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
-            if (rx_addr_equal(&conf->listens[i]->binds[k].addr.sa, &b->addr.sa))
-                return true;
-    return false;
-}
-
 static uint32_t count_binds(const struct rx_conf *conf)
 {
     uint32_t n = 0;
@@ -186,11 +186,13 @@ static struct rx_swap **swaps_new(struct engine *e, struct rx_conf *conf)
             swaps[i]->n_left = &e->n_taking;
         }
     }
+    uint32_t n_opened = 0;
     for (uint32_t i = 0; is_good && i < conf->n_listens; i++)
         for (uint32_t k = 0; is_good && k < conf->listens[i]->n_binds; k++) {
             const struct rx_bind *b = &conf->listens[i]->binds[k];
             int rc = is_bound(e->conf, b) ? 1 : open_bind(e, b, fds);
             is_good = rc >= 0;
+            n_opened += is_good;
             for (unsigned w = 0; is_good && w < e->n_workers; w++)
                 swaps[w]->items[swaps[w]->n++] =
                     (struct rx_swap_item){ conf->listens[i], b, rc == 0 ? fds[w] : -1 };
@@ -198,18 +200,11 @@ static struct rx_swap **swaps_new(struct engine *e, struct rx_conf *conf)
     free(fds);
     if (is_good)
         return swaps;
+    unlink_first(conf, n_opened, e->conf);
     swaps_free(e, swaps);
     return NULL;
 }
 
-// Socket files of addresses that are no longer served.
-static void unlink_left(const struct rx_conf *old, const struct rx_conf *conf)
-{
-    for (uint32_t i = 0; i < old->n_listens; i++)
-        for (uint32_t k = 0; k < old->listens[i]->n_binds; k++)
-            if (!is_bound(conf, &old->listens[i]->binds[k]))
-                rx_bind_unlink(&old->listens[i]->binds[k]);
-}
 
 static void warn_about_fixed(const struct rx_conf *old, const struct rx_conf *conf)
 {
@@ -231,7 +226,7 @@ static void publish(struct engine *e, struct rx_conf *conf, struct rx_swap **swa
     free(swaps);
     e->conf = conf;
     e->n_bound = count_binds(conf);
-    unlink_left(old, conf);
+    unlink_first(old, count_binds(old), conf);
     rx_conf_unref(old);
 }
 
@@ -381,7 +376,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         rx_worker_join(&e->workers[i]);
     tell_totals(e);
 end:
-    unlink_bound(e);
+    unlink_first(e->conf, e->n_bound, NULL);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);
     rx_watch_free(e->watch);

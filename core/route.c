@@ -348,8 +348,11 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
         enum rx_verdict v = c == from && known != UNASKED ? (enum rx_verdict)known : rx_entry_identify(e, ask->p, ask->n, f);
         switch (v) {
         case RX_MATCH:
-            if (RX_UNLIKELY(ask->ended != RX_OPEN))
-                f->pending = 0; // what has not come by now is absent
+            if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // what has not come by now is absent
+                if (f->pending)
+                    note_unfinished(s, e, out);
+                f->pending = 0;
+            }
             take(s, e, f);
             if (s->hold < hold)
                 out->need = out->need ? RX_MIN(out->need, f->need) : f->need;
@@ -422,7 +425,8 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
             decide_prefixes(&s, m, out);
         decide_candidates(&s, m, from, known, out);
     }
-    if (s.best < s.hold) {
+    // A route need not wait for itself: one of its prefixes is there, a longer one may come.
+    if (s.best != RX_NO_ROUTE && s.best <= s.hold) {
         out->route = &listen->routes[s.best];
         return out->verdict = RX_MATCH;
     }

@@ -7,7 +7,7 @@
 // as many small ones move it back. (Below ~32 KB a read, splice costs more than it saves: docs/architecture.md.)
 //
 // Invariants
-//  * A direction holds bytes either in `rest` or in its pipe, never both for long: `rest` is flushed first.
+//  * A direction holds bytes in one place: its letter in the outbox until the turn ends, then `rest`, or its pipe.
 //  * While it holds bytes its source is not watched and its sink is watched for writing: that is the backpressure.
 //    In the steady state both ends are watched for reading and no watcher changes, so epoll_ctl is never called.
 //  * The end of a stream is passed on as a half-close when all its bytes are; a reset is passed on as a reset.
@@ -28,7 +28,6 @@ enum {
     TRICKLE = 8 * 1024,              // a splice that speaks for copying
     SPLICE_MAX = 1024 * 1024,        // a ceiling on the kernel pages one stuck direction can pin
     TURNS = 4,                       // reads one event may do, so that one stream cannot starve the others
-    COPY_MAX = RX_WORKER_BUFFER,
 };
 
 static bool holds_bytes(const struct rx_dir *d)
@@ -133,12 +132,58 @@ static bool pass(struct rx_conn *c, enum rx_direction dir, const uint8_t *bytes,
     return fail_end(c, (enum rx_side)!dir);
 }
 
+// ---- the outbox: small messages of one turn leave together ---------------------------------------------------------
+
+static void settle(struct rx_conn *c);
+
+void rx_weld_forget(struct rx_conn *c)
+{
+    for (int d = 0; d < 2; d++)
+        if (c->dir[d].letter)
+            c->worker->outbox.letters[c->dir[d].letter - 1].conn = NULL;
+}
+
+void rx_weld_flush(struct rx_worker *w)
+{
+    struct rx_outbox *o = &w->outbox;
+    for (unsigned i = 0; i < o->n; i++) {
+        const struct rx_letter *l = &o->letters[i];
+        if (!l->conn)
+            continue;
+        struct rx_dir *d = &l->conn->dir[l->direction];
+        d->letter = 0;
+        if (pass(l->conn, (enum rx_direction)l->direction, o->bytes + l->at, l->len) && d->rest_len)
+            settle(l->conn);
+    }
+    o->n = o->used = 0;
+}
+
+static void post(struct rx_conn *c, enum rx_direction dir, size_t len)
+{
+    struct rx_outbox *o = &c->worker->outbox;
+    o->letters[o->n++] = (struct rx_letter){ c, o->used, (uint16_t)len, (uint8_t)dir };
+    o->used += (uint32_t)len;
+    c->dir[dir].letter = (uint16_t)o->n;
+}
+
+// Half of its bytes are kept free, so that a stream is still read in large pieces.
+static bool is_outbox_full(const struct rx_outbox *o)
+{
+    return o->n == RX_OUTBOX_LETTERS || o->used > RX_WORKER_BUFFER / 2;
+}
+
 static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
 {
     struct rx_dir *d = &c->dir[dir];
+    struct rx_outbox *o = &c->worker->outbox;
+    if (is_outbox_full(o))
+        rx_weld_flush(c->worker);
+    if (c->room == RX_ROOM_DEAD)
+        return false;
     for (int turn = 0; turn < TURNS; turn++) {
-        size_t n;
-        switch (rx_sys_recv(c->ends[dir].io.fd, c->worker->buffer, COPY_MAX, &n)) {
+        uint8_t *at = o->bytes + o->used;
+        size_t n, size = RX_WORKER_BUFFER - o->used;
+        switch (rx_sys_recv(c->ends[dir].io.fd, at, size, &n)) {
         case RX_IO_AGAIN:
             return true;
         case RX_IO_EOF:
@@ -151,7 +196,12 @@ static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
             break;
         }
         count(c, dir, n);
-        if (!pass(c, dir, c->worker->buffer, n))
+        if (n <= RX_LETTER_MAX && n < size) {
+            d->run = 0;
+            post(c, dir, n);
+            return true;
+        }
+        if (!pass(c, dir, at, n))
             return false;
         d->run = n >= STREAM ? d->run + 1 : 0;
         if (d->run >= FULL_RUN && d->may_splice) {
@@ -161,7 +211,7 @@ static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
             return true;
         }
         // A short read emptied the socket: another would only say "again".
-        if (n < COPY_MAX || d->rest_len)
+        if (n < size || d->rest_len)
             return true;
     }
     return true;
@@ -220,7 +270,7 @@ static bool pump_splice(struct rx_conn *c, enum rx_direction dir)
             d->is_spliced = false;
             d->run = 0;
         }
-        if (n < COPY_MAX || !d->is_spliced)
+        if (n < STREAM || !d->is_spliced)
             break;
     }
     give_pipe(c, d);
@@ -230,6 +280,11 @@ static bool pump_splice(struct rx_conn *c, enum rx_direction dir)
 static bool pump(struct rx_conn *c, enum rx_direction dir)
 {
     struct rx_dir *d = &c->dir[dir];
+    if (d->letter) { // never overtaken by what came after it
+        rx_weld_flush(c->worker);
+        if (c->room == RX_ROOM_DEAD)
+            return false;
+    }
     if (d->rest_len && !flush_rest(c, dir))
         return false;
     if (d->in_pipe && !flush_pipe(c, dir))

@@ -75,6 +75,7 @@ static void worker_on_tidy(struct ev_loop *loop, ev_prepare *p, int events)
 {
     (void)events;
     struct rx_worker *w = RX_CONTAINER(p, struct rx_worker, tidy);
+    rx_weld_flush(w);
     bury(w);
     rx_access_flush(w);
     if (w->is_draining && !w->n_conns)
@@ -211,8 +212,9 @@ int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, at
     w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     w->buffer = malloc(RX_WORKER_BUFFER);
     w->scratch = malloc(RX_SCRATCH_SIZE);
+    w->outbox.bytes = malloc(RX_WORKER_BUFFER);
     w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    if (!w->loop || !w->buffer || !w->scratch)
+    if (!w->loop || !w->buffer || !w->scratch || !w->outbox.bytes)
         return -ENOMEM;
     if (rx_access_is_on())
         w->also_want = ~0u;
@@ -308,6 +310,7 @@ void rx_worker_fini(struct rx_worker *w)
     free(w->log_buf);
     free(w->buffer);
     free(w->scratch);
+    free(w->outbox.bytes);
     struct rx_swap *late = atomic_exchange(&w->swap, NULL);
     if (late)
         swap_free(late);

@@ -8,7 +8,7 @@
 #include "conn.h"
 #include "pipe.h"
 
-enum { RX_WORKER_BUFFER = 64 * 1024 };
+enum { RX_WORKER_BUFFER = 64 * 1024, RX_OUTBOX_LETTERS = 256, RX_LETTER_MAX = 2048 };
 
 // One listening socket of one worker.
 struct rx_listener {
@@ -48,6 +48,20 @@ static inline void rx_stat_add(atomic_ulong *counter, unsigned long n)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
+// Small messages read in one turn of the loop, sent together before it sleeps: doing many reads and then many
+// writes keeps each path of the kernel warm (docs/decisions/0011).
+struct rx_outbox {
+    struct rx_letter {
+        struct rx_conn *conn; // NULL: its connection has closed
+        uint32_t at;          // where its bytes begin in `bytes`
+        uint16_t len;
+        uint8_t direction;
+    } letters[RX_OUTBOX_LETTERS];
+    unsigned n;
+    uint32_t used;
+    uint8_t *bytes; // RX_WORKER_BUFFER; owned
+};
+
 struct rx_worker {
     unsigned index;
     atomic_uint *active;      // connections of all workers; borrowed from the engine
@@ -78,7 +92,8 @@ struct rx_worker {
     size_t log_len;
 
     uint8_t *scratch; // RX_SCRATCH_SIZE, for identifiers; owned
-    uint8_t *buffer;  // RX_WORKER_BUFFER; first bytes and the copy pump; owned
+    uint8_t *buffer;  // RX_WORKER_BUFFER, for first bytes; owned
+    struct rx_outbox outbox;
 };
 
 enum rx_order {

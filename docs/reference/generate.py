@@ -38,8 +38,8 @@ def reasons():
         "",
         "Generated from `core/reason.h` by `docs/reference/generate.py`; edit there.",
         "",
-        "Every connection ends with exactly one of these words. It stands at the end of the access line"
-        " ([logs](../guide/logs.md)), and `expect.reason` in an `rx.test` takes it ([testing](../guide/testing.md)).",
+        "Every connection ends with exactly one of these words. It stands at the end of the access line",
+        "([logs](../guide/logs.md)), and `expect.reason` in an `rx.test` takes it ([testing](../guide/testing.md)).",
         "",
         "| reason | meaning |",
         "| --- | --- |",
@@ -94,6 +94,7 @@ def wrap(text, first, rest, width=118):
 
 def safe(text):
     """Text of a comment as Markdown: nothing in it is markup."""
+    text = text.replace("\\", "\\\\").replace("*", "\\*")
     text = text.replace("Deliberately not done:", "**Deliberately not done:**")
     text = re.sub(r"^(Invariants?|Invariants, too):", r"**\1:**", text)
     return re.sub(r"(?<!`)<([^>`]*)>", r"`<\1>`", text)
@@ -163,17 +164,17 @@ def protocols():
     out = [
         "# Built-in protocols",
         "",
-        "Generated from `core/proto.c` and `core/proto/*.c` by `docs/reference/generate.py`; edit there."
-        " The guide has the same for reading: [protocols](../guide/protocols.md).",
+        "Generated from `core/proto.c` and `core/proto/*.c` by `docs/reference/generate.py`; edit there. The guide has",
+        "the same for reading: [protocols](../guide/protocols.md).",
         "",
-        "The order is that of `explain --builtin`: one that could be mistaken for another comes later. *Conditions* are"
-        " facts a route may ask for. *Shown only* are facts that logs, `explain` and `rx.respond` show. *waits*: its"
-        " clients may wait for the server's greeting, so a route on it also takes clients that say nothing within"
-        " `peek_timeout`.",
+        "The order is that of `explain --builtin`: one that could be mistaken for another comes later. *Conditions* are",
+        "facts a route may ask for. *Shown only* are facts that `explain` and `rx.respond` show, and `user` the access line.",
+        "*waits*: its clients may wait for the server's greeting, so a route on it also takes clients that say nothing",
+        "within `peek_timeout`.",
         "",
         "This version serves TCP.",
         "",
-        "| value | conditions | shown only | | first byte |",
+        "| value | conditions | shown only | clients | first byte |",
         "| --- | --- | --- | --- | --- |",
     ]
     out += [table_row(known[ident]) for ident in order]

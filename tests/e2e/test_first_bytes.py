@@ -169,6 +169,20 @@ def test_nothing_said_is_the_silent_route_after_peek_timeout(rx, backends):
     assert line["protocol"] == "silent" and line["reason"] == "done"
 
 
+def test_a_client_that_speaks_late_is_recognised(rx, backends):
+    """Promise: silence is not judged before peek_timeout: who hesitates is routed by what it then says."""
+    web, talk = backends(peers.named("web")), backends(peers.greet(b"hello"))
+    p = rx("{ rx.http, to = %s }, { rx.silent, to = %s }" % (web.quoted, talk.quoted),
+           options='peek_timeout = "1500ms",')
+    with p.connect() as s:
+        time.sleep(0.6)
+        s.sendall(b"GET ")
+        time.sleep(0.3)
+        s.sendall(b"/ HTTP/1.1\r\n\r\n")
+        assert peers.read_exactly(s, 3) == b"web"
+    assert talk.n_accepted == 0
+
+
 def test_nothing_said_without_a_silent_route_takes_the_fallback(rx, backends):
     """Promise: nothing said within peek_timeout is rx.silent, then the fallback."""
     rest = backends(peers.greet(b"hi"))

@@ -167,7 +167,7 @@ def test_overrides(rx, backends):
     (["--json"], "--json"),
     (["strat"], "strat"),
     (["-c", "no-such-file.lua"], "no-such-file.lua"),
-], ids=" ".join)
+], ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_a_wrong_flag_is_one_line_that_names_it(workdir, args, named):
     """Promise: bad flags: one line on stderr naming the flag, exit 1, nothing bound."""
     done = run_binary(*args, cwd=workdir)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Bulk: byte-exact both ways, through either pump, with backpressure."""
+import os
 import socket
 import time
 
@@ -122,6 +123,32 @@ def test_a_slow_reader_slows_the_writer_and_takes_no_memory(rx, backends, priori
     assert p.rss_bytes() - before < OVERHEAD
     for s in (slow, *socks):
         s.close()
+
+
+@pytest.mark.parametrize("priority,pipes", [("latency", False), ("throughput", True), ("both", True)])
+def test_priority_is_a_choice_of_pump(rx, backends, priority, pipes):
+    """Promise: latency copies; throughput moves bytes through a pipe of the kernel's; both changes over to that."""
+    def pour(sock, server):
+        sock.recv(100)
+        for block in peers.Stream(32 * MIB).blocks():
+            sock.sendall(block)
+
+    def open_pipes():
+        links = []
+        for fd in os.listdir("/proc/%d/fd" % p.pid):
+            try:
+                links.append(os.readlink("/proc/%d/fd/%s" % (p.pid, fd)))
+            except OSError:
+                pass
+        return len([link for link in links if link.startswith("pipe:")])
+
+    p = rx('{ rx.ssh, priority = "%s", to = %s }' % (priority, backends(pour).quoted))
+    before = open_pipes()
+    with p.connect() as s:
+        s.sendall(wire.SSH)
+        peers.read_exactly(s, 8 * MIB)
+        time.sleep(0.3)  # now the reader is stuck, and what could not go on waits in the pump
+        assert (open_pipes() > before) == pipes
 
 
 @pytest.mark.sanitize

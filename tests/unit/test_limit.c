@@ -143,6 +143,41 @@ static void random_comings_and_goings_agree_with_plain_counts(void **state)
     rx_limit_free(l);
 }
 
+static void another_limit_holds_from_then_on_and_turns_nobody_out(void **state)
+{
+    (void)state;
+    struct rx_limit *l = rx_limit_new(3, 64);
+    assert_true(take(l, "192.0.2.1") && take(l, "192.0.2.1") && take(l, "192.0.2.1"));
+    rx_limit_set(l, 1);
+    give(l, "192.0.2.1");
+    give(l, "192.0.2.1");
+    assert_false(take(l, "192.0.2.1")); // one is inside
+    give(l, "192.0.2.1");
+    assert_true(take(l, "192.0.2.1"));
+    rx_limit_set(l, 2);
+    assert_true(take(l, "192.0.2.1"));
+    rx_limit_free(l);
+}
+
+static void a_listener_s_gate_is_the_same_for_every_generation(void **state)
+{
+    (void)state;
+    struct rx_gate *a = rx_gate_get("127.0.0.1:80", 64), *again = rx_gate_get("127.0.0.1:80", 64);
+    struct rx_gate *other = rx_gate_get("127.0.0.1:81", 64), *prefix = rx_gate_get("127.0.0.1:80", 56);
+    assert_true(a && a == again && a != other && a != prefix && other != prefix);
+    assert_true(take(a->per_ip, "192.0.2.1")); // no limit until it is set
+    a->active = 7;
+    rx_gate_put(a);
+    assert_int_equal(again->active, 7); // still held by the other
+    rx_gate_put(again);
+    a = rx_gate_get("127.0.0.1:80", 64);
+    assert_int_equal(a->active, 0); // everybody had gone
+    rx_gate_put(a);
+    rx_gate_put(other);
+    rx_gate_put(prefix);
+    rx_gate_put(NULL);
+}
+
 struct crowd {
     struct rx_limit *limit;
     atomic_uint *held;
@@ -190,6 +225,8 @@ int main(void)
         cmocka_unit_test(the_prefix_of_ipv6_does_not_touch_ipv4),
         cmocka_unit_test(a_client_without_an_address_is_never_refused),
         cmocka_unit_test(random_comings_and_goings_agree_with_plain_counts),
+        cmocka_unit_test(another_limit_holds_from_then_on_and_turns_nobody_out),
+        cmocka_unit_test(a_listener_s_gate_is_the_same_for_every_generation),
         cmocka_unit_test(threads_never_hold_more_than_the_limit_together),
     };
     return cmocka_run_group_tests_name("limit", tests, NULL, NULL);

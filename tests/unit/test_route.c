@@ -503,8 +503,8 @@ static void names_and_types_of_queries_are_conditions(void **state)
         const char *name;
         uint16_t type;
         int route;
-    } t[] = { { "a.corp.test", 1, 0 },   { "A.Corp.Test", 28, 0 }, { "a.corp.test", 15, WORLD_NONE },
-              { "a.corp.test", 65, 1 },  { "x.test", 65, 1 },      { "x.test", 257, 2 },
+    } t[] = { { "a.corp.test", 1, 0 },    { "A.Corp.Test", 28, 0 }, { "a.corp.test", 15, WORLD_NONE },
+              { "a.corp.test", 65, 1 },   { "x.test", 65, 1 },      { "x.test", 257, 2 },
               { "x.test", 1, WORLD_NONE } };
     for (size_t i = 0; i < RX_COUNT(t); i++)
         assert_int_equal(world_route_n(c, buf, world_query(t[i].name, t[i].type, buf, sizeof buf)), t[i].route);

@@ -128,6 +128,7 @@ struct rx_conf *draft_finish(struct draft *d)
         fail_msg("the config is refused: %s", d->said);
     rx_build_free(d->b);
     d->b = NULL;
+    rx_conf_inherit(conf, NULL); // as the engine does before it serves
     return conf;
 }
 
