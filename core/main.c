@@ -98,10 +98,8 @@ static int run_serve(const struct rx_args *a)
         return RX_EXIT_USAGE;
     }
     struct rx_conf *conf = rx_load_tested(a);
-    if (!conf) {
-        fprintf(stderr, "refractium: nothing was started\n");
+    if (!conf)
         return RX_EXIT_USAGE;
-    }
     const struct rx_log_setup setup = { .level = a->is_debug   ? RX_LOG_DEBUG
                                                  : a->is_quiet ? RX_LOG_WARN
                                                                : RX_LOG_INFO,

@@ -180,10 +180,10 @@ static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
     if (orders && !w->is_draining) {
         w->is_draining = true;
         stop_listening(w);
-        // Who has said nothing yet has nothing to lose.
+        // Who has said nothing yet has nothing to lose, and who is held in a tarpit nothing to wait for.
         for (struct rx_conn *c = w->living.next, *next; c != &w->living; c = next) {
             next = c->next;
-            if (c->room == RX_ROOM_PEEK && !c->head_len)
+            if ((c->room == RX_ROOM_PEEK && !c->head_len) || (c->room == RX_ROOM_ANSWER && !c->answer))
                 rx_close(c, RX_REASON_SHUTDOWN);
         }
     }

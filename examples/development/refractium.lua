@@ -14,7 +14,8 @@ rx.listen("127.0.0.1:" .. port) {
   connect_timeout = "1s",
   routes = {
     { rx.http, host = { "api.localhost", "*.api.localhost" }, to = "127.0.0.1:3001", fallback = rx.respond },
-    { rx.http, path = { "/static/", "~\\.(css|js|png)$" }, to = "127.0.0.1:5173", fallback = rx.respond, name = "assets" },
+    { rx.http, name = "assets", path = { "/static/", "~\\.(css|js|png)$" },
+      to = "127.0.0.1:5173", fallback = rx.respond },
     { rx.http,     to = "127.0.0.1:3000", fallback = rx.respond },
     { rx.tls,      to = "127.0.0.1:3443", fallback = rx.respond },
     { rx.redis,    to = "127.0.0.1:6379", fallback = rx.respond },

@@ -34,7 +34,7 @@ local sensor = rx.protocol "sensor" {
 rx.listen "0.0.0.0:9000" {
   peek_timeout = "1s",
   routes = {
-    -- Before rx.http: "GAME1 hi" might still become a request with a method of somebody's own, and would wait for that.
+    -- Before rx.http: "GAME1 hi" could still become a request whose method is GAME1, and would be waited for.
     { game,    to = { "127.0.0.1:9001", "127.0.0.1:9002" }, priority = "latency" },
     { metrics, from = "10.0.0.0/8", to = "127.0.0.1:9003" },
     { rx.http, to = "127.0.0.1:8000" },

@@ -24,7 +24,7 @@ local routes = {
 for _, site in ipairs(sites) do
   routes[#routes + 1] = { rx.tls, sni = site[1], to = site[2] }
 end
-routes[#routes + 1] = { rx.tls, sni = "~^(dev|test)-[0-9]+\\.example\\.net$", to = "10.0.1.14:443", name = "previews" }
+routes[#routes + 1] = { rx.tls, sni = "~^(dev|test)-[0-9]+\\.example\\.net$", to = "10.0.1.14:443" }
 routes[#routes + 1] = { rx.tls, to = "10.0.1.1:443", name = "default" }   -- no name, or one that is not listed
 
 rx.listen { "0.0.0.0:443", "[::]:443" } {

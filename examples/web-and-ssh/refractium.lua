@@ -2,8 +2,8 @@
 --
 --   refractium -c examples/web-and-ssh/refractium.lua check
 --
--- TLS is passed through, not terminated: the web servers keep their certificates. Where a network lets nothing out but
--- port 443, `ssh -p 443 host` gets through all the same.
+-- TLS is passed through, not terminated: the web servers keep their certificates. Where a network lets nothing out
+-- but port 443, `ssh -p 443 host` gets through all the same.
 
 local rx = require "refractium"
 

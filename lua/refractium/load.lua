@@ -27,7 +27,7 @@ local DEFAULT_FILE = "refractium.lua"
 local SOURCE = "@config"
 
 -- A config only declares; one that runs for so long has lost its way.
-local RUN_SECONDS, HOOK_INSTRUCTIONS = 10, 1000000
+local RUN_SECONDS, HOOK_INSTRUCTIONS = 2, 1000000
 
 local function read(path, chunks)
   if type(chunks) == "table" and chunks[path] then

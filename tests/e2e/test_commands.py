@@ -248,7 +248,7 @@ def test_explain_reads_a_capture(write, run):
 
 @pytest.mark.parametrize("file,protocol,fact,value", [
     ("http/curl-get-port80-host.bin", "http", "host", "www.example.test"),
-    ("ssh/openssh.bin", "ssh", "software", None),
+    ("ssh/openssh-ssh-silent.bin", "ssh", "software", None),
 ])
 def test_explain_builtin_needs_no_config(run, file, protocol, fact, value):
     """Promise: --builtin identifies among everything that ships."""
