@@ -13,6 +13,7 @@
 
 #include "arena.h"
 #include "backend.h"
+#include "cond.h"
 #include "identify.h"
 #include "limit.h"
 #include "regex.h"
@@ -33,7 +34,7 @@ struct rx_build {
     rx_report_fn *report;
     void *report_data;
     unsigned n_errors;
-    char error[256];
+    char error[RX_COND_ERROR];
 };
 
 static int fail(struct rx_build *b, const char *fmt, ...) RX_PRINTF(2, 3);
@@ -86,14 +87,10 @@ static void door_report(struct rx_build *b, uint32_t severity, struct rx_slice t
 // Slices are not NUL-terminated; the parsers want strings.
 static const char *as_string(struct rx_build *b, struct rx_slice s, char *buf, size_t size)
 {
-    if (s.len >= size || (s.len && memchr(s.ptr, 0, s.len))) {
+    const char *text = rx_slice_string(s, buf, size);
+    if (!text)
         fail(b, "too long, or contains a NUL byte");
-        return NULL;
-    }
-    if (s.len)
-        memcpy(buf, s.ptr, s.len);
-    buf[s.len] = 0;
-    return buf;
+    return text;
 }
 
 static int door_addr_check(struct rx_build *b, uint32_t kind, struct rx_slice text)
@@ -213,20 +210,6 @@ static int door_proto_new(struct rx_build *b, const struct rx_proto_spec *s)
     return (int)b->conf->n_known - 1;
 }
 
-static int texts_add(struct rx_build *b, struct rx_texts *t, struct rx_slice s)
-{
-    const char **text = rx_arena_grow(b->conf->arena, t->text, t->n, sizeof *text);
-    uint32_t *len = rx_arena_grow(b->conf->arena, t->len, t->n, sizeof *len);
-    char *copy = keep(b, s);
-    if (!text || !len || !copy)
-        return no_memory(b);
-    t->text = text;
-    t->len = len;
-    text[t->n] = copy;
-    len[t->n++] = s.len;
-    return 0;
-}
-
 static struct rx_known *known_at(struct rx_build *b, int32_t id)
 {
     if (id < 0 || (uint32_t)id >= b->conf->n_known) {
@@ -243,7 +226,7 @@ static int door_proto_prefix(struct rx_build *b, int32_t id, struct rx_slice byt
         return -1;
     if (k->def || !bytes.len)
         return fail(b, "a prefix must not be empty");
-    return texts_add(b, &k->prefix, bytes);
+    return rx_texts_add(b->conf->arena, &k->prefix, bytes) ? no_memory(b) : 0;
 }
 
 static int door_proto_pattern(struct rx_build *b, int32_t id, struct rx_slice bytes)
@@ -262,7 +245,7 @@ static int door_proto_pattern(struct rx_build *b, int32_t id, struct rx_slice by
         for (unsigned i = k->n_pattern_first++; i < RX_COUNT(k->pattern_first); i++)
             k->pattern_first[i] = first;
     }
-    return texts_add(b, &k->pattern, bytes);
+    return rx_texts_add(b->conf->arena, &k->pattern, bytes) ? no_memory(b) : 0;
 }
 
 static int door_proto_sample(struct rx_build *b, int32_t id, uint32_t yes, struct rx_slice bytes)
@@ -512,140 +495,11 @@ static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_ro
     return (int)b->n_routes++;
 }
 
-static int cond_text(struct rx_build *b, struct rx_texts *t, struct rx_slice v, bool may_be_regex)
-{
-    if (!may_be_regex || !v.len || v.ptr[0] != '~')
-        return texts_add(b, t, v);
-    char why[128];
-    struct rx_regex **list = rx_arena_grow(b->conf->arena, t->regex, t->n_regex, sizeof *list);
-    struct rx_regex *r = rx_regex_new(v.ptr + 1, v.len - 1, why);
-    if (!list || !r) {
-        rx_regex_free(r);
-        return fail(b, "%s", list ? why : "out of memory");
-    }
-    t->regex = list;
-    list[t->n_regex++] = r;
-    return 0;
-}
-
-static int cond_cidr(struct rx_build *b, struct rx_cidr **list, uint32_t *n, struct rx_slice v)
-{
-    char buf[128], why[RX_ADDR_TEXT];
-    struct rx_cidr one;
-    if (!as_string(b, v, buf, sizeof buf))
-        return -1;
-    if (rx_cidr_parse(buf, &one, why))
-        return fail(b, "%s", why);
-    struct rx_cidr *grown = rx_arena_grow(b->conf->arena, *list, *n, sizeof *grown);
-    if (!grown)
-        return no_memory(b);
-    *list = grown;
-    grown[(*n)++] = one;
-    return 0;
-}
-
-static int cond_port(struct rx_build *b, struct rx_route *r, struct rx_slice v)
-{
-    char buf[32];
-    char why[RX_ADDR_TEXT];
-    unsigned low, high;
-    if (!as_string(b, v, buf, sizeof buf))
-        return -1;
-    if (rx_ports_parse(buf, &low, &high, why))
-        return fail(b, "%s", why);
-    if (low == 0)
-        return fail(b, "port out of range");
-    struct rx_port_range *list = rx_arena_grow(b->conf->arena, r->to_port, r->n_to_port, sizeof *list);
-    if (!list)
-        return no_memory(b);
-    r->to_port = list;
-    list[r->n_to_port++] = (struct rx_port_range){ (uint16_t)low, (uint16_t)high };
-    return 0;
-}
-
-// RFC 1035 3.2.2, RFC 3596, RFC 2782, RFC 9460 and the other types people route by; the rest as TYPEn (RFC 3597 5).
-static int qtype_number(const char *text)
-{
-    static const struct {
-        const char *name;
-        uint16_t number;
-    } types[] = { { "A", 1 },       { "NS", 2 },      { "CNAME", 5 },  { "SOA", 6 },    { "PTR", 12 },
-                  { "HINFO", 13 },  { "MX", 15 },     { "TXT", 16 },   { "AAAA", 28 },  { "SRV", 33 },
-                  { "NAPTR", 35 },  { "DS", 43 },     { "SSHFP", 44 }, { "RRSIG", 46 }, { "NSEC", 47 },
-                  { "DNSKEY", 48 }, { "TLSA", 52 },   { "SVCB", 64 },  { "HTTPS", 65 }, { "SPF", 99 },
-                  { "IXFR", 251 },  { "AXFR", 252 },  { "ANY", 255 },  { "CAA", 257 } };
-    for (unsigned i = 0; i < RX_COUNT(types); i++)
-        if (!strcasecmp(types[i].name, text))
-            return types[i].number;
-    if (!strncasecmp(text, "TYPE", 4))
-        text += 4;
-    if (!*text || strlen(text) > 5 || strspn(text, "0123456789") != strlen(text))
-        return -1;
-    long v = strtol(text, NULL, 10);
-    return v <= 65535 ? (int)v : -1;
-}
-
-static int cond_qtype(struct rx_build *b, struct rx_route *r, struct rx_slice v)
-{
-    char buf[32];
-    if (!as_string(b, v, buf, sizeof buf))
-        return -1;
-    int number = qtype_number(buf);
-    if (number < 0)
-        return fail(b, "not a DNS type");
-    uint16_t *list = rx_arena_grow(b->conf->arena, r->qtype, r->n_qtype, sizeof *list);
-    if (!list)
-        return no_memory(b);
-    r->qtype = list;
-    list[r->n_qtype++] = (uint16_t)number;
-    return 0;
-}
-
 static int door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice v)
 {
     if (route < 0 || (uint32_t)route >= b->n_routes)
         return fail(b, "no such route");
-    struct rx_route *r = &b->routes[route].r;
-    r->is_plain = false;
-    switch ((enum rx_cond)cond) {
-    case RX_COND_SNI:
-    case RX_COND_HOST:
-    case RX_COND_QNAME: {
-        static const uint32_t facts[] = { RX_FACT_SNI, RX_FACT_HOST, RX_FACT_QNAME };
-        if (rx_name_fact(r->proto) != facts[cond])
-            return fail(b, "protocol \"%s\" has no such fact", r->proto->name);
-        bool is_suffix = v.len > 2 && v.ptr[0] == '*' && v.ptr[1] == '.';
-        if (v.len > RX_NAME_MAX + (is_suffix ? 2u : 0u) && v.ptr[0] != '~')
-            return fail(b, "name longer than %d bytes", RX_NAME_MAX);
-        r->want |= facts[cond];
-        return cond_text(b, &r->name_cond, v, true);
-    }
-    case RX_COND_ALPN:
-        r->want |= RX_FACT_ALPN;
-        return cond_text(b, &r->alpn, v, false);
-    case RX_COND_PATH:
-        r->want |= RX_FACT_PATH;
-        return cond_text(b, &r->path, v, true);
-    case RX_COND_METHOD:
-        r->want |= RX_FACT_METHOD;
-        return cond_text(b, &r->method, v, false);
-    case RX_COND_SOFTWARE:
-        r->want |= RX_FACT_SOFTWARE;
-        return cond_text(b, &r->software, v, true);
-    case RX_COND_KEY:
-        r->want |= RX_FACT_KEY;
-        return cond_text(b, &r->key, v, false);
-    case RX_COND_FROM:
-        return cond_cidr(b, &r->from, &r->n_from, v);
-    case RX_COND_NOT_FROM:
-        return cond_cidr(b, &r->not_from, &r->n_not_from, v);
-    case RX_COND_TO_PORT:
-        return cond_port(b, r, v);
-    case RX_COND_QTYPE:
-        r->want |= RX_FACT_QTYPE;
-        return cond_qtype(b, r, v);
-    }
-    return fail(b, "unknown condition");
+    return rx_cond_add(b->conf->arena, &b->routes[route].r, cond, v, b->error);
 }
 
 // ---- tests ----------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ struct rx_texts {
     uint32_t *len;
     uint32_t n;
     struct rx_regex **regex; // owned by the generation
+    const char **regex_text; // as written, with the "~"
     uint32_t n_regex;
 };
 

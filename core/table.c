@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Enters: a generation. Leaves: what it says, as text for people or as JSON. Nothing is decided here.
-// Limit: a regular expression is compiled by the time it gets here and its text is gone; it shows as "~...".
 #include "table.h"
 
 #include <arpa/inet.h>
@@ -95,28 +94,11 @@ static const char *cidr_text(const struct rx_cidr *c, char buf[RX_ADDR_TEXT])
     return buf;
 }
 
-const char *rx_qtype_name(uint16_t qtype, char buf[16])
-{
-    static const struct {
-        uint16_t number;
-        const char *name;
-    } types[] = { { 1, "A" },       { 2, "NS" },     { 5, "CNAME" },  { 6, "SOA" },    { 12, "PTR" },
-                  { 13, "HINFO" },  { 15, "MX" },    { 16, "TXT" },   { 28, "AAAA" },  { 33, "SRV" },
-                  { 35, "NAPTR" },  { 43, "DS" },    { 44, "SSHFP" }, { 46, "RRSIG" }, { 47, "NSEC" },
-                  { 48, "DNSKEY" }, { 52, "TLSA" },  { 64, "SVCB" },  { 65, "HTTPS" }, { 99, "SPF" },
-                  { 251, "IXFR" },  { 252, "AXFR" }, { 255, "ANY" },  { 257, "CAA" } };
-    for (unsigned i = 0; i < RX_COUNT(types); i++)
-        if (types[i].number == qtype)
-            return types[i].name;
-    snprintf(buf, 16, "TYPE%u", qtype);
-    return buf;
-}
-
 const char *rx_condition_value(const struct rx_route *r, unsigned i, uint32_t k, char buf[RX_ADDR_TEXT])
 {
     const struct rx_texts *t = texts_of(r, i);
     if (t)
-        return k < t->n ? t->text[k] : "~...";
+        return k < t->n ? t->text[k] : t->regex_text[k - t->n];
     switch (i) {
     case ECH:
         return r->ech == 1 ? "true" : "false";

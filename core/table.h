@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "conf.h"
+#include "qtype.h"
 #include "json.h"
 
 // Every kind of condition a route can have; the name is the one users write.
@@ -24,7 +25,6 @@ void rx_conditions_print(const struct rx_route *r, FILE *out);
 void rx_target_print(const struct rx_target *t, FILE *out);
 void rx_target_json(const struct rx_target *t, struct rx_json *j);
 
-const char *rx_qtype_name(uint16_t qtype, char buf[16]); // "AAAA", "TYPE1234"
 
 // The listeners with their routes.
 void rx_table_print(const struct rx_conf *conf, FILE *out);

@@ -5,12 +5,13 @@ import json
 import os
 import re
 import socket
+import subprocess
 
 import pytest
 
 import peers
 import wire
-from harness import ROOT, wait_for
+from harness import BINARY, ROOT, Refractium, free_port, wait_for
 
 pytestmark = pytest.mark.sanitize
 EVIL = b"\x1b[31m\x1b]0;owned\x07\x9b2J\r\x00\x7f\"\\\xff\xfe"
@@ -178,6 +179,58 @@ def test_a_full_disk_under_the_log_disturbs_nobody(rx, backends):
         with p.connect() as s:
             s.sendall(wire.SSH)
             assert peers.read_exactly(s, len(wire.SSH)) == wire.SSH
+
+
+@pytest.mark.parametrize("which", ["stdout", "stderr"])
+def test_a_reader_that_stalls_disturbs_nobody(workdir, backends, which):
+    """Promise: nothing waits for a log: a full pipe costs lines, not service, and does not keep it from ending."""
+    port, args = free_port(), ["--debug"] if which == "stderr" else []
+    with open(os.path.join(workdir, "refractium.lua"), "w") as f:
+        f.write('local rx = require "refractium"\nrx.server { workers = 1, access_log = %s }\nrx.listen "127.0.0.1:%d" '
+                '{ routes = { { rx.ssh, to = %s } } }' % ("true" if which == "stdout" else "false", port,
+                                                          backends().quoted))
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, which: subprocess.PIPE}
+    process = subprocess.Popen([BINARY, *args], cwd=workdir, env=Refractium.environment(), **pipes)
+
+    def served():
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as s:
+                s.sendall(wire.SSH)
+                return peers.read_exactly(s, len(wire.SSH)) == wire.SSH
+        except ConnectionRefusedError:
+            return False
+
+    try:
+        wait_for(served, what="it to serve")
+        assert all(served() for _ in range(1000))
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_closed_standard_output_disturbs_nobody(workdir, backends):
+    """Promise: the same when the reader has gone."""
+    port = free_port()
+    with open(os.path.join(workdir, "refractium.lua"), "w") as f:
+        f.write('local rx = require "refractium"\nrx.server { access_log = true }\nrx.listen "127.0.0.1:%d" '
+                '{ routes = { { rx.ssh, to = %s } } }' % (port, backends().quoted))
+    process = subprocess.Popen([BINARY], cwd=workdir, env=Refractium.environment(), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    try:
+        process.stderr.readline()
+        process.stdout.close()
+        process.stderr.close()
+        for _ in range(50):
+            with socket.create_connection(("127.0.0.1", port), 5) as s:
+                s.sendall(wire.SSH)
+                assert peers.read_exactly(s, len(wire.SSH)) == wire.SSH
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_messages_are_valid_json_when_asked_for(rx, backends):

@@ -3,9 +3,12 @@
 import concurrent.futures
 import json
 import os
+import socket
 
 import pytest
 
+import peers
+import wire
 from harness import CORPUS, SANITIZER, run_binary
 
 SHIPPED = {"tls", "http", "ssh", "dns", "ftp", "socks4", "socks5", "openvpn", "xmpp", "postgres", "mysql", "redis",
@@ -134,3 +137,35 @@ def test_cut_as_the_client_cut_it_the_verdict_is_the_same(corpus):
     complain(["%s: %s instead of %s" % (row["file"], now["protocol"], was["protocol"])
               for (row, was), now in zip(chosen, cut)
               if (now["verdict"], now["protocol"], now["facts"]) != (was["verdict"], was["protocol"], was["facts"])])
+
+
+@pytest.mark.sanitize
+def test_live_connections_meet_what_explain_says(corpus, rx, backends):
+    """Promise: explain and the live path are the same deciders; whoever takes a client gets every byte it said."""
+    order = [tried["protocol"] for tried in json.loads(
+        run_binary("explain", "--builtin", "--json", stdin=wire.GARBAGE).out)["tried"]]
+    assert set(order) == SHIPPED | {"sftp"}
+    takers = {name: backends(peers.collect) for name in (*order, "nobody")}
+    p = rx("".join("{ rx.%s, to = %s }," % (name, takers[name].quoted) for name in order), workers=2,
+           options='peek_buffer_size = "64k", peek_timeout = "10s", fallback_tcp = %s,' % takers["nobody"].quoted)
+    problems, count = [], 0
+    for row, said in corpus:
+        if not 0 < row["size"] <= PEEK:
+            continue
+        with open(os.path.join(CORPUS, row["file"]), "rb") as f:
+            data = f.read()
+        taker = takers[said["protocol"] if said["verdict"] == "match" else "nobody"]
+        with p.connect() as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            at = 0
+            for size in row.get("segments") or [len(data)]:
+                s.sendall(data[at:at + size])
+                at += size
+            s.shutdown(socket.SHUT_WR)
+            answer = peers.read_all(s)
+        count += 1
+        if answer != b"got %d" % len(data) or not taker.seen or taker.seen[-1] != data:
+            problems.append("%s: not with %s (%r)" % (row["file"], said["protocol"], answer))
+    complain(problems)
+    assert {line["reason"] for line in p.access(count)} == {"done"}
+    assert len(p.access_lines()) == count

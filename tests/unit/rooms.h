@@ -31,11 +31,11 @@ struct rx_conn *room_weld(struct room *r, const struct rx_route *route, int clie
 
 // ---- sockets: not blocking, closed by the test ----------------------------------------------------------------------
 
-void room_pair(int fd[2]);                        // connected over TCP on loopback
-void room_small_buffers(int fd);                  // so that a sink is soon full
-int room_listen(const char *addr, int backlog);   // "127.0.0.1:0" and the like
+void room_pair(int fd[2]);                      // connected over TCP on loopback
+void room_small_buffers(int fd);                // so that a sink is soon full
+int room_listen(const char *addr, int backlog); // "127.0.0.1:0" and the like
 uint16_t room_port(int listener);
-int room_accept(struct room *r, int listener);    // turns until somebody comes
+int room_accept(struct room *r, int listener); // turns until somebody comes
 int room_connect(uint16_t port);
 void room_send(int fd, const void *bytes, size_t n); // all of it must go
 void room_sends(int fd, const char *text);

@@ -195,14 +195,10 @@ int main(void)
 {
 #define bind_test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        bind_test(every_worker_gets_a_socket_of_the_same_port),
-        bind_test(an_address_somebody_serves_is_not_shared),
-        bind_test(an_address_of_no_interface_is_refused),
-        bind_test(both_families_can_share_a_port),
-        bind_test(a_unix_socket_is_one_for_all_workers),
-        bind_test(a_socket_file_left_by_a_crash_is_replaced),
-        bind_test(a_socket_file_somebody_serves_stays),
-        bind_test(a_file_that_is_no_socket_is_never_removed),
+        bind_test(every_worker_gets_a_socket_of_the_same_port), bind_test(an_address_somebody_serves_is_not_shared),
+        bind_test(an_address_of_no_interface_is_refused),       bind_test(both_families_can_share_a_port),
+        bind_test(a_unix_socket_is_one_for_all_workers),        bind_test(a_socket_file_left_by_a_crash_is_replaced),
+        bind_test(a_socket_file_somebody_serves_stays),         bind_test(a_file_that_is_no_socket_is_never_removed),
         bind_test(a_directory_that_does_not_exist_is_said),
     };
     return cmocka_run_group_tests_name("bind", tests, NULL, NULL);

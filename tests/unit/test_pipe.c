@@ -109,10 +109,8 @@ int main(void)
 {
 #define pipe_test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        pipe_test(a_pipe_is_large_and_does_not_block),
-        pipe_test(an_empty_pipe_is_handed_out_again),
-        pipe_test(a_pipe_with_bytes_in_it_is_not),
-        pipe_test(no_more_than_the_limit_are_out_at_once),
+        pipe_test(a_pipe_is_large_and_does_not_block), pipe_test(an_empty_pipe_is_handed_out_again),
+        pipe_test(a_pipe_with_bytes_in_it_is_not),     pipe_test(no_more_than_the_limit_are_out_at_once),
         pipe_test(the_pool_keeps_a_bounded_number),
     };
     return cmocka_run_group_tests_name("pipe", tests, NULL, NULL);
