@@ -6,10 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,13 +23,14 @@ enum { ACCESS_BUFFER = 64 * 1024, ACCESS_LINE = 2048 };
 static struct rx_log_setup setup = { .level = RX_LOG_INFO };
 static bool is_terminal;
 static int access_fd = -1;
-static bool is_access_json, is_access_colour;
+static bool is_access_json, is_access_colour, is_access_file, is_stderr_file;
 static atomic_ulong n_lost;
 
 void rx_log_init(const struct rx_log_setup *s)
 {
     setup = *s;
     is_terminal = isatty(STDERR_FILENO);
+    is_stderr_file = is_regular(STDERR_FILENO);
 }
 
 bool rx_log_is(enum rx_level level)
@@ -42,6 +46,33 @@ static size_t now_text(char *buf, size_t size)
     gmtime_r(&ts.tv_sec, &tm);
     size_t n = strftime(buf, size, "%Y-%m-%dT%H:%M:%S", &tm);
     return n + (size_t)snprintf(buf + n, size - n, ".%03ldZ", ts.tv_nsec / 1000000);
+}
+
+// A reader that has stalled must not stall us. Its end may be shared with other programs, so it is not made
+// non-blocking: a pipe that polls writable takes PIPE_BUF bytes at once (pipe(7)); whole lines that do not fit now
+// are lost and counted. Files take everything.
+static void put(int fd, bool is_file, const char *text, size_t len)
+{
+    while (len) {
+        size_t n = len;
+        struct pollfd p = { .fd = fd, .events = POLLOUT };
+        if (!is_file && n > PIPE_BUF) {
+            const char *end = memrchr(text, '\n', PIPE_BUF);
+            n = end ? (size_t)(end - text) + 1 : PIPE_BUF;
+        }
+        if ((!is_file && (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))) || write(fd, text, n) != (ssize_t)n) {
+            atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
+            return;
+        }
+        text += n;
+        len -= n;
+    }
+}
+
+static bool is_regular(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 static size_t json_text(char *out, size_t size, const char *text);
@@ -72,8 +103,7 @@ void rx_log(enum rx_level level, const char *fmt, ...)
         now_text(now, sizeof now);
         n = snprintf(line, sizeof line, "%s %s %s\n", now, words[level], text);
     }
-    if (write(STDERR_FILENO, line, RX_MIN((size_t)n, sizeof line - 1)) == -1)
-        atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
+    put(STDERR_FILENO, is_stderr_file, line, RX_MIN((size_t)n, sizeof line - 1));
 }
 
 bool rx_log_pass(struct rx_log_gate *g, unsigned *dropped)
@@ -135,10 +165,11 @@ int rx_access_open(enum rx_access_log mode, const char *file)
     if (mode == RX_ACCESS_STDOUT || (mode == RX_ACCESS_AUTO && is_tty))
         access_fd = STDOUT_FILENO;
     else if (mode == RX_ACCESS_FILE) {
-        access_fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+        access_fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640); // a FIFO may lack a reader
         if (access_fd == -1)
             return -errno;
     }
+    is_access_file = is_regular(access_fd);
     is_access_json = setup.format == RX_LOG_JSON;
     is_access_colour = access_fd == STDOUT_FILENO && is_tty && setup.format == RX_LOG_AUTO;
     return 0;
@@ -262,7 +293,6 @@ void rx_access_flush(struct rx_worker *w)
 {
     if (!w->log_len)
         return;
-    if (write(access_fd, w->log_buf, w->log_len) != (ssize_t)w->log_len)
-        atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
+    put(access_fd, is_access_file, w->log_buf, w->log_len);
     w->log_len = 0;
 }

@@ -250,7 +250,7 @@ static const char *line_of(enum rx_log_format format, const char *request, void 
     room_open(&r, some_conf());
     struct rx_conn *c = room_conn(&r, access_fd_of_file());
     if (request) {
-        struct rx_decision d = world_decide(r.w.conf, &(struct world_client){ 0 }, request, strlen(request));
+        struct rx_decision d = world_decide(r.w.conf, &(struct world_client){ .also_want = ~0u }, request, strlen(request));
         c->route = d.route;
         c->seen = d.seen;
         c->told = d.seen ? rx_told_new(&d) : NULL;

@@ -173,7 +173,8 @@ struct rx_decision world_decide(const struct rx_conf *conf, const struct world_c
                           .ended = who->ended,
                           .from = &from,
                           .to_port = who->to_port ? who->to_port : 8080,
-                          .scratch = scratch };
+                          .scratch = scratch,
+                          .also_want = who->also_want };
     memset(&d, 0xa5, sizeof d); // the decider sets what it promises
     enum rx_verdict v = rx_decide(conf->listens[0], &ask, &d);
     assert_int_equal(v, d.verdict);

@@ -38,6 +38,7 @@ struct world_client {
     const char *from; // NULL: 192.0.2.1
     uint16_t to_port; // 0: 8080
     enum rx_ended ended;
+    uint32_t also_want; // facts beyond what routes ask for
 };
 
 // Decides on a copy that ends where its memory ends. Facts can be read until the call after the next.
