@@ -26,28 +26,6 @@ static int access_fd = -1;
 static bool is_access_json, is_access_colour, is_access_file, is_stderr_file;
 static atomic_ulong n_lost;
 
-void rx_log_init(const struct rx_log_setup *s)
-{
-    setup = *s;
-    is_terminal = isatty(STDERR_FILENO);
-    is_stderr_file = is_regular(STDERR_FILENO);
-}
-
-bool rx_log_is(enum rx_level level)
-{
-    return level <= setup.level;
-}
-
-static size_t now_text(char *buf, size_t size)
-{
-    struct timespec ts;
-    struct tm tm;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    gmtime_r(&ts.tv_sec, &tm);
-    size_t n = strftime(buf, size, "%Y-%m-%dT%H:%M:%S", &tm);
-    return n + (size_t)snprintf(buf + n, size - n, ".%03ldZ", ts.tv_nsec / 1000000);
-}
-
 // A reader that has stalled must not stall us. Its end may be shared with other programs, so it is not made
 // non-blocking: a pipe that polls writable takes PIPE_BUF bytes at once (pipe(7)); whole lines that do not fit now
 // are lost and counted. Files take everything.
@@ -73,6 +51,28 @@ static bool is_regular(int fd)
 {
     struct stat st;
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+void rx_log_init(const struct rx_log_setup *s)
+{
+    setup = *s;
+    is_terminal = isatty(STDERR_FILENO);
+    is_stderr_file = is_regular(STDERR_FILENO);
+}
+
+bool rx_log_is(enum rx_level level)
+{
+    return level <= setup.level;
+}
+
+static size_t now_text(char *buf, size_t size)
+{
+    struct timespec ts;
+    struct tm tm;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    size_t n = strftime(buf, size, "%Y-%m-%dT%H:%M:%S", &tm);
+    return n + (size_t)snprintf(buf + n, size - n, ".%03ldZ", ts.tv_nsec / 1000000);
 }
 
 static size_t json_text(char *out, size_t size, const char *text);
