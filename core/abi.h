@@ -8,7 +8,7 @@
 // they never call back into Lua and never raise.
 #pragma once
 
-enum { RX_ABI_VERSION = 1 };
+enum { RX_ABI_VERSION = 2 };
 
 struct rx_build; // a config being built; opaque to Lua
 
@@ -26,12 +26,13 @@ enum rx_target_kind {
     RX_TO_TARPIT = 4,   // hold it, reading slowly, never answering
     RX_TO_RESPOND = 5,  // send `text`, then close
     RX_TO_DESCRIBE = 6, // say what was recognised, in the client's own protocol, then close
-    RX_TO_ECHO = 7      // send back what comes
+    RX_TO_ECHO = 7,     // send back what comes
+    RX_TO_SCRIPT = 8    // what function number `pool` says, per connection
 };
 
 struct rx_target_spec {
     uint32_t kind;        // enum rx_target_kind
-    int32_t pool;         // RX_TO_POOL: id from pool_new
+    int32_t pool;         // RX_TO_POOL: id from pool_new; RX_TO_SCRIPT: id from fn_new
     struct rx_slice text; // RX_TO_RESPOND
 };
 
@@ -74,12 +75,14 @@ struct rx_proto_spec {
     struct rx_slice name;
     uint32_t transport; // enum rx_transport: 1 tcp, 2 udp, 3 both
     uint32_t within;    // patterns are looked for in this many first bytes
+    int32_t identify;   // id from fn_new; -1: none. With prefixes it is asked only when one of them is there.
 };
 
 struct rx_pool_spec {
     struct rx_slice name; // empty: made for one route's `to`
     uint32_t balance;     // enum rx_balance
     uint32_t tries;       // backends tried per connection; 0: each once
+    int32_t policy;       // id from fn_new; -1: none
 };
 
 struct rx_backend_spec {
@@ -100,6 +103,7 @@ struct rx_listen_spec {
     uint32_t idle_ms;
     struct rx_target_spec fallback_tcp; // RX_TO_NONE: the server's
     struct rx_target_spec fallback_udp;
+    int32_t on_accept; // id from fn_new; -1: none
 };
 
 // Conditions a route may carry; several values of one kind mean "any of them".
@@ -127,6 +131,7 @@ struct rx_route_spec {
     uint32_t idle_ms;         // 0: the listener's
     uint32_t connect_ms;      // 0: the listener's
     uint32_t max_connections; // 0: no limit
+    int32_t when;             // id from fn_new; -1: none
     struct rx_target_spec to;
     struct rx_target_spec fallback; // when the pool has no backend left; RX_TO_NONE: refuse
 };
@@ -158,6 +163,73 @@ enum rx_addr_kind {
     RX_ADDR_CIDR = 2    // "10.0.0.0/8", "2001:db8::1"
 };
 
+// ---- functions of the config that run in the path ----------------------------------------------------------------
+//
+// Each worker has a Lua state of its own, in which the config's text has run again, with builders that do nothing.
+// Functions are known by the number fn_new gave, which is the order of declaration and so the same in every state.
+// A call: C fills struct rx_call and calls the function's wrapper (lua/refractium/dispatch.lua) without arguments;
+// the wrapper's results are the answer.
+
+enum rx_fn_kind {
+    RX_FN_IDENTIFY = 0, // () → verdict (enum rx_verdict) [, key string]
+    RX_FN_WHEN = 1,     // () → boolean
+    RX_FN_TO = 2,       // () → enum rx_target_kind [, pool id | address string | text]; nil: the route is skipped
+    RX_FN_POLICY = 3,   // () → backend number from 0, or nil
+    RX_FN_ACCEPT = 4    // () → true: go on, false: refuse
+};
+
+// What a call is about. One per Lua state, at a fixed address; valid only during a call.
+struct rx_call {
+    const uint8_t *ptr; // first bytes
+    uint32_t len;
+    uint32_t is_open;       // 1 during a call: buf and conn are errors outside
+    const void *conn;       // for rx_view_door; NULL when this call has none
+    const void *pool;       // RX_FN_POLICY
+    uint64_t until_ns;      // the script budget ends here
+    struct rx_slice text;   // where conn_text puts its answer
+};
+
+enum rx_conn_text {
+    RX_CONN_CLIENT_IP = 0,
+    RX_CONN_LISTENER = 1,
+    RX_CONN_TRANSPORT = 2,
+    RX_CONN_PROTOCOL = 3,
+    RX_CONN_SNI = 4,
+    RX_CONN_ALPN = 5, // raw: (length byte, name)*
+    RX_CONN_HOST = 6,
+    RX_CONN_PATH = 7,
+    RX_CONN_METHOD = 8,
+    RX_CONN_SOFTWARE = 9,
+    RX_CONN_QNAME = 10,
+    RX_CONN_KEY = 11,
+    RX_CONN_ROUTE = 12,
+    RX_CONN_USER = 13
+};
+
+enum rx_conn_number {
+    RX_CONN_ID = 0,
+    RX_CONN_CLIENT_PORT = 1,
+    RX_CONN_TO_PORT = 2,
+    RX_CONN_QTYPE = 3,
+    RX_CONN_ECH = 4 // -1 unknown, 0, 1
+};
+
+// What running scripts may ask of C. Leaves, like the door.
+struct rx_view_door {
+    uint32_t version, size;
+    struct rx_call *call;
+    // 1 and call->text, or 0 when the connection has no such fact.
+    int (*conn_text)(struct rx_call *call, uint32_t what);
+    double (*conn_number)(struct rx_call *call, uint32_t what); // -1: unknown
+    uint32_t (*pool_size)(struct rx_call *call);
+    int (*backend_name)(struct rx_call *call, uint32_t i); // like conn_text
+    uint32_t (*backend_active)(struct rx_call *call, uint32_t i);
+    uint64_t (*now_ns)(void);
+    void (*log)(uint32_t level, struct rx_slice text); // 0 error … 3 debug; rate-limited
+    // First place at or after `from` where needle stands in the call's bytes, -1 when nowhere. memchr-based.
+    int64_t (*find)(struct rx_call *call, struct rx_slice needle, uint32_t from);
+};
+
 struct rx_door {
     uint32_t version; // RX_ABI_VERSION
     uint32_t size;    // sizeof(struct rx_door)
@@ -174,6 +246,9 @@ struct rx_door {
     const char *(*builtin_name)(uint32_t i);
 
     int (*server_set)(struct rx_build *b, const struct rx_server_spec *spec);
+
+    // The next function number. `where` is "file:line" of the function, for messages.
+    int (*fn_new)(struct rx_build *b, uint32_t kind, struct rx_slice where);
 
     int (*proto_builtin)(struct rx_build *b, struct rx_slice name); // also "any" and "silent"
     int (*proto_new)(struct rx_build *b, const struct rx_proto_spec *spec);
