@@ -64,6 +64,7 @@ struct rx_server_spec {
     uint32_t max_connections; // all listeners together
     uint32_t drain_ms;        // how long SIGTERM lets connections finish
     uint32_t hot_reload;      // 1: watch the file
+    uint32_t script_budget_ms; // how long one call of a function of the config may take; 0: the default
     uint32_t access_log;      // enum rx_access_log
     struct rx_slice access_log_file;
     uint32_t log_format; // enum rx_log_format
@@ -75,14 +76,14 @@ struct rx_proto_spec {
     struct rx_slice name;
     uint32_t transport; // enum rx_transport: 1 tcp, 2 udp, 3 both
     uint32_t within;    // patterns are looked for in this many first bytes
-    int32_t identify;   // id from fn_new; -1: none. With prefixes it is asked only when one of them is there.
+    int32_t identify;   // id from fn_new; 0: none. With prefixes it is asked only when one of them is there.
 };
 
 struct rx_pool_spec {
     struct rx_slice name; // empty: made for one route's `to`
     uint32_t balance;     // enum rx_balance
     uint32_t tries;       // backends tried per connection; 0: each once
-    int32_t policy;       // id from fn_new; -1: none
+    int32_t policy;       // id from fn_new; 0: none
 };
 
 struct rx_backend_spec {
@@ -103,7 +104,7 @@ struct rx_listen_spec {
     uint32_t idle_ms;
     struct rx_target_spec fallback_tcp; // RX_TO_NONE: the server's
     struct rx_target_spec fallback_udp;
-    int32_t on_accept; // id from fn_new; -1: none
+    int32_t on_accept; // id from fn_new; 0: none
 };
 
 // Conditions a route may carry; several values of one kind mean "any of them".
@@ -131,7 +132,7 @@ struct rx_route_spec {
     uint32_t idle_ms;         // 0: the listener's
     uint32_t connect_ms;      // 0: the listener's
     uint32_t max_connections; // 0: no limit
-    int32_t when;             // id from fn_new; -1: none
+    int32_t when;             // id from fn_new; 0: none
     struct rx_target_spec to;
     struct rx_target_spec fallback; // when the pool has no backend left; RX_TO_NONE: refuse
 };
@@ -166,7 +167,8 @@ enum rx_addr_kind {
 // ---- functions of the config that run in the path ----------------------------------------------------------------
 //
 // Each worker has a Lua state of its own, in which the config's text has run again, with builders that do nothing.
-// Functions are known by the number fn_new gave, which is the order of declaration and so the same in every state.
+// Functions are known by the number fn_new gave, which is the order of declaration (from 1) and so the same in every
+// state.
 // A call: C fills struct rx_call and calls the function's wrapper (lua/refractium/dispatch.lua) without arguments;
 // the wrapper's results are the answer.
 
@@ -247,7 +249,7 @@ struct rx_door {
 
     int (*server_set)(struct rx_build *b, const struct rx_server_spec *spec);
 
-    // The next function number. `where` is "file:line" of the function, for messages.
+    // The next function number, from 1. `where` is "file:line" of the function, for messages.
     int (*fn_new)(struct rx_build *b, uint32_t kind, struct rx_slice where);
 
     int (*proto_builtin)(struct rx_build *b, struct rx_slice name); // also "any" and "silent"

@@ -68,6 +68,23 @@ void rx_build_report(struct rx_build *b, unsigned severity, const char *fmt, ...
     b->report(b->report_data, severity, line, RX_MIN((size_t)n, sizeof line - 1));
 }
 
+int rx_build_source(struct rx_build *b, const char *path, const char *text, size_t len)
+{
+    struct rx_conf *c = b->conf;
+    struct rx_source *list = rx_arena_grow(c->arena, c->sources, c->n_sources, sizeof *list);
+    char *copy = rx_arena_copy(c->arena, text, len), *name = rx_arena_copy(c->arena, path, strlen(path));
+    if (!list || !copy || !name)
+        return no_memory(b);
+    c->sources = list;
+    list[c->n_sources++] = (struct rx_source){ name, copy, len };
+    return 0;
+}
+
+uint32_t rx_build_functions(const struct rx_build *b)
+{
+    return b->conf->n_fns;
+}
+
 unsigned rx_build_errors(const struct rx_build *b)
 {
     return b->n_errors;
@@ -140,6 +157,32 @@ static const char *door_builtin_name(uint32_t i)
     return NULL;
 }
 
+static int door_fn_new(struct rx_build *b, uint32_t kind, struct rx_slice where)
+{
+    struct rx_conf *c = b->conf;
+    struct rx_fn *list = rx_arena_grow(c->arena, c->fns, c->n_fns, sizeof *list);
+    char *copy = keep(b, where);
+    if (!list || !copy)
+        return no_memory(b);
+    if (kind > RX_FN_ACCEPT)
+        return fail(b, "unknown kind of function");
+    c->fns = list;
+    list[c->n_fns++] = (struct rx_fn){ .kind = kind, .where = copy };
+    return (int)c->n_fns; // from 1: in a spec, 0 means none
+}
+
+// *out: place in conf->fns of the function a spec names, -1 for none.
+static int fn_check(struct rx_build *b, int32_t fn, enum rx_fn_kind kind, int32_t *out)
+{
+    *out = -1;
+    if (fn <= 0)
+        return 0;
+    if ((uint32_t)fn > b->conf->n_fns || b->conf->fns[fn - 1].kind != kind)
+        return fail(b, "no such function");
+    *out = fn - 1;
+    return 0;
+}
+
 static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
 {
     struct rx_conf *c = b->conf;
@@ -147,6 +190,7 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->max_connections = s->max_connections ? s->max_connections : 10000;
     c->drain_ms = s->drain_ms;
     c->hot_reload = s->hot_reload;
+    c->script_budget_ms = s->script_budget_ms ? s->script_budget_ms : 50;
     c->access_log = s->access_log;
     c->access_log_file = s->access_log_file.len ? keep(b, s->access_log_file) : NULL;
     c->log_format = s->log_format;
@@ -170,6 +214,7 @@ static struct rx_known *known_new(struct rx_build *b)
         return NULL;
     c->known = list;
     list[c->n_known++] = k;
+    k->identify_fn = -1;
     return k;
 }
 
@@ -184,8 +229,7 @@ static int door_proto_builtin(struct rx_build *b, struct rx_slice name)
         return fail(b, "no protocol named \"%s\"", buf);
     for (uint32_t i = 0; i < b->conf->n_known; i++) {
         struct rx_known *k = b->conf->known[i];
-        if (k->is_any == is_any && k->is_silent == is_silent && k->def == def && !k->prefix.n && !k->pattern.n &&
-            (def || is_any || is_silent))
+        if (k->is_any == is_any && k->is_silent == is_silent && k->def == def && (def || is_any || is_silent))
             return (int)i;
     }
     struct rx_known *k = known_new(b);
@@ -207,6 +251,8 @@ static int door_proto_new(struct rx_build *b, const struct rx_proto_spec *s)
     k->name = keep(b, s->name);
     k->transport = s->transport ? s->transport : RX_BOTH;
     k->within = s->within ? s->within : 1024;
+    if (fn_check(b, s->identify, RX_FN_IDENTIFY, &k->identify_fn))
+        return -1;
     return (int)b->conf->n_known - 1;
 }
 
@@ -279,6 +325,13 @@ static int door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
     p->is_anonymous = !s->name.len;
     p->tries = s->tries;
     p->cursor = cursor;
+    struct rx_target *target = rx_arena_get(c->arena, sizeof *target);
+    if (!target)
+        return no_memory(b);
+    *target = (struct rx_target){ .kind = RX_TO_POOL, .pool = p };
+    p->target = target;
+    if (fn_check(b, s->policy, RX_FN_POLICY, &p->policy_fn))
+        return -1;
     c->pools = list;
     list[c->n_pools++] = p;
     return (int)c->n_pools - 1;
@@ -365,7 +418,8 @@ static int pool_finish(struct rx_build *b, struct rx_pool *p)
     int64_t sum = weights_shrink(sorted, p->n_primary);
     p->n_order = (uint32_t)sum;
     p->order = rx_arena_get(b->conf->arena, p->n_order * sizeof *p->order);
-    if (!p->order)
+    p->turn_of = rx_arena_get(b->conf->arena, p->n_primary * sizeof *p->turn_of);
+    if (!p->order || !p->turn_of)
         goto fail;
     for (uint32_t turn = 0; turn < p->n_order; turn++) {
         uint32_t best = 0;
@@ -375,6 +429,7 @@ static int pool_finish(struct rx_build *b, struct rx_pool *p)
                 best = i;
         }
         owed[best] -= sum;
+        p->turn_of[best] = turn;
         p->order[turn] = best;
     }
     if (!p->tries || p->tries > p->n_backends)
@@ -399,6 +454,8 @@ static int target_make(struct rx_build *b, const struct rx_target_spec *s, struc
             return fail(b, "no such pool");
         out->pool = b->conf->pools[s->pool];
     }
+    if (s->kind == RX_TO_SCRIPT && fn_check(b, s->pool, RX_FN_TO, &out->fn))
+        return -1;
     if (s->kind == RX_TO_RESPOND) {
         out->text = keep(b, s->text);
         out->text_len = s->text.len;
@@ -425,6 +482,8 @@ static int door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
                              .connect_ms = s->connect_ms ? s->connect_ms : 5000,
                              .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000 };
     if (target_make(b, &s->fallback_tcp, &l->fallback_tcp) || target_make(b, &s->fallback_udp, &l->fallback_udp))
+        return -1;
+    if (fn_check(b, s->on_accept, RX_FN_ACCEPT, &l->accept_fn))
         return -1;
     c->listens = list;
     list[c->n_listens++] = l;
@@ -487,6 +546,9 @@ static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_ro
                               .is_plain = s->ech == 0,
                               .ech = (uint8_t)s->ech,
                               .want = s->ech ? RX_FACT_ECH : 0 };
+    if (fn_check(b, s->when, RX_FN_WHEN, &d->r.when_fn))
+        return -1;
+    d->r.is_plain = d->r.is_plain && d->r.when_fn < 0 && s->to.kind != RX_TO_SCRIPT;
     if (s->max_connections && !(d->r.active = rx_arena_get(b->conf->arena, 64)))
         return no_memory(b);
     if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
@@ -622,6 +684,7 @@ struct rx_build *rx_build_new(rx_report_fn *report, void *data)
     c->max_connections = 10000;
     c->drain_ms = 30000;
     c->hot_reload = true;
+    c->script_budget_ms = 50;
     b->conf = c;
     b->report = report;
     b->report_data = data;
@@ -676,6 +739,7 @@ const struct rx_door rx_door = {
     .regex_check = door_regex_check,
     .builtin_name = door_builtin_name,
     .server_set = door_server_set,
+    .fn_new = door_fn_new,
     .proto_builtin = door_proto_builtin,
     .proto_new = door_proto_new,
     .proto_prefix = door_proto_prefix,

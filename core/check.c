@@ -103,7 +103,7 @@ static void run_sample(struct run *run, const struct rx_sample *s, unsigned numb
     char text[64];
     for (uint32_t n = 1; n <= s->bytes.len && !l.len; n = next_length(n, s->bytes.len)) {
         struct rx_facts f = { .scratch = run->scratch };
-        enum rx_verdict now = rx_entry_identify(&e, s->bytes.ptr, n, &f);
+        enum rx_verdict now = rx_entry_identify(&e, s->bytes.ptr, n, &f, rx_conf_script(run->conf, -1));
         if (v != RX_MORE && now != v)
             add(&l, "is \"%s\" after %u bytes but \"%s\" after %u", words[v], since, words[now], n);
         if (now != v)
@@ -137,6 +137,7 @@ static void read_reason(const struct rx_outcome *o, struct got *g)
 {
     switch (g->target->kind) {
     case RX_TO_POOL:
+    case RX_TO_SCRIPT:
         return;
     case RX_TO_REFUSE:
         g->reason = rx_reason_word(RX_REASON_REFUSED);
@@ -274,6 +275,7 @@ static void run_test(struct run *run, const struct rx_test *t)
         add(&l, " out of memory");
     } else {
         struct rx_client c = { .p = run->bytes,
+                               .script = rx_conf_script(run->conf, -1),
                                .cuts = run->cuts,
                                .n_cuts = t->n_send,
                                .after = t->is_eof      ? RX_ENDED_EOF

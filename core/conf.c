@@ -10,6 +10,13 @@
 #include "identify.h"
 #include "limit.h"
 #include "regex.h"
+#include "script.h"
+
+struct rx_script *rx_conf_script(const struct rx_conf *c, int i)
+{
+    unsigned at = (unsigned)(i + 1);
+    return at < c->n_scripts ? c->scripts[at] : NULL;
+}
 
 void rx_conf_ref(struct rx_conf *c)
 {
@@ -40,6 +47,9 @@ void rx_conf_unref(struct rx_conf *c)
         rx_matcher_fini(l->tcp);
         rx_gate_put(l->gate);
     }
+    for (unsigned i = 0; i < c->n_scripts; i++)
+        rx_script_free(c->scripts[i]);
+    free(c->scripts);
     for (uint32_t i = 0; i < c->n_pools; i++)
         for (uint32_t k = 0; k < c->pools[i]->n_backends; k++)
             rx_backend_state_put(c->pools[i]->backends[k].state);
@@ -83,6 +93,8 @@ const char *rx_target_word(const struct rx_target *t)
         return "describe";
     case RX_TO_ECHO:
         return "echo";
+    case RX_TO_SCRIPT:
+        return "function";
     }
     return "drop";
 }

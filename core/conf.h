@@ -33,6 +33,7 @@ struct rx_port_range {
 // A protocol as routes refer to it: a built-in, a pseudo one, or one declared by prefix and patterns.
 struct rx_known {
     const char *name;
+    int32_t identify_fn; // function of the config, -1: none
     const struct rx_proto *def; // NULL for declared and pseudo ones
     bool is_any, is_silent;     // rx.any, rx.silent
     enum rx_transport transport;
@@ -65,14 +66,18 @@ struct rx_pool {
     uint32_t tries; // >= 1
     struct rx_backend *backends;
     uint32_t n_backends, n_primary; // primaries stand first
+    int32_t policy_fn;              // -1: none
+    uint32_t *turn_of;              // for each primary, a turn that is its
     uint32_t *order;                // round robin: backend numbers, smoothly repeated by weight
     uint32_t n_order;
-    atomic_uint *cursor; // ref-free: lives as long as the generation
+    atomic_uint *cursor; // lives as long as the generation
+    const struct rx_target *target; // this pool as a function of the config may choose it
 };
 
 struct rx_target {
     enum rx_target_kind kind;
     const struct rx_pool *pool; // RX_TO_POOL
+    int32_t fn;                 // RX_TO_SCRIPT
     const char *text;           // RX_TO_RESPOND
     uint32_t text_len;
 };
@@ -82,6 +87,7 @@ struct rx_route {
     uint32_t index; // place in its listener
     const struct rx_known *proto;
     struct rx_target to, fallback;
+    int32_t when_fn; // -1: none
     enum rx_priority priority;
     uint32_t idle_ms, connect_ms, max_connections;
     atomic_uint *active; // connections now; NULL when no limit asks for it
@@ -113,6 +119,7 @@ struct rx_listen {
     uint32_t max_connections, max_connections_per_ip, ipv6_prefix, max_pending;
     uint32_t peek_ms, peek_bytes, connect_ms, idle_ms;
     struct rx_target fallback_tcp, fallback_udp;
+    int32_t accept_fn; // -1: none
     struct rx_route *routes;
     uint32_t n_routes;
     struct rx_matcher *tcp; // owned; NULL when no route is for TCP
@@ -138,6 +145,19 @@ struct rx_sample {
     struct rx_text bytes;
 };
 
+// A function of the config that runs in the path. One that outruns its budget is quarantined for this generation.
+struct rx_fn {
+    enum rx_fn_kind kind;
+    const char *where;
+    atomic_bool is_quarantined;
+    atomic_ulong errors;
+};
+
+struct rx_source {
+    const char *path, *text;
+    size_t len;
+};
+
 struct rx_conf {
     atomic_uint refs;
     uint64_t id;
@@ -160,9 +180,19 @@ struct rx_conf {
     struct rx_sample *samples;
     uint32_t n_samples;
 
+    struct rx_fn *fns;
+    uint32_t n_fns;
+    uint32_t script_budget_ms;
+    struct rx_source *sources; // the texts it was made from: what each Lua state runs
+    uint32_t n_sources;
+    struct rx_script **scripts; // owned; [0] for who asks without a socket, then one a worker; NULL: no functions
+    unsigned n_scripts;
+
     struct rx_arena *arena; // owned: every string and array above
 };
 
+// The Lua state of worker number `i`, or with -1 the one for deciding without a socket; NULL when none is needed.
+struct rx_script *rx_conf_script(const struct rx_conf *c, int i);
 void rx_conf_ref(struct rx_conf *c);
 void rx_conf_unref(struct rx_conf *c);
 // A new generation goes on where an old one (NULL: none) stands: pool cursors, per-address limits.

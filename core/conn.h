@@ -77,6 +77,7 @@ struct rx_conn {
     const struct rx_known *seen;    // protocol recognised
     const struct rx_pool *pool;
     const struct rx_backend *backend; // counted in its state while set
+    struct rx_script *script;       // borrowed from conf: the worker's Lua state; NULL without functions
     uint16_t to_port;
 
     uint8_t room;
@@ -85,6 +86,7 @@ struct rx_conn {
 
     // connect.c: which backends were tried
     uint32_t cursor, attempt;
+    int64_t turn;      // a policy's choice, -1: the pool's balance
     uint64_t until_ms; // connect_timeout ends here, for all attempts together
 
     struct rx_wheel_node deadline;

@@ -102,6 +102,7 @@ static void all_down(struct rx_conn *c, const uint8_t *head, uint32_t len)
         rx_close(c, RX_REASON_DROPPED);
         return;
     case RX_TO_REFUSE:
+    case RX_TO_SCRIPT:
     case RX_TO_NONE:
         rx_close(c, RX_REASON_BACKEND_DOWN);
         return;
@@ -167,7 +168,9 @@ void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8
     c->room = RX_ROOM_CONNECT;
     c->pool = to->pool;
     c->attempt = 0;
-    c->cursor = atomic_fetch_add_explicit(to->pool->cursor, 1, memory_order_relaxed);
+    c->cursor = c->turn >= 0 ? (uint32_t)c->turn
+                             : atomic_fetch_add_explicit(to->pool->cursor, 1, memory_order_relaxed);
+    c->turn = -1; // for this pool, not for a fallback's
     ev_set_cb(&c->ends[RX_SERVER].io, connect_on_writable);
     c->until_ms = rx_now_ms() + (c->route ? c->route->connect_ms : c->listen->connect_ms);
     try_next(c, head, len);

@@ -15,6 +15,7 @@
 #include "bind.h"
 #include "load.h"
 #include "log.h"
+#include "script.h"
 #include "sys.h"
 #include "watch.h"
 #include "worker.h"
@@ -230,6 +231,18 @@ static void publish(struct engine *e, struct rx_conf *conf, struct rx_swap **swa
     rx_conf_unref(old);
 }
 
+static void tell_finding(void *data, unsigned severity, const char *text, size_t len)
+{
+    (void)data;
+    rx_log(severity == RX_REPORT_ERROR ? RX_LOG_ERROR : RX_LOG_WARN, "%.*s", (int)len, text);
+}
+
+// A Lua state for each worker, where the config has functions.
+static int spawn_scripts(struct engine *e, struct rx_conf *conf)
+{
+    return rx_script_spawn(conf, e->args, e->n_workers, tell_finding, NULL);
+}
+
 static void reload(struct engine *e, const char *why)
 {
     if (e->is_stopping)
@@ -246,7 +259,7 @@ static void reload(struct engine *e, const char *why)
         rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
         return;
     }
-    struct rx_swap **swaps = swaps_new(e, conf);
+    struct rx_swap **swaps = spawn_scripts(e, conf) ? NULL : swaps_new(e, conf);
     if (!swaps) {
         rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
         rx_conf_unref(conf);
@@ -356,6 +369,10 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     e->workers = calloc(e->n_workers, sizeof *e->workers);
     if (!e->loop || !e->workers)
         goto end;
+    if (spawn_scripts(e, conf)) {
+        code = RX_EXIT_USAGE;
+        goto end;
+    }
     for (unsigned i = 0; i < e->n_workers; i++)
         if (rx_worker_init(&e->workers[i], i, conf, &e->active))
             goto end;

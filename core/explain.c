@@ -130,7 +130,7 @@ enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_ent
 {
     *f = (struct rx_facts){ .want = e->want, .scratch = x->scratch };
     if (n)
-        return rx_entry_identify(e, x->in.bytes, n, f);
+        return rx_entry_identify(e, x->in.bytes, n, f, x->client.script);
     return e->known->is_any ? RX_MATCH : RX_MORE;
 }
 
@@ -224,6 +224,7 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
     if (!x->scratch)
         return complain("out of memory");
     x->client.p = x->in.bytes;
+    x->client.script = rx_conf_script(conf, -1);
     x->client.cuts = x->in.cuts;
     x->client.n_cuts = x->in.n_cuts;
     rx_rehearse(x->listen, &x->client, x->scratch, x->args->is_builtin ? ~0u : 0, &x->outcome);

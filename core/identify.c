@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "route.h"
+#include "script.h"
 
 // ---- entries --------------------------------------------------------------------------------------------------
 
@@ -70,7 +71,7 @@ static bool may_start_with(const struct rx_known *k, unsigned byte)
     if (k->is_silent)
         return false;
     if (!k->def)
-        return k->pattern.n > 0; // prefixes are the trie's business
+        return k->pattern.n > 0 || (k->identify_fn >= 0 && !k->prefix.n); // prefixes are the trie's business
     if (!k->def->first)
         return true;
     for (unsigned i = 0; i + 1 < k->def->first_len; i += 2)
@@ -324,7 +325,21 @@ static enum rx_verdict identify_prefixes(const struct rx_known *k, const uint8_t
     return v;
 }
 
-enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f)
+// A declared protocol: patterns speak for themselves; prefixes too, unless a function has the last word.
+static enum rx_verdict identify_declared(const struct rx_known *k, const uint8_t *p, uint32_t n, struct rx_facts *f,
+                                         struct rx_script *script)
+{
+    enum rx_verdict v = k->prefix.n ? identify_prefixes(k, p, n) : RX_NO;
+    if (k->identify_fn >= 0 && (v == RX_MATCH || !k->prefix.n))
+        v = rx_script_identify(script, (uint32_t)k->identify_fn, p, n, f);
+    if (v == RX_MATCH || !k->pattern.n)
+        return v;
+    enum rx_verdict w = identify_patterns(k, p, n);
+    return w == RX_NO ? v : w;
+}
+
+enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f,
+                                  struct rx_script *script)
 {
     f->note = RX_NOTE_NONE;
     f->need = 0;
@@ -335,11 +350,7 @@ enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, ui
         return RX_MATCH;
     if (e->known->is_silent)
         return n ? RX_NO : RX_MORE;
-    enum rx_verdict v = e->known->prefix.n ? identify_prefixes(e->known, p, n) : RX_NO;
-    if (v == RX_MATCH || !e->known->pattern.n)
-        return v;
-    enum rx_verdict w = identify_patterns(e->known, p, n);
-    return w == RX_NO ? v : w;
+    return identify_declared(e->known, p, n, f, script);
 }
 
 // ---- building -------------------------------------------------------------------------------------------------

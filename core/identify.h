@@ -64,7 +64,9 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
 void rx_matcher_fini(struct rx_matcher *m); // what is not in the arena
 
 // One entry's verdict on its own (declared protocols: prefix and patterns).
-enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f);
+// `script` runs the functions of the config; NULL: they say no.
+enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f,
+                                  struct rx_script *script);
 
 // Walks the declared prefixes: `hit` is called for each entry one of whose prefixes is there. Returns the lowest
 // first_route whose prefix may still come, RX_NO_ROUTE when none.

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "script.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -20,13 +21,36 @@ static void leave_pending(struct rx_conn *c)
     c->is_pending = false;
 }
 
+static struct rx_ask ask_of(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended)
+{
+    return (struct rx_ask){ .p = head,
+                            .n = len,
+                            .ended = ended,
+                            .from = &c->client,
+                            .to_port = c->to_port,
+                            .scratch = c->worker->scratch,
+                            .script = c->script,
+                            .id = c->id,
+                            .also_want = c->worker->also_want };
+}
+
+static int64_t ask_policy(struct rx_conn *c, const struct rx_pool *pool, const struct rx_decision *d, const uint8_t *head,
+                          uint32_t len)
+{
+    struct rx_ask ask = ask_of(c, head, len, RX_OPEN);
+    struct rx_script_conn view = { &ask, d->seen ? &d->facts : NULL, d->seen, c->listen, c->route };
+    return rx_script_policy(c->script, &view, pool);
+}
+
 static void follow(struct rx_conn *c, const struct rx_target *to, const struct rx_decision *d, const uint8_t *head,
                    uint32_t len, enum rx_reason otherwise)
 {
     switch (to->kind) {
     case RX_TO_POOL:
+        c->turn = to->pool->policy_fn < 0 ? -1 : ask_policy(c, to->pool, d, head, len);
         rx_connect_begin(c, to, head, len);
         return;
+    case RX_TO_SCRIPT: // a function's answer is never another function
     case RX_TO_REFUSE:
         rx_close(c, RX_REASON_REFUSED);
         return;
@@ -71,19 +95,13 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
         return;
     }
     c->route = d->route;
-    follow(c, &d->route->to, d, head, len, RX_REASON_NO_ROUTE);
+    follow(c, d->to, d, head, len, RX_REASON_NO_ROUTE);
 }
 
 // Decides on what is there; true when the connection has left the room.
 static bool decide(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended)
 {
-    struct rx_ask ask = { .p = head,
-                          .n = len,
-                          .ended = ended,
-                          .from = &c->client,
-                          .to_port = c->to_port,
-                          .scratch = c->worker->scratch,
-                          .also_want = c->worker->also_want };
+    struct rx_ask ask = ask_of(c, head, len, ended);
     struct rx_decision d;
     if (rx_decide(c->listen, &ask, &d) == RX_MORE) {
         c->need = d.need;
@@ -174,6 +192,15 @@ static void peek_on_readable(struct ev_loop *loop, ev_io *io, int events)
 void rx_peek_begin(struct rx_conn *c)
 {
     c->room = RX_ROOM_PEEK;
+    c->turn = -1;
+    if (c->listen->accept_fn >= 0) {
+        struct rx_ask ask = ask_of(c, NULL, 0, RX_OPEN);
+        struct rx_script_conn view = { &ask, NULL, NULL, c->listen, NULL };
+        if (!rx_script_accept(c->script, (uint32_t)c->listen->accept_fn, &view)) {
+            rx_close(c, RX_REASON_REFUSED);
+            return;
+        }
+    }
     ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
     rx_conn_deadline(c, c->listen->peek_ms);
     // A first route that needs no byte (rx.any), or that this client may not take, can settle it before a word is said.

@@ -13,6 +13,7 @@ static enum rx_verdict ask(const struct rx_listen *l, const struct rx_client *c,
                         .from = &c->from,
                         .to_port = c->to_port,
                         .scratch = scratch,
+                        .script = c->script,
                         .also_want = also_want };
     return rx_decide(l, &a, &out->d);
 }
@@ -57,7 +58,7 @@ const struct rx_target *rx_outcome_target(const struct rx_listen *l, const struc
         return &nowhere;
     switch (o->d.verdict) {
     case RX_MATCH:
-        return &o->d.route->to;
+        return o->d.to;
     case RX_NO:
         return &l->fallback_tcp;
     case RX_MORE:

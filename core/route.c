@@ -11,6 +11,7 @@
 
 #include "identify.h"
 #include "regex.h"
+#include "script.h"
 
 uint32_t rx_name_fact(const struct rx_known *known)
 {
@@ -189,6 +190,10 @@ enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *
         if (all[i] == RX_MORE)
             v = RX_MORE;
     }
+    if (v == RX_MATCH && r->when_fn >= 0) { // last: it costs most, and sees all facts
+        struct rx_script_conn view = { ask, f, r->proto, NULL, r };
+        return rx_script_when(ask->script, (uint32_t)r->when_fn, &view) ? RX_MATCH : RX_NO;
+    }
     return v;
 }
 
@@ -198,6 +203,7 @@ struct search {
     const struct rx_listen *listen;
     const struct rx_ask *ask;
     uint32_t best, hold;
+    const struct rx_target *to; // what the function of route `best` said; NULL: the route's own
 };
 
 static uint32_t bound(const struct search *s)
@@ -232,9 +238,18 @@ static __attribute__((noinline)) void search_routes(struct search *s, const stru
                 low = lists[i].ids[0];
         if (low >= bound(s))
             return;
-        switch (rx_route_holds(&s->listen->routes[low], f, s->ask)) {
+        const struct rx_route *r = &s->listen->routes[low];
+        const struct rx_target *to = &r->to;
+        enum rx_verdict v = rx_route_holds(r, f, s->ask);
+        if (v == RX_MATCH && to->kind == RX_TO_SCRIPT) {
+            struct rx_script_conn view = { s->ask, f, e->known, s->listen, r };
+            to = rx_script_target(s->ask->script, (uint32_t)to->fn, &view);
+            v = to ? RX_MATCH : RX_NO; // a function that fails, or says nil, is a route that does not hold
+        }
+        switch (v) {
         case RX_MATCH:
             s->best = low;
+            s->to = to;
             return;
         case RX_MORE:
             s->hold = low;
@@ -250,9 +265,10 @@ static __attribute__((noinline)) void search_routes(struct search *s, const stru
 
 static inline void take(struct search *s, const struct rx_entry *e, const struct rx_facts *f)
 {
-    if (e->settles)
-        s->best = RX_MIN(s->best, e->first_route);
-    else
+    if (e->settles && e->first_route < s->best) {
+        s->best = e->first_route;
+        s->to = NULL;
+    } else if (!e->settles)
         search_routes(s, e, f);
 }
 
@@ -299,7 +315,18 @@ struct prefix_search {
 static void take_prefix(void *data, const struct rx_entry *e)
 {
     struct prefix_search *x = data;
+    const struct rx_ask *ask = x->s->ask;
     uint32_t best = x->s->best;
+    if (e->first_route >= bound(x->s))
+        return;
+    if (e->known->identify_fn >= 0) {
+        enum rx_verdict v =
+            rx_script_identify(ask->script, (uint32_t)e->known->identify_fn, ask->p, ask->n, &x->out->facts);
+        if (v == RX_MORE && ask->ended == RX_OPEN)
+            wait_for(x->s, e, ask->n + 1, x->out);
+        if (v != RX_MATCH)
+            return;
+    }
     take(x->s, e, &x->out->facts);
     if (!x->out->seen || x->s->best != best)
         x->out->seen = e->known;
@@ -345,7 +372,9 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
         uint32_t best = s->best, hold = s->hold;
         f->want = c->want | ask->also_want;
         f->scratch = ask->scratch;
-        enum rx_verdict v = c == from && known != UNASKED ? (enum rx_verdict)known : rx_entry_identify(e, ask->p, ask->n, f);
+        enum rx_verdict v = c == from && known != UNASKED
+                                ? (enum rx_verdict)known
+                                : rx_entry_identify(e, ask->p, ask->n, f, ask->script);
         switch (v) {
         case RX_MATCH:
             if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // what has not come by now is absent
@@ -389,7 +418,7 @@ static inline bool decide_fast(const struct rx_listen *listen, const struct rx_m
     for (; c != end; c++) {
         f->want = c->want | ask->also_want;
         enum rx_verdict v = c->identify ? c->identify(ask->p, ask->n, f)
-                                        : rx_entry_identify(&m->entries[c->entry], ask->p, ask->n, f);
+                                        : rx_entry_identify(&m->entries[c->entry], ask->p, ask->n, f, ask->script);
         if (v == RX_NO && !f->note)
             continue;
         if (v == RX_MORE && !c->is_gated) {
@@ -403,6 +432,7 @@ static inline bool decide_fast(const struct rx_listen *listen, const struct rx_m
             return false;
         }
         out->route = &listen->routes[c->first_route];
+        out->to = &out->route->to;
         out->seen = out->route->proto;
         out->verdict = RX_MATCH;
         return true;
@@ -416,7 +446,7 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
                                                              const struct rx_cand *from, int known,
                                                              struct rx_decision *out)
 {
-    struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE };
+    struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE, NULL };
     const struct rx_matcher *m = listen->tcp;
     if (ask->n == 0) {
         decide_empty(&s, m, out);
@@ -428,6 +458,7 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
     // A route need not wait for itself: one of its prefixes is there, a longer one may come.
     if (s.best != RX_NO_ROUTE && s.best <= s.hold) {
         out->route = &listen->routes[s.best];
+        out->to = s.to ? s.to : &out->route->to;
         return out->verdict = RX_MATCH;
     }
     if (s.hold == RX_NO_ROUTE)

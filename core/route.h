@@ -21,12 +21,15 @@ struct rx_ask {
     const union rx_ip *from;
     uint16_t to_port;
     uint8_t *scratch;   // RX_SCRATCH_SIZE bytes; borrowed
+    struct rx_script *script; // runs the functions of the config; NULL: there are none
+    uint64_t id;              // the connection's, for those functions
     uint32_t also_want; // facts wanted beyond what routes ask for (the access log, explain)
 };
 
 struct rx_decision {
     enum rx_verdict verdict;      // MATCH: `route`; MORE: `need`; NO: the fallback
     const struct rx_route *route; // borrowed from the generation
+    const struct rx_target *to;   // with MATCH: the route's, or what its function said; borrowed like the route
     uint32_t need;                // with MORE: asking again is idle before this many bytes
     enum rx_note note;            // why bytes that looked like a protocol were not taken for it
     const struct rx_known *seen;  // the protocol recognised, also when no route takes it; NULL: none

@@ -8,5 +8,36 @@
 // Loads the config file (when there is one) and the command line's wishes into a generation. NULL when anything
 // was wrong; every finding went to `report`. The caller owns one reference.
 struct rx_conf *rx_script_load(const struct rx_args *a, rx_report_fn *report, void *data);
+// ---- functions of the config, in the path -----------------------------------------------------------------------
+//
+// A script is a Lua state in which the config has run again, for one thread at a time. All calls are bounded by the
+// script budget; a function that outruns it is quarantined for its generation. With a NULL script every function is
+// as if it had failed.
+
+struct rx_script;
+struct rx_ask;
+struct rx_facts;
+
+// What a function is told of a connection; borrowed for the call.
+struct rx_script_conn {
+    const struct rx_ask *ask;
+    const struct rx_facts *facts; // NULL: nothing is known yet
+    const struct rx_known *known; // NULL: not recognised
+    const struct rx_listen *listen;
+    const struct rx_route *route; // NULL: none yet
+};
+
+// One more state a worker for a generation that has functions; 0, or -1 with the findings reported.
+int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, rx_report_fn *report, void *data);
+void rx_script_free(struct rx_script *s);
+
+enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_facts *f);
+bool rx_script_when(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
+// NULL: the function failed or said nil. Lives as long as the generation.
+const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
+// A turn of the pool (struct rx_pool, order), or -1: the pool's own balance decides.
+int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool);
+bool rx_script_accept(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
+
 // The text of the default refractium.lua, as `init` writes it.
 const char *rx_script_template(size_t *len);

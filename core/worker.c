@@ -32,6 +32,7 @@ struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
     c->worker = w;
     c->conf = w->conf;
     rx_conf_ref(c->conf);
+    c->script = rx_conf_script(c->conf, (int)w->index);
     c->id = rx_worker_next_id(w);
     c->start_ms = c->active_ms = rx_now_ms();
     ev_io_init(&c->ends[RX_CLIENT].io, NULL, -1, 0);
