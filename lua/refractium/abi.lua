@@ -12,7 +12,7 @@ local error, format, next, pairs, pcall, setmetatable, type =
 
 local M = {}
 
-local VERSION = 1
+local VERSION = 2
 
 -- Builder name → how its arguments after the build are passed: "slice", "number", or the spec's struct.
 local CALLS = {
@@ -20,6 +20,7 @@ local CALLS = {
   addr_check = { "number", "slice" },
   regex_check = { "slice" },
   server_set = { "rx_server_spec" },
+  fn_new = { "number", "slice" },
   proto_builtin = { "slice" },
   proto_new = { "rx_proto_spec" },
   proto_prefix = { "number", "slice" },
@@ -159,6 +160,24 @@ local function open_lua(door, build)
   link.builtin_name = door.builtin_name
   link.has = door.has or function() return true end
   return link
+end
+
+---A link that builds nothing: what is declared gets the numbers the program's builders give, from what was declared
+---before it, and nothing is checked or told. For a state that runs what another state found to be good.
+function M.collector(link)
+  local out = {
+    builtin_name = link.builtin_name, has = link.has,
+    error = function() return "refused" end, report = function() end,
+    addr_check = function() return 0 end, regex_check = function() return 0 end,
+  }
+  for name in pairs(CALLS) do
+    local n = name == "fn_new" and 0 or -1 -- functions are counted from 1, all else from 0
+    out[name] = out[name] or function()
+      n = n + 1
+      return n
+    end
+  end
+  return out
 end
 
 ---@param door any light userdata of a `struct rx_door *`, or a table of functions

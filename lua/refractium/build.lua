@@ -4,6 +4,7 @@
 -- that does not resolve, a limit of the program) is reported at the line of the thing.
 -- The numbers below are those of core/abi.h.
 
+local dispatch = require "refractium.dispatch"
 local schema = require "refractium.schema"
 
 local ipairs = ipairs
@@ -11,7 +12,9 @@ local format = string.format
 
 local M = {}
 
-local TARGET = { none = 0, pool = 1, refuse = 2, drop = 3, tarpit = 4, respond = 5, describe = 6, echo = 7 }
+local TARGET = {
+  none = 0, pool = 1, refuse = 2, drop = 3, tarpit = 4, respond = 5, describe = 6, echo = 7, script = 8,
+}
 local TRANSPORT = { tcp = 1, udp = 2, both = 3 }
 local PRIORITY = { both = 0, latency = 1, throughput = 2 }
 local BALANCE = { round_robin = 0 }
@@ -22,7 +25,7 @@ local COND = {
 }
 local NOTHING = { kind = TARGET.none, pool = -1, text = "" }
 
--- state: { link, report, file, pools = model pool → id, protos = name → id }
+-- state: { link, report, locate, pools = model pool → id, protos = name → id, functions }
 
 -- A builder's answer: the id, or nil after its words were reported.
 local function id_or_report(state, id, line, what)
@@ -31,6 +34,21 @@ local function id_or_report(state, id, line, what)
   end
   state.report:error(line, format("%s: %s", what, state.link.error()))
   return nil
+end
+
+local function place(state, line, fallback)
+  return line and state.report.sources:text(line) or fallback or ""
+end
+
+-- The number of a function, 0 for none. The order of these calls is what makes the numbers the same in every state.
+local function fn_id(state, kind, fn, line, what, samples)
+  if not fn then
+    return 0
+  end
+  local where = place(state, state.report.sources:of_function(fn), place(state, line))
+  local id = id_or_report(state, state.link.fn_new(kind, where), line, what)
+  state.functions[#state.functions + 1] = { kind = kind, fn = fn, where = where, samples = samples }
+  return id or 0
 end
 
 local function add_backend(state, id, backend, line, what)
@@ -43,7 +61,8 @@ local function pool_id(state, pool, line, what)
   local id = state.pools[pool]
   if id == nil then
     local balance = BALANCE[pool.balance or "round_robin"]
-    id = state.link.pool_new { name = pool.name or "", balance = balance, tries = pool.tries }
+    local policy = fn_id(state, dispatch.POLICY, pool.policy, line, what)
+    id = state.link.pool_new { name = pool.name or "", balance = balance, tries = pool.tries, policy = policy }
     id = id_or_report(state, id, line, what) or false
     state.pools[pool] = id
     for _, backend in ipairs(id and pool.backends or {}) do
@@ -58,6 +77,8 @@ local function target(state, t, line, what)
     return NOTHING
   elseif t.kind == "pool" then
     return { kind = TARGET.pool, pool = pool_id(state, t.pool, line, what), text = "" }
+  elseif t.kind == "script" then
+    return { kind = TARGET.script, pool = fn_id(state, dispatch.TO, t.fn, line, what), text = "" }
   end
   return { kind = TARGET[t.kind], pool = -1, text = t.text or "" }
 end
@@ -78,6 +99,7 @@ local function server(state, model)
   local kind, file = access_log(s.access_log)
   local answer = state.link.server_set {
     workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
+    script_budget_ms = s.script_budget,
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
     fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),
     fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),
@@ -90,7 +112,16 @@ local function protocol(state, p)
   local function must(answer)
     id_or_report(state, answer, p.line, what)
   end
-  local id = link.proto_new { name = p.name, transport = TRANSPORT[p.transport], within = p.within }
+  local samples = {}
+  for _, list in ipairs { p.samples.yes or {}, p.samples.no or {} } do
+    for _, bytes in ipairs(list) do
+      samples[#samples + 1] = bytes
+    end
+  end
+  local identify = fn_id(state, dispatch.IDENTIFY, p.identify, p.line, what, samples)
+  local id = link.proto_new {
+    name = p.name, transport = TRANSPORT[p.transport], within = p.within, identify = identify,
+  }
   id = id_or_report(state, id, p.line, what)
   if not id then
     return
@@ -119,10 +150,6 @@ local function proto_id(state, name, line, what)
   return id or -1
 end
 
-local function place(state, line, fallback)
-  return line and format("%s:%d", state.file, line) or fallback or ""
-end
-
 -- The schema's order, so that the same config always builds the same way.
 local function conditions(state, id, options, line, what)
   for _, row in ipairs(schema.route) do
@@ -137,11 +164,13 @@ local ECH = { [true] = 1, [false] = 2 }
 local function route(state, listener, listen_id, r, line)
   local o = r.options
   local what = r.where or format("%s.routes[%d]", listener.title, r.index)
+  local when = fn_id(state, dispatch.WHEN, o.when, line, what .. ".when")
   local id = state.link.route_new(listen_id, {
     where = r.where or place(state, line), name = o.name or "", proto = proto_id(state, r.proto.name, line, what),
     priority = PRIORITY[o.priority], ech = o.ech ~= nil and ECH[o.ech] or 0,
     transport = r.transport and TRANSPORT[r.transport] or 0,
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
+    when = when,
     to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
   })
   id = id_or_report(state, id, line, what)
@@ -153,7 +182,9 @@ end
 local function listen(state, listener)
   local o, line = listener.options, listener.declaration.line
   listener.title = listener.declaration.title or format('listen "%s"', listener.addresses[1])
+  local on_accept = fn_id(state, dispatch.ACCEPT, o.on_accept, line, listener.title .. ".on_accept")
   local id = state.link.listen_new {
+    on_accept = on_accept,
     where = place(state, line, listener.where),
     max_connections = o.max_connections or 0, max_connections_per_ip = o.max_connections_per_ip or 0,
     ipv6_prefix = o.ipv6_prefix, peek_ms = o.peek_timeout, peek_bytes = o.peek_buffer_size,
@@ -191,8 +222,10 @@ local function test(state, t)
 end
 
 ---Builds everything; the report tells whether it went well.
+---@return table functions number → { kind, fn, where, samples }
+---@return table pools pool of the model → its number
 function M.run(link, report, model, locate)
-  local state = { link = link, report = report, file = report.file, locate = locate, pools = {}, protos = {} }
+  local state = { link = link, report = report, locate = locate, pools = {}, protos = {}, functions = {} }
   for _, p in ipairs(model.protocols) do
     protocol(state, p)
   end
@@ -206,6 +239,7 @@ function M.run(link, report, model, locate)
   for _, t in ipairs(model.tests) do
     test(state, t)
   end
+  return state.functions, state.pools
 end
 
 return M

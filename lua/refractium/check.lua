@@ -64,6 +64,10 @@ function context:warn(text)
   self.report:warn(self:where(), self:describe(text))
 end
 
+function context:twice(what, first)
+  return format("%s twice (first %s)", what, self.report.sources:text_from(first, self.declaration.line))
+end
+
 function context:begin(declaration)
   self.declaration = declaration
   self.path = {}
@@ -166,7 +170,7 @@ local NAME_PATTERN = "^%w[%w_.-]*$"
 local function check_name(ctx, known, name)
   local first = known[name]
   if first then
-    ctx:fail(first.line and format("declared twice (first on line %d)", first.line) or "is the name of a built-in one")
+    ctx:fail(first.line and ctx:twice("declared", first.line) or "is the name of a built-in one")
   elseif #name > 63 or not find(name, NAME_PATTERN) then
     ctx:fail("a name has at most 63 letters, digits, _, - and ., and begins with a letter or digit")
   end
@@ -179,13 +183,14 @@ local function protocol(ctx, declaration, known)
   local options = ctx:fields(schema.protocol, declaration.options)
   local given = declaration.options
   if given.prefix == nil and given.patterns == nil and given.identify == nil then
-    ctx:fail("nothing says how to recognise it: give prefix or patterns")
+    ctx:fail("nothing says how to recognise it: give prefix, patterns or identify")
   elseif given.within ~= nil and given.patterns == nil then
     ctx:at("within", function() ctx:fail("is about patterns, and there are none") end)
   end
   record.model = {
     name = declaration.name, line = declaration.line, transport = options.transport, within = options.within,
     prefix = options.prefix or {}, patterns = options.patterns or {}, samples = options.samples or {},
+    identify = options.identify,
   }
   return record.model
 end
@@ -198,7 +203,9 @@ local function pool(ctx, declaration, known)
     ctx:fail('has no targets: rx.pool "name" { "10.0.0.1:80", ... }')
   end
   return {
-    name = declaration.name, line = declaration.line, balance = options.balance, tries = options.tries or 0,
+    name = declaration.name, line = declaration.line, tries = options.tries or 0,
+    balance = type(options.balance) == "string" and options.balance or nil,
+    policy = type(options.balance) == "function" and options.balance or nil,
     backends = kinds.backends(ctx, declaration.options),
   }
 end
@@ -246,18 +253,18 @@ end
 -- Keys of a route that narrow it down.
 local CONDITIONS = {}
 for _, row in ipairs(schema.route) do
-  if row.cond or row.name == "ech" then
+  if row.cond or row.name == "ech" or row.name == "when" then
     CONDITIONS[#CONDITIONS + 1] = row.name
   end
 end
 
-local ALWAYS = { from = true, not_from = true, to_port = true }
+local ALWAYS = { from = true, not_from = true, to_port = true, when = true }
 
 local NAME_FACTS = { sni = true, host = true, qname = true }
 
 local function misfit(proto, fact)
   if not proto.is_builtin then
-    return format("a protocol of your own has no %s (only key, from, not_from and to_port)", fact)
+    return format("a protocol of your own has no %s (only key, from, not_from, to_port and when)", fact)
   elseif fact == "key" then
     return format("%s has no key; only protocols of your own do", proto.text)
   end
@@ -339,11 +346,11 @@ local function route(ctx, entry, state, index)
     local shadow = state.taken[proto.name]
     if shadow then
       ctx:warn(format("is never reached: routes[%d] takes all of %s", shadow, proto.text))
-    elseif not has_conditions(entry) then
+    elseif not has_conditions(entry) and not (options.to and options.to.kind == "script") then
       state.taken[proto.name] = index
     end
   end
-  if options.fallback and options.to and options.to.kind ~= "pool" then
+  if options.fallback and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
     ctx:at("fallback", function() ctx:fail("only a route to a pool or an address can run out of backends") end)
   end
   return { proto = proto, options = options, index = index }
@@ -377,7 +384,7 @@ end
 local function check_address(ctx, address, taken)
   local first = taken[address]
   if first and not find(address, ":0$") then -- for port 0 the kernel picks another one each time
-    ctx:fail(format('"%s" is listened on twice (first on line %d)', address, first))
+    ctx:fail(ctx:twice(format('"%s" is listened on', address), first))
   elseif kinds.address(ctx, ADDR_LISTEN, address) then
     taken[address] = ctx.declaration.line
   end
@@ -420,7 +427,7 @@ local function check_server(ctx, model)
   each_declared(ctx.session, "server", function(declaration)
     ctx:begin(declaration)
     if first then
-      ctx:fail(format("declared twice (first on line %d)", first))
+      ctx:fail(ctx:twice("declared", first))
       return
     end
     first = declaration.line
@@ -457,7 +464,7 @@ end
 local function test(ctx, model, declaration, known)
   local first = known[declaration.name]
   if first then
-    ctx:fail(format("declared twice (first on line %d)", first))
+    ctx:fail(ctx:twice("declared", first))
   end
   known[declaration.name] = declaration.line
   local options = ctx:fields(schema.test, declaration.options)

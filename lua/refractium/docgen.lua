@@ -47,6 +47,13 @@ end
 local function type_texts(row)
   if row.type == "choice" then
     return "`" .. gsub(quoted(row.values), "|", "`, `") .. "`", quoted(row.values)
+  elseif row.type == "balance" then
+    return "`" .. gsub(quoted(row.values), "|", "`, `") .. "` or function",
+      quoted(row.values) .. "|fun(conn: rx.Conn, pool: rx.Backends): integer|rx.BackendState|nil"
+  elseif row.type == "func" then
+    return "function", format("fun(%s): %s", row.args, row.returns)
+  elseif row.is_function then
+    return "target or function", "rx.Target|fun(conn: rx.Conn): rx.Target|integer|nil"
   end
   local texts = row.item and ITEM_TYPES[row.item] or TYPES[row.type]
   return texts[1], texts[2]
@@ -100,9 +107,13 @@ verbs below. Pools, protocols and actions are values: keep them in a `local` and
 that is wrong is an error with its line, the path of the key and, where one is close, the word that was probably
 meant; all errors of a file are shown together.
 
-A config sees `string`, `table`, `math`, `bit`, `os.getenv`, `os.time`, `os.date`, `ipairs`, `pairs`, `next`,
-`select`, `unpack`, `pcall`, `error`, `assert`, `tonumber`, `tostring`, `type`, `setmetatable`, `getmetatable`,
+A config sees `string`, `table`, `math`, `bit`, `os.getenv`, `os.time`, `os.date`, `os.clock`, `ipairs`, `pairs`,
+`next`, `select`, `unpack`, `pcall`, `error`, `assert`, `tonumber`, `tostring`, `type`, `setmetatable`, `getmetatable`,
 `print` (to standard error) and `require "refractium"`. Reading any other global, or assigning one, is an error.
+
+`rx.include "scripts/game.lua"` runs another file, named relative to the one it is written in, and returns what that
+file returns; a file runs once however often it is included. `rx.log.error`, `warn`, `info` and `debug` take a message
+and a table of details: `rx.log.info("odd client", { ip = conn.client.ip })`.
 
 - **Durations** are strings with a unit: `"250ms"`, `"3s"`, `"1.5m"`, `"1h"`, `"1d"`.
 - **Sizes** too, in powers of 1024: `"512b"`, `"16k"`, `"1m"`, `"1g"`.
@@ -111,6 +122,78 @@ A config sees `string`, `table`, `math`, `bit`, `os.getenv`, `os.time`, `os.date
 - **Names** (`sni`, `host`, `qname`) are compared without regard to case: `"a.example.com"` is that name,
   `"*.example.com"` any name below it, `"~regex"` a Perl-compatible regular expression.
 ]]
+
+-- What functions of a config see ------------------------------------------------------------------------------
+
+local BUF = {
+  { "#buf", "how many bytes there are so far" },
+  { "buf[i]", "the byte at i; places count from 0, and beyond the end it is -1" },
+  { "buf:u8(i)", "the same", "(i: integer): integer" },
+  { "buf:u16(i)", "the number at i in network order, -1 when it is not all there", "(i: integer): integer" },
+  { "buf:u24(i)", "the same of three bytes", "(i: integer): integer" },
+  { "buf:u32(i)", "the same of four bytes", "(i: integer): integer" },
+  { "buf:u16le(i)", "the number at i with its low byte first, -1 when it is not all there", "(i: integer): integer" },
+  { "buf:u32le(i)", "the same of four bytes", "(i: integer): integer" },
+  { "buf:starts(s, at)", "whether the bytes at `at` (0 unless given) are s",
+    "(s: string, at: integer?): boolean" },
+  { "buf:find(s, from)", "the first place of s at or after `from` (0 unless given), or nil",
+    "(s: string, from: integer?): integer?" },
+  { "buf:sub(i, j)", "a string: the bytes from i up to, but not with, j (the end unless given), so that"
+    .. " `buf:sub(0, 4)` is the first four; negative places count from the end",
+    "(i: integer?, j: integer?): string" },
+  { "buf:line()", "the first line without its end, or nil while none has ended", "(): string?" },
+  { "buf:hex(n)", "the first n bytes (32 unless given) as hexadecimal digits, for logs", "(n: integer?): string" },
+}
+
+local CONN = {
+  { "id", "integer", "its number in logs" },
+  { "client", "rx.Client", "`conn.client.ip` and `conn.client.port`" },
+  { "listener", "string", "the address it came to" },
+  { "transport", "string", "`tcp` or `udp`" },
+  { "to_port", "integer", "the port it came to" },
+  { "protocol", "string", "what it was recognised as" },
+  { "sni", "string", "the name a TLS or QUIC client asks for" },
+  { "alpn", "string[]", "the application protocols it offers; an empty list when none" },
+  { "ech", "boolean", "whether it offers encrypted client hello" },
+  { "host", "string", "the host of an HTTP request" },
+  { "path", "string", "its path" },
+  { "method", "string", "its method" },
+  { "software", "string", "what an SSH client calls itself" },
+  { "qname", "string", "the name a DNS query asks for" },
+  { "qtype", "integer", "the type it asks for" },
+  { "user", "string", "the user name a client gave" },
+  { "key", "string", "what `identify` returned with `true`" },
+  { "route", "string", "the route's name" },
+}
+
+local FUNCTIONS = [[
+## Functions
+
+`identify`, `when`, `to`, `balance` and `on_accept` are called while connections are served, each worker for itself:
+what a function keeps in a variable, other workers do not see. A call may take `script_budget`; one that takes longer
+is stopped, and its function is not called again until the next good reload. An error in a function counts as
+described with it, and is logged. Patterns (`string.match`, `gmatch`, `gsub`, and `find` without its fourth argument)
+are only there while the config loads. `buf`, `conn` and `pool` are good for the call they were given to; using them
+later is an error.
+
+`buf` is what a client has said so far:
+]]
+
+local function functions(out)
+  out[#out + 1] = FUNCTIONS
+  for _, row in ipairs(BUF) do
+    out[#out + 1] = format("- `%s`: %s.", row[1], row[2])
+  end
+  out[#out + 1] = ""
+  out[#out + 1] = "`conn` is the connection. What is not known is nil:"
+  out[#out + 1] = ""
+  for _, row in ipairs(CONN) do
+    out[#out + 1] = format("- `conn.%s`: %s.", row[1], row[3])
+  end
+  out[#out + 1] = ""
+  out[#out + 1] = "`pool` lists backends: `#pool`, `pool[i].name` (its address), `pool[i].active` (its connections)."
+  out[#out + 1] = ""
+end
 
 local function list_of(title, rows, out, name)
   out[#out + 1] = "## " .. title
@@ -148,6 +231,7 @@ function M.reference()
     out[#out + 1] = ""
     table_of(section, out)
   end
+  functions(out)
   list_of("Actions", schema.actions, out, function(row) return "rx." .. row.name end)
   protocol_rows(out)
   out[#out] = nil
@@ -185,6 +269,28 @@ local HEAD = [[
 ---What a route does without a backend.
 ---@class rx.Action
 ---@overload fun(text: string): rx.Action
+
+---Another look when there are more bytes.
+---@class rx.More
+
+---@class rx.Client
+---@field ip string
+---@field port integer
+
+---A backend as a `balance` function sees it.
+---@class rx.BackendState
+---@field name string its address
+---@field active integer connections it has now
+
+---@class rx.Backends
+---@operator len: integer
+---@field [integer] rx.BackendState
+
+---@class rx.Log
+---@field error fun(message: any, details?: table)
+---@field warn fun(message: any, details?: table)
+---@field info fun(message: any, details?: table)
+---@field debug fun(message: any, details?: table)
 ]]
 
 local function class(name, out)
@@ -200,6 +306,27 @@ local function class(name, out)
     local notes = (default ~= "" and default ~= "required" and format(" Default: %s.", default) or "")
       .. (range ~= "" and format(" Range: %s.", range) or "")
     out[#out + 1] = format("---@field %s%s %s %s%s", row.name, row.required and "" or "?", type_text, row.doc, notes)
+  end
+  out[#out + 1] = ""
+end
+
+local function call_classes(out)
+  out[#out + 1] = "---The first bytes of a connection."
+  out[#out + 1] = "---@class rx.Buf"
+  out[#out + 1] = "---@operator len: integer"
+  out[#out + 1] = "---@field [integer] integer " .. BUF[2][2]
+  for _, row in ipairs(BUF) do
+    if row[3] then
+      local rest = row[3]:sub(2)
+      out[#out + 1] = format("---@field %s fun(self: rx.Buf%s%s %s", row[1]:match ":(%w+)",
+        rest:sub(1, 1) == ")" and "" or ", ", rest, row[2])
+    end
+  end
+  out[#out + 1] = ""
+  out[#out + 1] = "---A connection."
+  out[#out + 1] = "---@class rx.Conn"
+  for _, row in ipairs(CONN) do
+    out[#out + 1] = format("---@field %s %s? %s", row[1], row[2], row[3])
   end
   out[#out + 1] = ""
 end
@@ -231,6 +358,11 @@ function rx.pool(name) end
 ---@param name string
 ---@return fun(options: rx.Test)
 function rx.test(name) end
+
+---Runs another file, named relative to this one, once; returns what it returns.
+---@param path string
+---@return any
+function rx.include(path) end
 ]]
 
 local function field(out, name, doc, class_name)
@@ -250,6 +382,7 @@ function M.annotations()
   for _, name in ipairs(schema.order) do
     class(name, out)
   end
+  call_classes(out)
   local function doc(name)
     return schema[name].doc
   end
@@ -257,6 +390,8 @@ function M.annotations()
   for _, row in ipairs(schema.actions) do
     field(out, row.name, row.doc, "rx.Action")
   end
+  field(out, "more", "What `identify` returns to be asked again when there are more bytes.", "rx.More")
+  field(out, "log", "Lines for the log.", "rx.Log")
   for _, row in ipairs(builtin) do
     field(out, row.name, row.doc, "rx.Protocol")
   end

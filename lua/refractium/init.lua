@@ -5,12 +5,15 @@
 -- check.lua does that when the whole file has run.
 
 local builtin = require "refractium.builtin"
+local include = require "refractium.include"
+local log = require "refractium.log"
 local suggest = require "refractium.suggest"
 local schema = require "refractium.schema"
 local units = require "refractium.units"
 local value = require "refractium.value"
 
-local ipairs, next, rawget, setmetatable, tostring, type = ipairs, next, rawget, setmetatable, tostring, type
+local error, ipairs, next, pairs, rawget, setmetatable, tostring, type =
+  error, ipairs, next, pairs, rawget, setmetatable, tostring, type
 local concat, find, format, sort, sub = table.concat, string.find, string.format, table.sort, string.sub
 local getinfo = debug.getinfo
 
@@ -19,22 +22,35 @@ local M = {}
 local session_methods = {}
 session_methods.__index = session_methods
 
----The config's line that is running now, or nil outside the config.
+---The place (sources.lua) in the config that is running now and its file, or nil outside the config.
 function session_methods:line()
   for level = 2, 60 do
     local info = getinfo(level, "Sl")
     if not info then
       return nil
     end
-    if info.source == self.source and info.currentline > 0 then
-      return info.currentline
+    local file = self.sources:file_of(info.source)
+    if file and info.currentline > 0 then
+      return self.sources:place(file, info.currentline), file
     end
   end
   return nil
 end
 
+---A finding of the load. Once that is over, functions of the config run, and a mistake ends the call it is made in.
 function session_methods:complain(text)
-  self.report:error(self:line(), text)
+  local line = self:line()
+  if self.is_loaded then
+    error(line and format("%s: %s", self.sources:text(line), text) or text, 0)
+  end
+  self.report:error(line, text)
+end
+
+---Verbs declare, and what was declared has been built.
+function session_methods:must_load(what)
+  if self.is_loaded then
+    self:complain(format("%s can only be used while the config loads", what))
+  end
 end
 
 ---What to say of a protocol's name that names none; `is_value`: where rx.NAME belongs, not a string.
@@ -48,9 +64,9 @@ function session_methods:no_protocol(name, is_value)
 end
 
 ---@param report table where findings go
----@param source string the chunk name the config is loaded under
-function M.session(report, source)
-  return setmetatable({ report = report, source = source, declarations = {}, protocols = {}, names = {} },
+---@param sources table the files of this load
+function M.session(report, sources)
+  return setmetatable({ report = report, sources = sources, declarations = {}, protocols = {}, names = {} },
     session_methods)
 end
 
@@ -90,6 +106,7 @@ M.title = title
 -- rx.verb NAME gives a value that waits for { options }; one that never gets them is reported at the end.
 local function curried(session, verb, check_name, make)
   return function(name, more)
+    session:must_load("rx." .. verb)
     local wrong = check_name(name)
     if wrong then
       session:complain(format("rx.%s: %s", verb, wrong))
@@ -101,6 +118,7 @@ local function curried(session, verb, check_name, make)
     local pending = { verb = verb, name = name, line = session:line(), text = "rx." .. title(verb, name) }
     session.pending[#session.pending + 1] = pending
     return value.new("pending", pending, function(_, options)
+      session:must_load("rx." .. verb)
       pending.is_complete = true
       if type(options) ~= "table" or value.of(options) then
         session:complain(format("%s: options must be a table { ... }, not a %s", pending.text, type(options)))
@@ -137,6 +155,7 @@ end
 
 local function server(session)
   return function(options)
+    session:must_load "rx.server"
     if type(options) ~= "table" or value.of(options) then
       session:complain("rx.server: options must be a table: rx.server { ... }")
       return
@@ -157,6 +176,9 @@ local function actions(session, api)
   for _, kind in ipairs { "refuse", "drop", "tarpit", "echo" } do
     api[kind] = value.new("action", { text = "rx." .. kind, action = kind })
   end
+  session.refuse = api.refuse
+  session.more = value.new("more", { text = "rx.more" })
+  api.more = session.more
   api.respond = value.new("action", { text = "rx.respond", action = "describe" }, function(_, text)
     if type(text) ~= "string" then
       session:complain(format('rx.respond: needs a string, as in rx.respond "hello\\n", not a %s', type(text)))
@@ -224,7 +246,11 @@ local function unknown_verb(session, api)
 end
 
 ---The value of `require "refractium"` for one load.
-function M.new(session, link)
+---@param session table M.session's
+---@param link table
+---@param view table view.lua's
+---@param run function(file) what include does with a file: returns what it returned
+function M.new(session, link, view, run)
   session.pending = {}
   local api = {}
   add_builtins(session, api, link)
@@ -234,6 +260,8 @@ function M.new(session, link)
   api.pool = curried(session, "pool", named("pool", "web"), value_of("pool"))
   api.test = curried(session, "test", named("test", "what must happen"), value_of("test"))
   api.protocol = curried(session, "protocol", named("protocol", "game"), value_of("protocol"))
+  api.include = include.new(session, run)
+  api.log = log.new(session, view)
   return setmetatable({}, {
     __index = unknown_verb(session, api),
     __newindex = function(_, key)

@@ -103,6 +103,20 @@ function M.choice(ctx, row, v)
     suggest.hint(v, row.values))
 end
 
+function M.balance(ctx, row, v)
+  if type(v) == "function" then
+    return v
+  end
+  return M.choice(ctx, row, v)
+end
+
+function M.func(ctx, _, v)
+  if type(v) ~= "function" then
+    return fail(ctx, "must be a function, not %s", what(v))
+  end
+  return v
+end
+
 local function measured(parse, print)
   return function(ctx, row, v)
     local n, wrong = parse(value.of(v) and {} or v)
@@ -405,7 +419,7 @@ local function target_from_list(ctx, t)
   return { kind = "pool", pool = { backends = M.backends(ctx, t), tries = 0 } }
 end
 
-function M.target(ctx, _, v)
+function M.target(ctx, row, v)
   local record = value.of(v)
   if record then
     if record.kind == "action" then
@@ -420,7 +434,10 @@ function M.target(ctx, _, v)
   elseif type(v) == "table" then
     return target_from_list(ctx, v)
   elseif type(v) == "function" then
-    return fail(ctx, "a function is not available in this version")
+    if row.is_function then
+      return { kind = "script", fn = v }
+    end
+    return fail(ctx, "only the `to` of a route may be a function")
   elseif is_integer(v) then
     return fail(ctx, 'must be an address, not a bare port (write "127.0.0.1:%d")', v)
   end

@@ -1,118 +1,114 @@
 -- SPDX-License-Identifier: MIT
 -- The entry: runs a config and hands what it declares to the program.
--- Enters: the door and a build from C, texts that are embedded in the program, and the command line as strings.
--- Leaves: the number of errors, each of them told through door.report. With none, the build is complete.
+-- Enters: the door and a build from C, texts that are embedded in the program, the command line as strings, and the
+-- view its functions will see connections through. Leaves: the number of errors, each of them told through
+-- door.report, the functions of the config in the order of their numbers, and the texts of all files it read. With no
+-- errors, the build is complete.
 --
--- chunks maps names to texts. "core/abi.h" is the declarations the FFI needs; a config whose path is found here
--- is not read from disk.
+-- chunks maps names to texts. "core/abi.h" is the declarations the FFI needs; files whose path is found here are not
+-- read from disk. With cli.collect nothing is built, checked or told: the config is known to be good, and only its
+-- functions are wanted. They get the same numbers, since everything else happens as before.
 
 local abi = require "refractium.abi"
 local build = require "refractium.build"
 local check = require "refractium.check"
+local dispatch = require "refractium.dispatch"
 local env = require "refractium.env"
 local forward = require "refractium.forward"
 local init = require "refractium.init"
-local locate = require "refractium.locate"
 local report = require "refractium.report"
+local sources = require "refractium.sources"
+local value = require "refractium.value"
+local views = require "refractium.view"
 
-local error, io, jit, load, setfenv, tonumber, tostring, type, xpcall =
-  error, io, jit, load, setfenv, tonumber, tostring, type, xpcall
+local error, ipairs, jit, setfenv, tostring, type, xpcall = error, ipairs, jit, setfenv, tostring, type, xpcall
 local clock = os.clock
-local find, format, gsub, match, sub = string.find, string.format, string.gsub, string.match, string.sub
+local find, format = string.find, string.format
 local getinfo, sethook = debug.getinfo, debug.sethook
 
 local DEFAULT_FILE = "refractium.lua"
 
--- The VM cuts long chunk names in messages, so the config runs under a short one; the report adds the path.
-local SOURCE = "@config"
-
 -- A config only declares; one that runs for so long has lost its way.
 local RUN_SECONDS, HOOK_INSTRUCTIONS = 2, 1000000
 
-local function read(path, chunks)
-  if type(chunks) == "table" and chunks[path] then
-    return chunks[path]
-  end
-  local file, wrong = io.open(path, "rb")
-  if not file then
-    return nil, wrong
-  end
-  local text
-  text, wrong = file:read("*a")
-  file:close()
-  return text, wrong
-end
-
--- Lua tolerates neither a byte order mark nor, in a string, a first line for the shell. Lines keep their numbers.
-local function tidy(text)
-  text = gsub(text, "^\239\187\191", "")
-  return (gsub(text, "^#[^\n]*", ""))
-end
-
-local function add_with_line(findings, message)
-  local line, rest = match(message, "^config:(%d+): (.*)$")
-  findings:error(line and tonumber(line), rest or findings.file .. ": " .. message)
-end
-
 -- The deepest line of the config that was running; the message may carry another place, or none.
-local function handler(message)
-  if type(message) == "string" and find(message, "^config:%d+: ") then
-    return message
-  end
-  local level = 2
-  local info = getinfo(level, "Sl")
-  while info do
-    if info.source == SOURCE and info.currentline > 0 then
-      return format("config:%d: %s", info.currentline, tostring(message))
+local function handler(files)
+  return function(message)
+    if type(message) == "string" and files:split(message) then
+      return message
     end
-    level = level + 1
-    info = getinfo(level, "Sl")
+    local level = 2
+    local info = getinfo(level, "Sl")
+    while info do
+      local file = files:file_of(info.source)
+      if file and info.currentline > 0 then
+        return format("%s:%d: %s", file.short, info.currentline, tostring(message))
+      end
+      level = level + 1
+      info = getinfo(level, "Sl")
+    end
+    return tostring(message)
   end
-  return tostring(message)
 end
 
-local function compile(text, findings)
-  if sub(text, 1, 1) == "\27" then
-    findings:error(nil, findings.file .. ": is bytecode, not Lua text")
-    return nil
-  end
-  local chunk, wrong = load(tidy(text), SOURCE, "t")
-  if not chunk then
-    add_with_line(findings, wrong)
-  end
-  return chunk
-end
-
--- Calls the chunk with an end to its patience. Compiled code does not call hooks, so the config is interpreted.
+-- Calls the chunk with an end to its patience. Compiled code does not call hooks, so nothing is compiled meanwhile.
 -- Once over the limit every instruction of the config raises: a pcall around the loop does not help it on.
-local function call_with_limit(chunk)
+local function call_with_limit(chunk, files)
   local deadline = clock() + RUN_SECONDS
   local function on_count()
     if clock() > deadline then
       sethook(on_count, "", 1)
-      if getinfo(2, "S").source == SOURCE then
+      if files:file_of(getinfo(2, "S").source) then
         error(format("ran for more than %d seconds", RUN_SECONDS), 0)
       end
     end
   end
-  jit.off(chunk, true)
+  local was_on = jit.status()
+  jit.off()
   sethook(on_count, "", HOOK_INSTRUCTIONS)
-  local ok, wrong = xpcall(chunk, handler)
+  local ok, wrong = xpcall(chunk, handler(files))
   sethook()
+  if was_on then
+    jit.on()
+  end
   return ok, wrong
 end
 
+local function add_with_line(findings, place, text)
+  findings:error(place, place and text or findings.file .. ": " .. text)
+end
+
+-- A chunk of the file in the config's environment; nil after what is wrong with it was reported.
+local function compile(file, session, environment)
+  local chunk, place, wrong = session.sources:compile(file)
+  if not chunk then
+    session.report:error(place, place and wrong or file.path .. ": " .. wrong)
+    return nil
+  end
+  setfenv(chunk, environment)
+  return chunk
+end
+
 ---Runs the config; true when it ran to its end.
-local function run(text, session, rx, findings)
-  local chunk = compile(text, findings)
+local function run(file, session, link, view)
+  local environment
+  local rx = init.new(session, link, view, function(included)
+    local chunk = compile(included, session, environment)
+    if chunk then
+      return chunk()
+    end
+    return value.unknown
+  end)
+  env.seal_strings(view)
+  environment = env.new(session, rx, view)
+  local chunk = compile(file, session, environment)
   if not chunk then
     return false
   end
-  env.seal_strings()
-  setfenv(chunk, env.new(session, rx))
-  local ok, wrong = call_with_limit(chunk)
+  session.running, file.is_running = { file }, true
+  local ok, wrong = call_with_limit(chunk, session.sources)
   if not ok then
-    add_with_line(findings, wrong)
+    add_with_line(session.report, session.sources:split(wrong))
   end
   return ok
 end
@@ -126,37 +122,79 @@ local function abi_text(chunks)
   return type(chunks) == "table" and (chunks["core/abi.h"] or chunks["abi.h"]) or chunks
 end
 
----@param door any light userdata: struct rx_door *, or a table of the same functions
----@param building any light userdata: struct rx_build *
----@param chunks table name → text
----@param cli table what was typed
----@return integer errors
-return function(door, building, chunks, cli)
-  local link = abi.open(door, building, abi_text(chunks))
-  local path = cli.config
-  local has_rules = cli.forward and #cli.forward > 0
-  if not path and not has_rules then
-    path = DEFAULT_FILE
+-- What a function may name as a target, in the numbers of the build.
+local function targets_of(ctx, pools)
+  return {
+    of_pool = function(record) return record.model and pools[record.model] or nil end,
+    by_name = function(name)
+      local pool = ctx.pool_by_name[name]
+      return pool and pools[pool] or nil
+    end,
+  }
+end
+
+local function wrap_all(functions, pools, ctx, view)
+  local targets, wrappers = targets_of(ctx, pools), {}
+  for i, fn in ipairs(view.buf and functions or {}) do
+    fn.wrapper = dispatch.wrap(fn, view, ctx.session, targets)
+    wrappers[i] = fn.wrapper
   end
-  local findings = report.new(path or "command line")
-  local session = init.session(findings, SOURCE)
-  local rx = init.new(session, link)
-  local text, wrong, is_complete
+  return wrappers
+end
+
+-- Runs the config, if there is one, and checks what it declared.
+local function read_config(path, session, link, view, cli)
+  local findings, files = session.report, session.sources
+  local file, wrong, is_complete
   if path then
-    text, wrong = read(path, chunks)
-    if text then
-      is_complete = run(text, session, rx, findings)
+    file, wrong = files:add(path)
+    if file then
+      is_complete = run(file, session, link, view)
       init.report_pending(session)
     else
       missing_file(findings, path, wrong, not cli.config)
     end
   end
-  local finder = text and locate.new(tidy(text)) or nil
-  local ctx = check.context(session, link, findings, finder)
-  ctx.is_file_read, ctx.is_cut_short = path ~= nil, path ~= nil and not is_complete
-  local model = check.run(ctx, forward.parse(cli.forward, findings), cli)
-  if findings.errors == 0 then
-    build.run(link, findings, model, finder)
+  if not file then
+    init.new(session, link, view)
   end
-  return findings:flush(link)
+  local ctx = check.context(session, link, findings, file and files or nil)
+  ctx.is_file_read, ctx.is_cut_short = path ~= nil, path ~= nil and not is_complete
+  return ctx
+end
+
+---@param door any light userdata: struct rx_door *, or a table of the same functions
+---@param building any light userdata: struct rx_build *
+---@param chunks table name -> text
+---@param cli table what was typed; collect: see above
+---@param view_door any light userdata: struct rx_view_door *, a table of the same functions, or nil
+---@return integer errors, table functions, table files path -> text
+return function(door, building, chunks, cli, view_door)
+  local link = abi.open(door, building, abi_text(chunks))
+  if cli.collect then
+    link = abi.collector(link)
+  end
+  local view = views.open(view_door)
+  local path = cli.config
+  local has_rules = cli.forward and #cli.forward > 0
+  if not path and not has_rules then
+    path = DEFAULT_FILE
+  end
+  dispatch.tune()
+  local files = sources.new(chunks)
+  local findings = report.new(path or "command line", files)
+  local session = init.session(findings, files)
+  session.is_quiet = cli.collect
+  local ctx = read_config(path, session, link, view, cli)
+  local model = check.run(ctx, forward.parse(cli.forward, findings), cli)
+  local wrappers = {}
+  if findings.errors == 0 then
+    local functions, pools = build.run(link, findings, model, ctx.locate)
+    session.is_loaded = true
+    wrappers = wrap_all(functions, pools, ctx, view)
+    if cli.collect and view.buf then
+      dispatch.warm(functions, view)
+    end
+  end
+  return findings:flush(link), wrappers, files:texts()
 end

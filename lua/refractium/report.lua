@@ -10,13 +10,15 @@ M.__index = M
 
 M.ERROR, M.WARNING = 0, 1
 
-function M.new(file)
-  return setmetatable({ file = file, items = {}, seen = {}, errors = 0, held = 0 }, M)
+---@param file string what the load as a whole is called
+---@param sources table sources.lua's: names places
+function M.new(file, sources)
+  return setmetatable({ file = file, sources = sources, items = {}, seen = {}, errors = 0 }, M)
 end
 
--- line: in the config file, or nil for what concerns the command line or the whole.
+-- line: a place (sources.lua), or nil for what concerns the command line or the whole.
 function M:add(severity, line, text)
-  local full = line and format("%s:%d: %s", self.file, line, text) or text
+  local full = line and format("%s: %s", self.sources:text(line), text) or text
   if self.seen[full] then
     return
   end

@@ -26,7 +26,7 @@ M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
-    "user", "group", "admin", "metrics", "trusted_scripts", "script_budget", "canary", "rate_per_ip",
+    "user", "group", "admin", "metrics", "trusted_scripts", "canary", "rate_per_ip",
     "store", "max_sessions", "hooks",
   },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
@@ -37,6 +37,9 @@ M.server = section {
     doc = "Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case." },
   { name = "drain_timeout", type = "duration", default = "30s", min = "0ms", max = "1d",
     doc = "How long connections may finish after SIGTERM." },
+  { name = "script_budget", type = "duration", default = "50ms", min = "1ms", max = "10s",
+    doc = "How long one call of a function of the config may take. One that takes longer is stopped and not called"
+      .. " again until the next good reload." },
   { name = "access_log", type = "access_log", default_text = "on when standard output is a terminal",
     doc = "One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path." },
   { name = "log_format", type = "choice", values = { "auto", "text", "json" }, default = "auto",
@@ -51,8 +54,8 @@ M.listen = section {
   doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these.'
     .. " P may be a range, as in `8000-8010`.",
   unavailable = {
-    "proxy_protocol", "hooks", "sessions", "rate_per_ip", "max_sessions", "on_accept", "on_open", "on_close",
-    "on_data", "filter", "transparent", "rate", "during", "when",
+    "proxy_protocol", "hooks", "sessions", "rate_per_ip", "max_sessions", "on_open", "on_close", "on_data", "filter",
+    "transparent", "rate", "during", "when",
   },
   { name = "routes", type = "routes", default_text = "none",
     doc = "Who goes where: the first route whose protocol and conditions hold takes the connection." },
@@ -70,6 +73,9 @@ M.listen = section {
     doc = "At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs." },
   { name = "max_pending", type = "count", min = 1, max = 10000000, default_text = "no limit",
     doc = "Connections that are not recognised yet at one time." },
+  { name = "on_accept", type = "func", args = "conn: rx.Conn", returns = "rx.Action?",
+    doc = "`function(conn)`, called for every connection before its first byte; `rx.refuse` turns it away, anything"
+      .. " else lets it in. A function that fails turns it away too." },
   { name = "connect_timeout", type = "duration", default = "5s", min = "10ms", max = "10m",
     doc = "How long connecting may take, all backends that are tried together." },
   { name = "idle_timeout", type = "duration", default = "1h", min = "100ms", max = "30d",
@@ -79,7 +85,7 @@ M.listen = section {
 M.protocol = section {
   verb = "rx.protocol NAME { ... }",
   doc = "A protocol of your own, told by its first bytes. Returns a value for routes.",
-  unavailable = { "identify", "needs", "first", "is_server_first", "priority" },
+  unavailable = { "needs", "first", "is_server_first", "priority" },
   { name = "transport", type = "choice", values = { "tcp", "udp", "both" }, default = "both",
     doc = "Where it is looked for." },
   { name = "prefix", type = "bytes", doc = "What it starts with: a string, or a list of which one must fit." },
@@ -88,6 +94,10 @@ M.protocol = section {
       .. " given as well, either is enough." },
   { name = "within", type = "size", default = "1k", min = "1b", max = "64k",
     doc = "How far `patterns` are looked for." },
+  { name = "identify", type = "func", args = "buf: rx.Buf", returns = "boolean|rx.More|nil, string?",
+    doc = "`function(buf)` that looks at the first bytes: `true` is a match (with a second value, the connection's"
+      .. " `key`), `false` or nothing is none, `rx.more` asks again when there are more bytes. Given `prefix`, it is"
+      .. " asked only where one of these is there." },
   { name = "samples", type = "samples",
     doc = "`yes`: first bytes that must be recognised as this protocol, `no`: that must not. Checked on every load." },
 }
@@ -98,9 +108,10 @@ M.pool = section {
     .. " a table `{ \"10.0.0.2:80\", weight = 2 }`. Returns a value for `to` and fallbacks.",
   unavailable = { "health", "slow_start", "send_proxy", "policy", "connect", "max_connections", "ttl", "rate" },
   is_list = true,
-  { name = "balance", type = "choice", values = { "round_robin" }, default = "round_robin",
+  { name = "balance", type = "balance", values = { "round_robin" }, default = "round_robin",
     later = { "least_conn", "random", "p2c", "source_ip", "source_socket", "maglev", "first" },
-    doc = "How a backend is chosen." },
+    doc = "How a backend is chosen: by name, or by a `function(conn, pool)` that returns a backend, `pool[i]`, or its"
+      .. " number from 1; with nothing, and when it fails, it is `round_robin`." },
   { name = "tries", type = "count", min = 1, max = 1000, default_text = "each backend once",
     doc = "Backends tried for one connection before it counts as failed." },
 }
@@ -118,13 +129,16 @@ M.route = section {
   verb = "an entry of `routes`",
   doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
   unavailable = {
-    "when", "during", "send_proxy", "mirror", "hooks", "sessions", "transparent", "rate", "identify", "policy",
+    "during", "send_proxy", "mirror", "hooks", "sessions", "transparent", "rate", "identify", "policy",
     "on_open", "on_close", "on_data", "filter",
   },
   is_list = true,
-  { name = "to", type = "target", required = true,
-    doc = "A pool, an address, a list of addresses, or an action: `rx.refuse`, `rx.drop`, `rx.tarpit`, `rx.echo`,"
-      .. " `rx.respond`, `rx.respond \"text\"`." },
+  { name = "to", type = "target", required = true, is_function = true,
+    doc = "A pool, an address, a list of addresses, an action (`rx.refuse`, `rx.drop`, `rx.tarpit`, `rx.echo`,"
+      .. " `rx.respond`, `rx.respond \"text\"`), or a `function(conn)` that returns a pool, an address, an action or a"
+      .. " port of 127.0.0.1; with nothing, and when it fails, the route is skipped." },
+  { name = "when", type = "func", args = "conn: rx.Conn", returns = "boolean?",
+    doc = "`function(conn)`, asked when all else holds: `true` takes the connection. One that fails takes none." },
   { name = "sni", type = "texts", item = "name", cond = "SNI",
     doc = "The name a TLS or QUIC client asks for: exact, `\"*.example.com\"` (any depth below), or `\"~regex\"`." },
   { name = "alpn", type = "texts", item = "exact", cond = "ALPN",
@@ -222,7 +236,7 @@ M.outcomes = { "drop", "refuse", "respond", "echo", "tarpit", "describe" }
 -- Verbs of later versions.
 M.unavailable_verbs = {}
 for _, name in ipairs {
-  "sessions", "tail", "hook", "policy", "include", "every", "counter", "gauge", "shared", "ban", "log", "xray", "more",
+  "sessions", "tail", "hook", "policy", "every", "counter", "gauge", "shared", "ban", "xray",
 } do
   M.unavailable_verbs[name] = true
 end

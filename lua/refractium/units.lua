@@ -4,7 +4,7 @@
 -- in words that fit after "peek_timeout: ". Also the way back, for defaults and ranges in messages.
 
 local floor = math.floor
-local format, lower, match = string.format, string.lower, string.match
+local format, gsub, lower, match, sub = string.format, string.gsub, string.lower, string.match, string.sub
 
 local M = {}
 
@@ -16,8 +16,8 @@ local SIZE_ORDER = { "g", "m", "k", "b" }
 -- How a value reads in a message: strings quoted, the rest bare.
 function M.show(value)
   if type(value) == "string" then
-    local text = #value > 60 and value:sub(1, 57) .. "..." or value
-    return (format("%q", text):gsub("\\\n", "\\n"):gsub("\r", "\\r"))
+    local text = #value > 60 and sub(value, 1, 57) .. "..." or value
+    return (gsub(gsub(format("%q", text), "\\\n", "\\n"), "\r", "\\r"))
   end
   return tostring(value)
 end

@@ -15,7 +15,7 @@ local function new_door()
   if not pcall(ffi.typeof, "struct rx_door") then
     ffi.cdef(text())
   end
-  return ffi.new("struct rx_door", { version = 1, size = ffi.sizeof "struct rx_door" })
+  return ffi.new("struct rx_door", { version = 2, size = ffi.sizeof "struct rx_door" })
 end
 
 local function open(door)
@@ -25,9 +25,9 @@ end
 describe("the door", function()
   it("must be of this version and size", function()
     local door = new_door()
-    door.version = 2
+    door.version = 3
     assert.error_matches(function() open(door) end, "mixed builds")
-    door.version, door.size = 1, 8
+    door.version, door.size = 2, 8
     assert.error_matches(function() open(door) end, "mixed builds")
   end)
 

@@ -53,7 +53,7 @@ describe("rx.listen", function()
     local l = spec_of(built('\nrx.listen "a:1" { ' .. FALLBACK .. " }"), "listen_new")
     assert.same({
       where = "refractium.lua:2", max_connections = 0, max_connections_per_ip = 0, ipv6_prefix = 64, peek_ms = 3000,
-      peek_bytes = 16384, max_pending = 0, connect_ms = 5000, idle_ms = 3600000,
+      on_accept = 0, peek_bytes = 16384, max_pending = 0, connect_ms = 5000, idle_ms = 3600000,
       fallback_tcp = { kind = 3, pool = -1, text = "" }, fallback_udp = { kind = 0, pool = -1, text = "" },
     }, l)
   end)
@@ -149,13 +149,13 @@ describe("rx.protocol and rx.pool", function()
         samples = { yes = "A", no = { "C", "D" } } }
       rx.pool "p" { "h:1", { "h:2", weight = 2 }, tries = 1, balance = "round_robin" }
       rx.listen "a:1" { fallback_tcp = rx.drop }]])
-    assert.same({ name = "g", transport = 2, within = 2048 }, spec_of(door, "proto_new"))
+    assert.same({ name = "g", transport = 2, within = 2048, identify = 0 }, spec_of(door, "proto_new"))
     assert.equal("B", mock.calls(door, "proto_prefix")[2][3])
     assert.equal("\1\0", mock.calls(door, "proto_pattern")[1][3])
     local samples = mock.calls(door, "proto_sample")
     assert.same({ 1, "A", 0, "C", 0, "D" },
       { samples[1][3], samples[1][4], samples[2][3], samples[2][4], samples[3][3], samples[3][4] })
-    assert.same({ name = "p", balance = 0, tries = 1 }, spec_of(door, "pool_new"))
+    assert.same({ name = "p", balance = 0, tries = 1, policy = 0 }, spec_of(door, "pool_new"))
     assert.equal(2, #mock.calls(door, "pool_backend"))
   end)
 end)

@@ -62,7 +62,7 @@ rx.listen "0.0.0.0:443" {
       "fallback_tcp: must be a pool, an address, a list of addresses or an action, not a boolean" },
     { "fallback_tcp = rx.tls",
       "fallback_tcp: must be a pool, an address, a list of addresses or an action, not rx.tls" },
-    { "fallback_tcp = function() end", "fallback_tcp: a function is not available in this version" },
+    { "fallback_tcp = function() end", "fallback_tcp: only the `to` of a route may be a function" },
     { "fallback_tcp = 80", 'fallback_tcp: must be an address, not a bare port (write "127.0.0.1:80")' },
     { "fallback_tcp = 'echo'", 'fallback_tcp: no pool named "echo" (the action is written without quotes: rx.echo)' },
     { "fallback_tcp = 'host'", 'fallback_tcp: no pool named "host" (an address has a port: "host:80")' },
@@ -123,9 +123,9 @@ describe("a call", function()
   end)
 
   it("of a verb of a later version", function()
-    says('rx.sessions "x" { by = 1 }\nrx.include "x" rx.listen "a:1" { fallback_tcp = rx.drop }',
+    says('rx.sessions "x" { by = 1 }\nrx.shared "x" rx.listen "a:1" { fallback_tcp = rx.drop }',
       "refractium.lua:1: rx.sessions is not available in this version",
-      "refractium.lua:2: rx.include is not available in this version")
+      "refractium.lua:2: rx.shared is not available in this version")
   end)
 
   it("of a protocol", function()
@@ -219,7 +219,7 @@ describe("a route", function()
     { "rx.tls", "key = 'x'", "key", "rx.tls has no key; only protocols of your own do" },
     { "rx.https", "qtype = 1", "qtype", "rx.tls has no qtype (only rx.dns)" },
     { "rx.protocol 'g' { prefix = 'x' }", "sni = 'x'", "sni",
-      "a protocol of your own has no sni (only key, from, not_from and to_port)" },
+      "a protocol of your own has no sni (only key, from, not_from, to_port and when)" },
   }
   for _, case in ipairs(misfits) do
     it("asks only what its protocol knows: " .. case[1] .. ", " .. case[2], function()
@@ -256,7 +256,7 @@ describe("a route", function()
     { "rx.tls", "ech = 'yes'", ".ech", 'must be true or false, not "yes"' },
     { "rx.tls", "name = 'a\\nb'", ".name", "must be at most 128 characters without control characters" },
     { "rx.tls", "priority = 1", ".priority", 'must be one of "both", "latency", "throughput", not 1' },
-    { "rx.tls", "when = function() end", ".when", "when is not available in this version" },
+    { "rx.tls", "when = true", ".when", "must be a function, not a boolean" },
     { "rx.tls", "send_proxy = 'v2'", ".send_proxy", "send_proxy is not available in this version" },
   }
   for _, case in ipairs(wrong) do
@@ -279,8 +279,8 @@ describe("a protocol", function()
   end
 
   it("says how it is recognised", function()
-    protocol_says("", "", "nothing says how to recognise it: give prefix or patterns")
-    protocol_says("identify = function() end", ".identify", "identify is not available in this version")
+    protocol_says("", "", "nothing says how to recognise it: give prefix, patterns or identify")
+    protocol_says("identify = 'x'", ".identify", 'must be a function, not "x"')
     protocol_says("prefix = ''", ".prefix", "is an empty string")
     protocol_says("prefix = { 'x', 3 }", ".prefix[2]", 'must be a string of bytes like "\\x01\\x02", not 3')
     protocol_says("prefix = 'x', within = '1k'", ".within", "is about patterns, and there are none")

@@ -67,6 +67,83 @@ function M.calls(door, name)
   return out
 end
 
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+M.TEXTS = {
+  "client_ip", "listener", "transport", "protocol", "sni", "alpn", "host", "path", "method", "software", "qname", "key",
+  "route", "user",
+}
+M.NUMBERS = { "id", "client_port", "to_port", "qtype", "ech" }
+
+---A view written in Lua: view.facts by name, view.backends a list of { name, active }, view.logged what was logged.
+function M.view()
+  local ffi = require "ffi"
+  if not pcall(ffi.typeof, "struct rx_call") then
+    ffi.cdef(read "core/abi.h")
+  end
+  local view = { call = ffi.new "struct rx_call", facts = {}, backends = {}, logged = {} }
+  local function answer(call, text)
+    if not text then
+      return 0
+    end
+    view.kept = text
+    call.text.ptr, call.text.len = text, #text
+    return 1
+  end
+  function view.conn_text(call, what) return answer(call, view.facts[M.TEXTS[what + 1]]) end
+  function view.conn_number(_, what) return view.facts[M.NUMBERS[what + 1]] or -1 end
+  function view.pool_size() return #view.backends end
+  function view.backend_name(call, i) return answer(call, view.backends[i + 1][1]) end
+  function view.backend_active(_, i) return view.backends[i + 1][2] end
+  function view.now_ns() return ffi.cast("uint64_t", os.clock() * 1e9) end
+  function view.log(level, text) view.logged[#view.logged + 1] = { level, text } end
+  return view
+end
+
+---Makes a call as the program does. about: bytes, conn, pool, budget (ms). Returns what pcall does.
+function M.call(view, wrapper, about)
+  local ffi = require "ffi"
+  local call = view.call
+  local bytes = about.bytes or ""
+  call.ptr, call.len = ffi.cast("const uint8_t *", bytes), #bytes
+  call.conn = ffi.cast("void *", about.conn and 1 or 0)
+  call.pool = ffi.cast("void *", about.pool and 1 or 0)
+  call.until_ns = view.now_ns() + (about.budget or 1000) * 1000000
+  call.is_open = 1
+  local results = { pcall(wrapper) }
+  call.is_open = 0
+  return unpack(results, 1, table.maxn(results))
+end
+jit.off(M.call) -- the program writes to the call from outside compiled code, and so must this
+
+---Loads a config of several files, as a worker does with is_worker. Returns the functions, the view and the errors,
+---the texts it read, and the door.
+function M.scripts(files, is_worker, name)
+  local door, view = M.new(), M.view()
+  name = name or "refractium.lua"
+  local chunks = { ["abi.h"] = read "core/abi.h" }
+  for path, text in pairs(files) do
+    chunks[path] = text
+  end
+  local n, functions, texts = require "refractium.load"(door, {}, chunks, { config = name, collect = is_worker }, view)
+  local errors = {}
+  for _, finding in ipairs(door.found) do
+    errors[#errors + 1] = finding[1] == 0 and finding[2] or nil
+  end
+  assert(n == #errors or is_worker)
+  return functions, view, errors, texts, door
+end
+
+---The same for the inside of one file.
+function M.script(body, is_worker)
+  return M.scripts({ ["refractium.lua"] = 'local rx = require "refractium" ' .. body }, is_worker)
+end
+
 ---Loads a config given as text. Returns the door, the errors as a list of texts, the warnings, and what load said.
 function M.load(text, cli, refuse)
   local door = M.new(refuse)

@@ -16,12 +16,35 @@
 ---@class rx.Action
 ---@overload fun(text: string): rx.Action
 
+---Another look when there are more bytes.
+---@class rx.More
+
+---@class rx.Client
+---@field ip string
+---@field port integer
+
+---A backend as a `balance` function sees it.
+---@class rx.BackendState
+---@field name string its address
+---@field active integer connections it has now
+
+---@class rx.Backends
+---@operator len: integer
+---@field [integer] rx.BackendState
+
+---@class rx.Log
+---@field error fun(message: any, details?: table)
+---@field warn fun(message: any, details?: table)
+---@field info fun(message: any, details?: table)
+---@field debug fun(message: any, details?: table)
+
 ---What concerns the whole process. May be left out; may stand once.
 ---@class rx.Server
 ---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
 ---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
 ---@field hot_reload? boolean Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case. Default: `true`.
 ---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
+---@field script_budget? rx.Duration How long one call of a function of the config may take. One that takes longer is stopped and not called again until the next good reload. Default: `"50ms"`. Range: `1ms` to `10s`.
 ---@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path. Default: on when standard output is a terminal.
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
 ---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. A listener's own comes first. Default: drop.
@@ -38,13 +61,15 @@
 ---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
 ---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.
 ---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
+---@field on_accept? fun(conn: rx.Conn): rx.Action? `function(conn)`, called for every connection before its first byte; `rx.refuse` turns it away, anything else lets it in. A function that fails turns it away too.
 ---@field connect_timeout? rx.Duration How long connecting may take, all backends that are tried together. Default: `"5s"`. Range: `10ms` to `10m`.
 ---@field idle_timeout? rx.Duration A connection with no byte in either direction for so long is closed. Default: `"1h"`. Range: `100ms` to `30d`.
 
 ---`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.
 ---@class rx.Route
 ---@field [1] rx.Protocol What the client must speak.
----@field to rx.Target A pool, an address, a list of addresses, or an action: `rx.refuse`, `rx.drop`, `rx.tarpit`, `rx.echo`, `rx.respond`, `rx.respond "text"`.
+---@field to rx.Target|fun(conn: rx.Conn): rx.Target|integer|nil A pool, an address, a list of addresses, an action (`rx.refuse`, `rx.drop`, `rx.tarpit`, `rx.echo`, `rx.respond`, `rx.respond "text"`), or a `function(conn)` that returns a pool, an address, an action or a port of 127.0.0.1; with nothing, and when it fails, the route is skipped.
+---@field when? fun(conn: rx.Conn): boolean? `function(conn)`, asked when all else holds: `true` takes the connection. One that fails takes none.
 ---@field sni? string|string[] The name a TLS or QUIC client asks for: exact, `"*.example.com"` (any depth below), or `"~regex"`.
 ---@field alpn? string|string[] An application protocol the client offers, such as `"h2"`.
 ---@field ech? boolean `true`: only clients that offer encrypted client hello; `false`: only others.
@@ -68,7 +93,7 @@
 ---Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"` or `"unix:/path"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
 ---@class rx.PoolOptions
 ---@field [integer] string|rx.Backend The backends.
----@field balance? "round_robin" How a backend is chosen. Default: `"round_robin"`.
+---@field balance? "round_robin"|fun(conn: rx.Conn, pool: rx.Backends): integer|rx.BackendState|nil How a backend is chosen: by name, or by a `function(conn, pool)` that returns a backend, `pool[i]`, or its number from 1; with nothing, and when it fails, it is `round_robin`. Default: `"round_robin"`.
 ---@field tries? integer Backends tried for one connection before it counts as failed. Default: each backend once. Range: 1 to 1000.
 
 ---One backend with options: `{ "10.0.0.2:80", weight = 2 }`.
@@ -83,6 +108,7 @@
 ---@field prefix? string|string[] What it starts with: a string, or a list of which one must fit.
 ---@field patterns? string|string[] Bytes anywhere in the first `within` bytes: a string, or a list of which one must occur. With `prefix` given as well, either is enough.
 ---@field within? rx.Size How far `patterns` are looked for. Default: `"1k"`. Range: `1b` to `64k`.
+---@field identify? fun(buf: rx.Buf): boolean|rx.More|nil, string? `function(buf)` that looks at the first bytes: `true` is a match (with a second value, the connection's `key`), `false` or nothing is none, `rx.more` asks again when there are more bytes. Given `prefix`, it is asked only where one of these is there.
 ---@field samples? rx.Samples `yes`: first bytes that must be recognised as this protocol, `no`: that must not. Checked on every load.
 
 ---First bytes to try a protocol on.
@@ -107,6 +133,43 @@
 ---@field route? string The name of the route that takes it.
 ---@field reason? string Why it is turned away, as logs say it: `"no_route"`, `"tls-invalid"`, ...
 ---@field more? boolean `true`: it is still waiting for more bytes. Default: `false`.
+
+---The first bytes of a connection.
+---@class rx.Buf
+---@operator len: integer
+---@field [integer] integer the byte at i; places count from 0, and beyond the end it is -1
+---@field u8 fun(self: rx.Buf, i: integer): integer the same
+---@field u16 fun(self: rx.Buf, i: integer): integer the number at i in network order, -1 when it is not all there
+---@field u24 fun(self: rx.Buf, i: integer): integer the same of three bytes
+---@field u32 fun(self: rx.Buf, i: integer): integer the same of four bytes
+---@field u16le fun(self: rx.Buf, i: integer): integer the number at i with its low byte first, -1 when it is not all there
+---@field u32le fun(self: rx.Buf, i: integer): integer the same of four bytes
+---@field starts fun(self: rx.Buf, s: string, at: integer?): boolean whether the bytes at `at` (0 unless given) are s
+---@field find fun(self: rx.Buf, s: string, from: integer?): integer? the first place of s at or after `from` (0 unless given), or nil
+---@field sub fun(self: rx.Buf, i: integer?, j: integer?): string a string: the bytes from i up to, but not with, j (the end unless given), so that `buf:sub(0, 4)` is the first four; negative places count from the end
+---@field line fun(self: rx.Buf): string? the first line without its end, or nil while none has ended
+---@field hex fun(self: rx.Buf, n: integer?): string the first n bytes (32 unless given) as hexadecimal digits, for logs
+
+---A connection.
+---@class rx.Conn
+---@field id integer? its number in logs
+---@field client rx.Client? `conn.client.ip` and `conn.client.port`
+---@field listener string? the address it came to
+---@field transport string? `tcp` or `udp`
+---@field to_port integer? the port it came to
+---@field protocol string? what it was recognised as
+---@field sni string? the name a TLS or QUIC client asks for
+---@field alpn string[]? the application protocols it offers; an empty list when none
+---@field ech boolean? whether it offers encrypted client hello
+---@field host string? the host of an HTTP request
+---@field path string? its path
+---@field method string? its method
+---@field software string? what an SSH client calls itself
+---@field qname string? the name a DNS query asks for
+---@field qtype integer? the type it asks for
+---@field user string? the user name a client gave
+---@field key string? what `identify` returned with `true`
+---@field route string? the route's name
 
 ---@class refractium
 local rx = {}
@@ -135,6 +198,11 @@ function rx.pool(name) end
 ---@return fun(options: rx.Test)
 function rx.test(name) end
 
+---Runs another file, named relative to this one, once; returns what it returns.
+---@param path string
+---@return any
+function rx.include(path) end
+
 ---Close with a reset.
 ---@type rx.Action
 rx.refuse = nil
@@ -154,6 +222,14 @@ rx.echo = nil
 ---`rx.respond "text"` sends exactly these bytes, then closes. The bare `rx.respond` says what was recognised, in the client's own protocol.
 ---@type rx.Action
 rx.respond = nil
+
+---What `identify` returns to be asked again when there are more bytes.
+---@type rx.More
+rx.more = nil
+
+---Lines for the log.
+---@type rx.Log
+rx.log = nil
 
 ---TLS 1.0 to 1.3, HTTPS among them (alias `https`)
 ---@type rx.Protocol

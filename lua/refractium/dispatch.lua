@@ -1,0 +1,244 @@
+-- SPDX-License-Identifier: MIT
+-- The functions of a config, made callable for C.
+-- Enters: functions by kind (enum rx_fn_kind), in the order of their numbers. Leaves: for each a wrapper that takes
+-- nothing, calls it with what it may see, and returns what core/abi.h says.
+--
+-- Every wrapper is compiled from a text of its own. One text with the function as a variable would be one piece of
+-- machine code that branches over all functions: a hundred times slower. No wrapper ends in a call: tail calls count
+-- against the VM's limit for unrolled loops.
+
+local kinds = require "refractium.kinds"
+local value = require "refractium.value"
+
+local error, floor, ipairs, jit, load, pcall, type, unpack =
+  error, math.floor, ipairs, jit, load, pcall, type, unpack
+local format = string.format
+
+local M = {}
+
+M.IDENTIFY, M.WHEN, M.TO, M.POLICY, M.ACCEPT = 0, 1, 2, 3, 4
+
+local KEY_MAX = 255
+local POOL, ACTIONS = 1, { refuse = 2, drop = 3, tarpit = 4, respond = 5, describe = 6, echo = 7 }
+
+-- More, and longer, traces than the VM allows by itself: the chain of a config's functions is one long piece of code.
+local LIMITS = {
+  "loopunroll=300", "maxsnap=2000", "maxrecord=16000", "maxirconst=4000", "maxside=1000", "maxtrace=8000",
+  "sizemcode=512", "maxmcode=8192",
+}
+
+-- What a function returned is judged when it is over: messages name the function's own place.
+local TEMPLATES = {
+  [M.IDENTIFY] = [[
+local f, buf, more, key_of, wrong = ...
+return function()
+  local verdict, key = f(buf)
+  if verdict == true then
+    if key == nil then
+      return 1
+    end
+    key_of(key)
+    return 1, key
+  elseif verdict == false or verdict == nil then
+    return 0
+  elseif verdict == more then
+    return 2
+  end
+  wrong(verdict)
+end]],
+  [M.WHEN] = [[
+local f, conn, wrong = ...
+return function()
+  local answer = f(conn)
+  if answer == true then
+    return true
+  elseif answer == false or answer == nil then
+    return false
+  end
+  wrong(answer)
+end]],
+  [M.TO] = [[
+local f, conn, target_of = ...
+return function()
+  local answer = f(conn)
+  if answer == nil or answer == false then
+    return nil
+  end
+  local kind, what = target_of(answer)
+  return kind, what
+end]],
+  [M.POLICY] = [[
+local f, conn, pool, number_of = ...
+return function()
+  local answer = f(conn, pool)
+  if answer == nil then
+    return nil
+  end
+  local number = number_of(answer, #pool)
+  return number
+end]],
+  [M.ACCEPT] = [[
+local f, conn, refuse = ...
+return function()
+  local answer = f(conn)
+  if answer == refuse then
+    return false
+  end
+  return true
+end]],
+}
+
+local NAMES = { [0] = "identify", "when", "to", "policy", "on_accept" }
+
+local function refuse_with(where, text)
+  return function(v)
+    error(format("%s: %s; got %s", where, text, kinds.what(v)), 0)
+  end
+end
+
+local function key_check(where)
+  return function(key)
+    if type(key) ~= "string" then
+      error(format("%s: identify's key must be a string; got %s", where, kinds.what(key)), 0)
+    elseif #key > KEY_MAX then
+      error(format("%s: identify's key has at most %d bytes; got %d", where, KEY_MAX, #key), 0)
+    end
+  end
+end
+
+local function target_maker(where, targets)
+  local wrong = refuse_with(where, "to must return a pool, an address, a port or an action")
+  local function from_value(v, record)
+    if record.kind == "action" then
+      return ACTIONS[record.action], record.bytes
+    end
+    local id = record.kind == "pool" and targets.of_pool(record)
+    if not id then
+      wrong(v)
+    end
+    return POOL, id
+  end
+  return function(v)
+    local kind = type(v)
+    if kind == "table" then
+      local record = value.of(v)
+      if not record or record.kind == "unknown" then
+        error(format('%s: to must return one target; got a table (for several addresses make a pool: rx.pool "name"'
+          .. " { ... })", where), 0)
+      end
+      local target, what = from_value(v, record)
+      return target, what
+    elseif kind == "string" and v ~= "" then
+      return POOL, targets.by_name(v) or v
+    elseif kind == "number" and v >= 1 and v <= 65535 and floor(v) == v then
+      return POOL, "127.0.0.1:" .. v
+    end
+    wrong(v)
+  end
+end
+
+local function backend_number(where, numbers)
+  return function(v, size)
+    local n = type(v) == "number" and v or numbers[v]
+    if n and n >= 1 and n <= size and floor(n) == n then
+      return n - 1
+    end
+    error(format("%s: balance must return a backend, its number from 1 to %d, or nil; got %s", where, size,
+      kinds.what(v)), 0)
+  end
+end
+
+-- What each kind of wrapper is given besides the function.
+local function arguments(kind, where, view, session, targets)
+  if kind == M.IDENTIFY then
+    return view.buf, session.more, key_check(where),
+      refuse_with(where, "identify must return true, false, rx.more or true, key")
+  elseif kind == M.WHEN then
+    return view.conn, refuse_with(where, "when must return true or false")
+  elseif kind == M.TO then
+    return view.conn, target_maker(where, targets)
+  elseif kind == M.POLICY then
+    return view.conn, view.pool, backend_number(where, view.numbers)
+  end
+  return view.conn, session.refuse
+end
+
+---The wrapper for one function.
+---@param fn table { kind, fn, where }
+---@param view table view.lua's
+---@param session table init.lua's: the values rx.more and rx.refuse
+---@param targets table of_pool(record) → id, by_name(name) → id or nil
+function M.wrap(fn, view, session, targets)
+  local chunk = load(TEMPLATES[fn.kind], format("=(%s)", NAMES[fn.kind]), "t")
+  return chunk(fn.fn, arguments(fn.kind, fn.where, view, session, targets))
+end
+
+---Called before anything of a config runs.
+function M.tune()
+  jit.opt.start(unpack(LIMITS))
+end
+
+-- Warm-up -----------------------------------------------------------------------------------------------------
+
+local ROUNDS = 60 -- a function is compiled after 56 calls
+
+-- How clients begin: what a function will be shown most often.
+local BEGINNINGS = {
+  "GET / HTTP/1.1\r\nHost: a.test\r\nUser-Agent: x\r\n\r\n",
+  "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n",
+  "\22\3\1\2\0\1\0\1\252\3\3" .. ("\90"):rep(500),
+  "SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+  "\0\29\18\52\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1",
+  "\18\52\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1",
+  "\5\1\0", "\4\1\0\80\127\0\0\1\0", "\0\0\0\8\4\210\22\47", "\16\16\0\4MQTT\4\2\0\60\0\4test", "EHLO a.test\r\n",
+  "\3\0\0\19\14\224\0\0\0\0\0\1\0\8\0\3\0\0\0", "*1\r\n$4\r\nPING\r\n", "\1", "\255\254\253\252\251\250\249\248",
+  ("\0"):rep(64),
+}
+
+local PATIENCE = 50000000ULL -- ns that warming one function may take
+
+-- Not compiled, and between pcall and the wrapper: so each wrapper becomes a piece of code that begins with itself.
+local function step(wrapper)
+  local verdict = wrapper()
+  return verdict
+end
+
+local function show(call, sample)
+  local ffi = require "ffi"
+  call.ptr, call.len = ffi.cast("const uint8_t *", sample), #sample
+end
+
+local function warm_one(fn, samples, view)
+  local call = view.call
+  for _ = 1, ROUNDS do
+    for _, sample in ipairs(samples) do
+      show(call, sample)
+      pcall(step, fn.wrapper)
+      if view.now_ns() >= call.until_ns then
+        return
+      end
+    end
+  end
+end
+
+---Calls each identify so often with what is likely to come that it is compiled before a client waits for it.
+---@param functions table number → { kind, wrapper, samples }
+---@param view table view.lua's
+function M.warm(functions, view)
+  local call = view.call
+  local was = { call.ptr, call.len, call.is_open, call.until_ns }
+  call.is_open = 1
+  for _, fn in ipairs(functions) do
+    if fn.kind == M.IDENTIFY then
+      call.until_ns = view.now_ns() + PATIENCE
+      warm_one(fn, fn.samples or {}, view)
+      warm_one(fn, BEGINNINGS, view)
+    end
+  end
+  call.ptr, call.len, call.is_open, call.until_ns = was[1], was[2], was[3], was[4]
+end
+jit.off(M.warm)
+jit.off(warm_one)
+jit.off(step)
+
+return M
