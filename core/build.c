@@ -452,7 +452,7 @@ static int door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice 
             break;
         }
         l->binds = binds;
-        binds[l->n_binds++] = (struct rx_bind){ list[i], text };
+        binds[l->n_binds++] = (struct rx_bind){ .addr = list[i], .text = text };
     }
     if (!l->name)
         l->name = text;
@@ -570,8 +570,10 @@ static const char *route_name(struct rx_build *b, const struct rx_route *r)
 {
     static const char *const kinds[] = { "sni", "host", "qname" };
     const struct rx_texts *t = &r->name_cond;
-    if (!t->n)
+    if (!t->n && r->is_plain)
         return r->proto->name;
+    if (!t->n) // by another condition: its place tells it from its neighbours
+        return rx_arena_printf(b->conf->arena, "%s #%u", r->proto->name, r->index + 1);
     uint32_t fact = rx_name_fact(r->proto);
     const char *kind = kinds[fact == RX_FACT_SNI ? 0 : fact == RX_FACT_HOST ? 1 : 2];
     const char *more = t->n > 1 ? ",..." : "";

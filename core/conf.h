@@ -103,6 +103,9 @@ struct rx_route {
 struct rx_bind {
     struct rx_addr addr;
     const char *text; // as written
+    struct {
+        uint64_t device, inode;
+    } file; // of the socket file made for it, so that no other program's is ever removed
 };
 
 struct rx_listen {

@@ -113,7 +113,7 @@ static void unlink_first(const struct rx_conf *conf, uint32_t n, const struct rx
 }
 
 // Opens an address for every worker: fds[n_workers], owned by the caller. 0, 1 when it may be left out, or -1.
-static int open_bind(struct engine *e, const struct rx_bind *b, int *fds)
+static int open_bind(struct engine *e, struct rx_bind *b, int *fds)
 {
     char text[RX_ADDR_TEXT];
     struct rx_addr bound;
@@ -128,7 +128,7 @@ static int open_bind(struct engine *e, const struct rx_bind *b, int *fds)
     return 0;
 }
 
-static int bind_one(struct engine *e, const struct rx_listen *l, const struct rx_bind *b)
+static int bind_one(struct engine *e, const struct rx_listen *l, struct rx_bind *b)
 {
     int *fds = calloc(e->n_workers, sizeof *fds);
     int rc = fds ? open_bind(e, b, fds) : -1;
@@ -189,7 +189,7 @@ static struct rx_swap **swaps_new(struct engine *e, struct rx_conf *conf)
     uint32_t n_opened = 0;
     for (uint32_t i = 0; is_good && i < conf->n_listens; i++)
         for (uint32_t k = 0; is_good && k < conf->listens[i]->n_binds; k++) {
-            const struct rx_bind *b = &conf->listens[i]->binds[k];
+            struct rx_bind *b = &conf->listens[i]->binds[k];
             int rc = is_bound(e->conf, b) ? 1 : open_bind(e, b, fds);
             is_good = rc >= 0;
             n_opened += is_good;

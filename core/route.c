@@ -223,21 +223,28 @@ static __attribute__((noinline)) void search_routes(struct search *s, const stru
 {
     struct rx_ids lists[RX_NAME_LISTS + 1];
     unsigned n = route_lists(e, f, lists);
-    if (e->names && f->pending & e->name_fact)
-        s->hold = RX_MIN(s->hold, e->first_named);
+    // A name that is still to come holds everything behind it back. One that will not come any more, because the
+    // client padded or dawdled, is not "no name": no route of this protocol from there on takes the connection.
+    uint32_t limit = RX_NO_ROUTE;
+    if (e->names && f->pending & e->name_fact) {
+        limit = e->first_named;
+        if (s->ask->ended == RX_OPEN)
+            s->hold = RX_MIN(s->hold, limit);
+    }
     for (;;) {
         uint32_t low = RX_NO_ROUTE;
         for (unsigned i = 0; i < n; i++)
             if (lists[i].n && lists[i].ids[0] < low)
                 low = lists[i].ids[0];
-        if (low >= bound(s))
+        if (low >= bound(s) || low >= limit)
             return;
         switch (rx_route_holds(&s->listen->routes[low], f, s->ask)) {
         case RX_MATCH:
             s->best = low;
             return;
         case RX_MORE:
-            s->hold = low;
+            if (s->ask->ended == RX_OPEN)
+                s->hold = low;
             return;
         case RX_NO:
             break;
@@ -348,10 +355,11 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
         enum rx_verdict v = c == from && known != UNASKED ? (enum rx_verdict)known : rx_entry_identify(e, ask->p, ask->n, f);
         switch (v) {
         case RX_MATCH:
-            if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // what has not come by now is absent
+            if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // at the end of input what has not come is absent
                 if (f->pending)
                     note_unfinished(s, e, out);
-                f->pending = 0;
+                if (ask->ended == RX_ENDED_EOF)
+                    f->pending = 0;
             }
             take(s, e, f);
             if (s->hold < hold)

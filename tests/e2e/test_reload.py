@@ -243,7 +243,7 @@ def test_counts_of_limits_are_carried_over(rx, backends, limit):
 
 
 def test_nobody_notices_edits_under_load(rx, a, b):
-    """Promise: while edits follow one another no connection fails."""
+    """Promise: while edits follow one another no connection fails, and a busy log beside the file delays none."""
     p = rx.config(to(a, workers=2))
     wrong, over = [], threading.Event()
 

@@ -26,21 +26,23 @@ static struct rx_conf *conf_with(uint32_t idle_ms)
     draft_begin_with(&d, &(struct rx_listen_spec){ .idle_ms = idle_ms });
     int any = draft_builtin(&d, "any");
     for (uint32_t priority = RX_PRIORITY_BOTH; priority <= RX_PRIORITY_THROUGHPUT; priority++)
-        draft_route_spec(&d, &(struct rx_route_spec){ .proto = any, .priority = priority, .to = { .kind = RX_TO_DROP } });
+        draft_route_spec(&d,
+                         &(struct rx_route_spec){ .proto = any, .priority = priority, .to = { .kind = RX_TO_DROP } });
     return draft_finish(&d);
 }
 
 static void make_ends(bool is_small)
 {
     int a[2], b[2];
-    room_pair(a);
-    room_pair(b);
+    if (is_small) {
+        room_small_pair(a);
+        room_small_pair(b);
+    } else {
+        room_pair(a);
+        room_pair(b);
+    }
     client = a[0], near_client = a[1];
     server = b[0], near_server = b[1];
-    for (int i = 0; i < 2 && is_small; i++) {
-        room_small_buffers(a[i]);
-        room_small_buffers(b[i]);
-    }
 }
 
 static void start_idle(enum rx_priority priority, bool is_small, uint32_t idle_ms)
@@ -340,12 +342,7 @@ static void a_half_closed_end_does_not_make_the_loop_spin(void **state)
     assert_int_equal(room_end_of(&room, server), 0);
     room_turn_for(&room, 10);
     assert_false(ev_is_active(&conn->ends[RX_CLIENT].io));
-    unsigned pending = 0;
-    for (int i = 0; i < 20; i++) {
-        room_turn(&room);
-        pending += ev_pending_count(room.w.loop);
-    }
-    assert_int_equal(pending, 0);
+    assert_in_range(room_wakes(&room, 100), 0, 10);
     room_bye(&server);
     finish(RX_REASON_DONE);
 }
@@ -461,24 +458,24 @@ static void hundreds_of_connections_leave_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bytes_pass_both_ways),
-        cmocka_unit_test(the_head_goes_first_and_only_what_is_left_of_it),
-        cmocka_unit_test(long_streams_arrive_whole_through_either_pump),
-        cmocka_unit_test(a_sink_that_takes_little_gets_everything),
-        cmocka_unit_test(a_sink_that_takes_nothing_stops_its_source),
-        cmocka_unit_test(a_closed_connection_gives_back_what_it_held),
-        cmocka_unit_test(a_direction_that_streams_is_spliced_and_one_that_trickles_is_not),
-        cmocka_unit_test(latency_never_splices_and_throughput_always_does),
-        cmocka_unit_test(without_a_pipe_bytes_are_copied),
-        cmocka_unit_test(a_pipe_is_held_only_while_bytes_are_in_it),
-        cmocka_unit_test(half_close_is_passed_on_and_the_other_half_works),
-        cmocka_unit_test(a_half_closed_end_does_not_make_the_loop_spin),
-        cmocka_unit_test(both_ends_closing_at_once_is_done),
-        cmocka_unit_test(bytes_still_held_are_passed_on_before_the_end),
-        cmocka_unit_test(a_reset_is_passed_on_as_a_reset),
-        cmocka_unit_test(a_reset_while_bytes_wait_closes_and_frees),
-        cmocka_unit_test(an_idle_connection_ends_in_time_and_an_active_one_does_not),
-        cmocka_unit_test(hundreds_of_connections_leave_nothing),
+        room_test(bytes_pass_both_ways),
+        room_test(the_head_goes_first_and_only_what_is_left_of_it),
+        room_test(long_streams_arrive_whole_through_either_pump),
+        room_test(a_sink_that_takes_little_gets_everything),
+        room_test(a_sink_that_takes_nothing_stops_its_source),
+        room_test(a_closed_connection_gives_back_what_it_held),
+        room_test(a_direction_that_streams_is_spliced_and_one_that_trickles_is_not),
+        room_test(latency_never_splices_and_throughput_always_does),
+        room_test(without_a_pipe_bytes_are_copied),
+        room_test(a_pipe_is_held_only_while_bytes_are_in_it),
+        room_test(half_close_is_passed_on_and_the_other_half_works),
+        room_test(a_half_closed_end_does_not_make_the_loop_spin),
+        room_test(both_ends_closing_at_once_is_done),
+        room_test(bytes_still_held_are_passed_on_before_the_end),
+        room_test(a_reset_is_passed_on_as_a_reset),
+        room_test(a_reset_while_bytes_wait_closes_and_frees),
+        room_test(an_idle_connection_ends_in_time_and_an_active_one_does_not),
+        room_test(hundreds_of_connections_leave_nothing),
     };
     return cmocka_run_group_tests_name("weld", tests, NULL, NULL);
 }
