@@ -570,14 +570,33 @@ static const char *route_name(struct rx_build *b, const struct rx_route *r)
 {
     static const char *const kinds[] = { "sni", "host", "qname" };
     const struct rx_texts *t = &r->name_cond;
-    if (!t->n && r->is_plain)
+    if (!t->n)
         return r->proto->name;
-    if (!t->n) // by another condition: its place tells it from its neighbours
-        return rx_arena_printf(b->conf->arena, "%s #%u", r->proto->name, r->index + 1);
     uint32_t fact = rx_name_fact(r->proto);
     const char *kind = kinds[fact == RX_FACT_SNI ? 0 : fact == RX_FACT_HOST ? 1 : 2];
     const char *more = t->n > 1 ? ",..." : "";
     return rx_arena_printf(b->conf->arena, "%s %s=%s%s", r->proto->name, kind, t->text[0], more);
+}
+
+// Logs must tell routes apart: where a name is taken, the place in the list is added ("http #3").
+static int name_routes(struct rx_build *b, struct rx_listen *l)
+{
+    struct rx_names *taken = rx_names_new();
+    int rc = taken ? 0 : -1;
+    for (uint32_t i = 0; i < l->n_routes && !rc; i++) {
+        struct rx_route *r = &l->routes[i];
+        struct rx_ids found[RX_NAME_LISTS];
+        if (r->name)
+            continue;
+        const char *name = route_name(b, r);
+        if (name && rx_names_find(taken, (const uint8_t *)name, strlen(name), found))
+            name = rx_arena_printf(b->conf->arena, "%s #%u", name, i + 1);
+        if (!name || (strlen(name) <= RX_NAME_MAX && rx_names_add(taken, name, strlen(name), i)))
+            rc = -1;
+        r->name = name;
+    }
+    rx_names_free(taken);
+    return rc ? no_memory(b) : 0;
 }
 
 static int listen_finish(struct rx_build *b, uint32_t id)
@@ -590,11 +609,10 @@ static int listen_finish(struct rx_build *b, uint32_t id)
         return no_memory(b);
     for (uint32_t i = 0; i < b->n_routes; i++)
         if (b->routes[i].listen == (int32_t)id) {
-            l->routes[k] = b->routes[i].r;
-            if (!l->routes[k].name && !(l->routes[k].name = route_name(b, &l->routes[k])))
-                return no_memory(b);
-            k++;
+            l->routes[k++] = b->routes[i].r;
         }
+    if (name_routes(b, l))
+        return -1;
     if (l->fallback_tcp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[0], &l->fallback_tcp))
         return -1;
     if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))

@@ -147,7 +147,7 @@ uint16_t room_serve(struct room *r)
 {
     struct rx_addr bound;
     int fd;
-    const struct rx_bind *b = &r->w.conf->listens[0]->binds[0];
+    struct rx_bind *b = &r->w.conf->listens[0]->binds[0];
     assert_int_equal(rx_bind_open(b, &fd, 1, &bound), 0);
     r->w.is_running = true; // this thread turns the loop
     assert_int_equal(rx_worker_listen(&r->w, r->w.conf->listens[0], b, fd), 0);

@@ -46,7 +46,7 @@ static struct rx_bind bind_to(const char *text)
     struct rx_addr *list;
     unsigned n;
     assert_int_equal(rx_addr_parse_listen(text, &list, &n, why), 0);
-    struct rx_bind b = { list[0], text };
+    struct rx_bind b = { .addr = list[0], .text = text };
     free(list);
     return b;
 }
@@ -88,7 +88,7 @@ static void an_address_somebody_serves_is_not_shared(void **state)
     struct rx_addr bound, again;
     int fds[2], more[2];
     assert_int_equal(rx_bind_open(&b, fds, 2, &bound), 0);
-    struct rx_bind same = { bound, "same" };
+    struct rx_bind same = { .addr = bound, .text = "same" };
     assert_int_equal(rx_bind_open(&same, more, 2, &again), -EADDRINUSE);
     close_all(fds, 2);
     assert_int_equal(rx_bind_open(&same, more, 2, &again), 0); // free again at once

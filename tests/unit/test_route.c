@@ -233,7 +233,9 @@ static void the_end_of_input_ends_the_wait(void **state)
     draft_route(&d, http, -1);
     struct rx_conf *c = draft_finish(&d);
     for (size_t i = 0; i < RX_COUNT(ends); i++) {
-        assert_int_equal(world_route_ended(c, "GET /a HTTP/1.1\r\nAcc", ends[i]), 2);
+        // Only the end of input proves that no Host will come: padding or dawdling does not.
+        int without_host = ends[i] == RX_ENDED_EOF ? 2 : WORLD_NONE;
+        assert_int_equal(world_route_ended(c, "GET /a HTTP/1.1\r\nAcc", ends[i]), without_host);
         assert_int_equal(world_route_ended(c, "GET /ab", ends[i]), WORLD_NONE);
         assert_int_equal(world_route_ended(c, "GET /abc", ends[i]), 0);
     }
