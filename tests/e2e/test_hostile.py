@@ -63,7 +63,7 @@ def test_mangled_first_bytes(rx, backends, seed):
     routes = "".join("{ rx.%s, to = %s }," % (name, (to, "rx.respond")[(n + seed) % 2]) for n, name in enumerate(NAMES))
     p = rx(routes + "{ rx.silent, to = rx.respond }", workers=2,
            options='peek_timeout = "300ms", peek_buffer_size = "8k", fallback_tcp = rx.respond,')
-    fds, waiting = p.fds(), []
+    fds, waiting, lingering = p.fds(), [], []
     for _ in range(150 if SANITIZER else 400):
         s = p.connect()
         waiting.append(s)
@@ -76,11 +76,15 @@ def test_mangled_first_bytes(rx, backends, seed):
                 waiting.pop().close()
             elif way < 0.8:
                 s.shutdown(socket.SHUT_WR)
+            else:
+                lingering.append(waiting.pop())
         except OSError:
-            waiting.remove(s)
             s.close()  # it was turned away already
+            waiting = [other for other in waiting if other is not s]
     for s in waiting:
         assert peers.how_it_ends(s)[0] in ("eof", "reset")
+        s.close()
+    for s in lingering:
         s.close()
     lines = p.access(150 if SANITIZER else 400)
     assert len(lines) == (150 if SANITIZER else 400)
