@@ -480,6 +480,7 @@ static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_ro
                               .where = keep(b, s->where),
                               .index = b->conf->listens[listen]->n_routes,
                               .proto = known,
+                              .transport = s->transport ? s->transport & known->transport : known->transport,
                               .priority = s->priority,
                               .idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->idle_ms,
                               .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,

@@ -81,6 +81,7 @@ struct rx_route {
     const char *name, *where;
     uint32_t index; // place in its listener
     const struct rx_known *proto;
+    enum rx_transport transport; // what it is for, at most the protocol's
     struct rx_target to, fallback;
     enum rx_priority priority;
     uint32_t idle_ms, connect_ms, max_connections;

@@ -230,6 +230,12 @@ static void publish(struct engine *e, struct rx_conf *conf, struct rx_swap **swa
     rx_conf_unref(old);
 }
 
+static void tell_finding(void *data, unsigned severity, const char *text, size_t len)
+{
+    (void)data;
+    rx_log(severity == RX_REPORT_ERROR ? RX_LOG_ERROR : RX_LOG_WARN, "%.*s", (int)len, text);
+}
+
 static void reload(struct engine *e, const char *why)
 {
     if (e->is_stopping)
@@ -241,7 +247,7 @@ static void reload(struct engine *e, const char *why)
     }
     ev_timer_stop(e->loop, &e->again);
     uint64_t start = rx_sys_now_ns();
-    struct rx_conf *conf = rx_load_tested(e->args);
+    struct rx_conf *conf = rx_load_tested(e->args, tell_finding, NULL);
     if (!conf) {
         rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
         return;
@@ -321,7 +327,7 @@ static void tell_totals(const struct engine *e)
         bytes[0] += atomic_load(&e->workers[i].stat.bytes[0]);
         bytes[1] += atomic_load(&e->workers[i].stat.bytes[1]);
     }
-    rx_log(RX_LOG_INFO, "stopped: %lu connections, %lu bytes to backends, %lu to clients", accepted, bytes[0], bytes[1]);
+    rx_log(RX_LOG_INFO, "stopped: %lu connections, %lu bytes from clients, %lu bytes to clients", accepted, bytes[0], bytes[1]);
 }
 
 static void warn_about_fds(const struct rx_conf *conf)

@@ -354,7 +354,7 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
     m->arena = arena;
     for (uint32_t i = 0; i < listen->n_routes; i++) {
         const struct rx_route *r = &listen->routes[i];
-        if (!(r->proto->transport & transport))
+        if (!(r->transport & transport))
             continue;
         struct rx_entry *e = entry_for(m, r->proto, i);
         if (!e || entry_add(m, e, r))
