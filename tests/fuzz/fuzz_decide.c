@@ -16,9 +16,27 @@
 #include "conf.h"
 #include "route.h"
 
-enum { ROUTES = 8, PAYLOAD_MAX = 6000, SHORT = 80, SPLITS = 40, NONE = -1, MORE = -2 };
+enum { ROUTES = 8, PAYLOAD_MAX = 6000, SHORT = 24, SPLITS = 16, NONE = -1, MORE = -2 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const struct rx_listen *asked; // whose routes a finding shows
+
+static void show_route(const struct rx_route *r)
+{
+    const struct rx_known *k = r->proto;
+    fprintf(stderr, "  %u: %s", r->index, r->name);
+    if (!k->def && !k->is_any && !k->is_silent)
+        fprintf(stderr, " (%u prefixes, %u patterns within %u)", k->prefix.n, k->pattern.n, k->within);
+    const struct rx_texts *texts[] = { &r->name_cond, &r->alpn, &r->path, &r->method, &r->software, &r->key };
+    static const char *const words[] = { "name", "alpn", "path", "method", "software", "key" };
+    for (unsigned i = 0; i < RX_COUNT(texts); i++)
+        if (texts[i]->n || texts[i]->n_regex)
+            fprintf(stderr, " %s(%u+%u)=%s", words[i], texts[i]->n, texts[i]->n_regex,
+                    texts[i]->n ? texts[i]->text[0] : "~");
+    fprintf(stderr, " from=%u not_from=%u to_port=%u ech=%d qtype=%u\n", r->n_from, r->n_not_from, r->n_to_port,
+            r->ech, r->n_qtype);
+}
 
 _Noreturn static void broken(const char *fmt, ...) RX_PRINTF(1, 2);
 _Noreturn static void broken(const char *fmt, ...)
@@ -27,7 +45,9 @@ _Noreturn static void broken(const char *fmt, ...)
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    fprintf(stderr, ", with the routes\n");
+    for (uint32_t i = 0; i < asked->n_routes; i++)
+        show_route(&asked->routes[i]);
     abort();
 }
 
@@ -201,8 +221,8 @@ static enum rx_verdict ask_route(const struct rx_route *r, const struct rx_ask *
     } else
         v = k->def ? k->def->identify(ask->p, ask->n, &f) : declared(k, ask->p, ask->n);
     if (v == RX_MATCH) {
-        if (ask->ended != RX_OPEN)
-            f.pending = 0;
+        if (ask->ended == RX_ENDED_EOF)
+            f.pending = 0; // what has not come is absent
         return rx_route_holds(r, &f, ask);
     }
     if (v == RX_NO || ask->ended != RX_OPEN)
@@ -211,16 +231,30 @@ static enum rx_verdict ask_route(const struct rx_route *r, const struct rx_ask *
     return rx_route_holds(r, &f, ask) == RX_NO ? RX_NO : RX_MORE;
 }
 
+// Whether a route before `end` wants a fact that the client has not told in time: then it is not absent, and no later
+// route of that protocol takes the connection.
+static bool is_blocked(const struct rx_listen *l, uint32_t end, const bool *is_waiting)
+{
+    for (uint32_t i = 0; i < end; i++)
+        if (is_waiting[i] && l->routes[i].proto == l->routes[end].proto)
+            return true;
+    return false;
+}
+
 static int decide_slowly(const struct rx_listen *l, const struct rx_ask *ask)
 {
+    bool is_waiting[ROUTES] = { false };
     for (uint32_t i = 0; i < l->n_routes; i++) {
-        if (!(l->routes[i].proto->transport & RX_TCP))
+        if (!(l->routes[i].proto->transport & RX_TCP) || is_blocked(l, i, is_waiting))
             continue;
         switch (ask_route(&l->routes[i], ask)) {
         case RX_MATCH:
             return (int)i;
         case RX_MORE:
-            return MORE;
+            if (ask->ended == RX_OPEN)
+                return MORE;
+            is_waiting[i] = true;
+            break;
         case RX_NO:
             break;
         }
@@ -260,7 +294,7 @@ struct walk {
     uint32_t need; // the farthest of all so far
 };
 
-static void step(struct walk *w, const uint8_t *p, uint32_t n)
+static void step(struct walk *w, const uint8_t *p, uint32_t n, bool is_ended_too)
 {
     uint8_t *copy = malloc(n ? n : 1); // ends where its memory ends
     uint32_t need;
@@ -279,7 +313,7 @@ static void step(struct walk *w, const uint8_t *p, uint32_t n)
     if (now != MORE && now != slow)
         broken("law 5: %d at %u bytes, in turn %d", now, n, slow);
     w->said = now;
-    for (enum rx_ended ended = RX_ENDED_EOF; ended <= RX_ENDED_TIMEOUT; ended++) {
+    for (enum rx_ended ended = RX_ENDED_EOF; is_ended_too && ended <= RX_ENDED_TIMEOUT; ended++) {
         w->ask.ended = ended;
         int then = ask_twice(w->l, &w->ask, &need);
         slow = decide_slowly(w->l, &w->ask);
@@ -315,19 +349,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct rx_conf *conf = build(&in);
     if (!conf)
         return 0;
-    w.l = conf->listens[0];
+    w.l = asked = conf->listens[0];
     uint32_t seed = 1, at = 0;
     for (size_t i = 0; i < size; i++)
         seed = (seed ^ data[i]) * 16777619u;
     for (; at <= in.n && at <= SHORT; at++)
-        step(&w, in.p, at);
+        step(&w, in.p, at, at % 4 == 0);
     while (at < in.n) {
-        step(&w, in.p, at);
+        step(&w, in.p, at, seed % 4 == 0);
         seed = seed * 1664525 + 1013904223;
         at += 1 + (seed >> 8) % RX_MAX((in.n - at) * 2 / SPLITS, 2u);
     }
-    if (in.n > SHORT)
-        step(&w, in.p, in.n);
+    step(&w, in.p, in.n, true);
     rx_conf_unref(conf);
     return 0;
 }
