@@ -217,6 +217,100 @@ static void a_closed_connection_gives_back_what_it_held(void **state)
     }
 }
 
+// ---- small messages of one turn ---------------------------------------------------------------------------------------
+
+enum { CROWD = 400 }; // more than one turn's outbox holds
+
+static int crowd[CROWD][2];
+
+static void start_crowd(void)
+{
+    room_open(&room, conf_with(60000));
+    for (int i = 0; i < CROWD; i++) {
+        make_ends(true);
+        crowd[i][0] = client, crowd[i][1] = server;
+        room_weld(&room, NULL, near_client, near_server);
+    }
+}
+
+static void finish_crowd(void)
+{
+    for (int i = 0; i < CROWD; i++) {
+        room_bye(&crowd[i][0]);
+        room_bye(&crowd[i][1]);
+    }
+    client = server = -1;
+    room_until_alive(&room, 0);
+    room_close(&room);
+}
+
+static void many_small_messages_of_one_turn_reach_their_own(void **state)
+{
+    (void)state;
+    start_crowd();
+    for (int round = 0; round < 5; round++) {
+        char text[2][300];
+        for (int i = 0; i < CROWD; i++) {
+            snprintf(text[0], sizeof text[0], "%d to server in %d %0*d", i, round, i % 200 + 1, 0);
+            snprintf(text[1], sizeof text[1], "%d to client in %d %0*d", i, round, 200 - i % 200, 0);
+            room_sends(crowd[i][0], text[0]);
+            room_sends(crowd[i][1], text[1]);
+        }
+        for (int i = 0; i < CROWD; i++) {
+            snprintf(text[0], sizeof text[0], "%d to server in %d %0*d", i, round, i % 200 + 1, 0);
+            snprintf(text[1], sizeof text[1], "%d to client in %d %0*d", i, round, 200 - i % 200, 0);
+            room_expects(&room, crowd[i][1], text[0]);
+            room_expects(&room, crowd[i][0], text[1]);
+        }
+    }
+    finish_crowd();
+}
+
+static void small_messages_to_those_who_left_are_dropped_with_them(void **state)
+{
+    (void)state;
+    start_crowd();
+    for (int i = 0; i < CROWD; i++) {
+        room_sends(crowd[i][i & 1], "for one who may have gone");
+        if (i % 3 == 0)
+            room_bye(&crowd[i][!(i & 1)]);
+    }
+    room_turn(&room);
+    for (struct rx_conn *c = room.w.living.next, *next; c != &room.w.living; c = next) {
+        next = c->next;
+        if (c->id % 5 == 0)
+            rx_close(c, RX_REASON_SHUTDOWN); // with a message in hand, perhaps
+    }
+    finish_crowd();
+}
+
+// Sizes around those where the way changes: small ones wait for the end of the turn, large ones do not.
+static void no_message_overtakes_another(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < RX_COUNT(priorities); i++) {
+        static uint8_t bytes[600 * 1024];
+        uint32_t seed = 3;
+        size_t at = 0;
+        start(priorities[i]);
+        for (size_t k = 0; k < sizeof bytes; k++)
+            bytes[k] = (uint8_t)(k * 31 >> 4);
+        while (at < sizeof bytes) {
+            static const size_t sizes[] = { 1, 100, 4000, 4096, 4097, 8192, 30000, 33000, 60000 };
+            seed = seed * 1664525 + 1013904223;
+            size_t n = RX_MIN(sizes[(seed >> 16) % RX_COUNT(sizes)], sizeof bytes - at);
+            room_send(client, bytes + at, n);
+            if (seed >> 30)
+                room_turn(&room);
+            room_expect(&room, server, bytes + at, n);
+            at += n;
+        }
+        room_bye(&client);
+        room_bye(&server);
+        finish(RX_REASON_DONE);
+    }
+}
+
 // ---- the pumps ------------------------------------------------------------------------------------------------------
 
 static void full_read(void)
@@ -464,6 +558,9 @@ int main(void)
         room_test(a_sink_that_takes_little_gets_everything),
         room_test(a_sink_that_takes_nothing_stops_its_source),
         room_test(a_closed_connection_gives_back_what_it_held),
+        room_test(many_small_messages_of_one_turn_reach_their_own),
+        room_test(small_messages_to_those_who_left_are_dropped_with_them),
+        room_test(no_message_overtakes_another),
         room_test(a_direction_that_streams_is_spliced_and_one_that_trickles_is_not),
         room_test(latency_never_splices_and_throughput_always_does),
         room_test(without_a_pipe_bytes_are_copied),
