@@ -26,7 +26,7 @@ static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *k
                             .identify = known->def ? known->def->identify : NULL,
                             .first_route = route,
                             .first_named = RX_NO_ROUTE,
-                            .is_gated = true,
+                            .is_gated = !known->prefix.n, // the trie knows nothing of clients
                             .name_fact = rx_name_fact(known) };
     return e;
 }

@@ -218,6 +218,17 @@ static unsigned route_lists(const struct rx_entry *e, const struct rx_facts *f, 
     return n;
 }
 
+// The first route of this protocol that a name still to come could decide, for this client.
+static uint32_t first_waiting(const struct search *s, const struct rx_entry *e, const struct rx_facts *f)
+{
+    for (uint32_t i = e->first_named; i < bound(s) && i < s->listen->n_routes; i++) {
+        const struct rx_route *r = &s->listen->routes[i];
+        if (r->proto == e->known && r->name_cond.n && rx_route_holds(r, f, s->ask) == RX_MORE)
+            return i;
+    }
+    return RX_NO_ROUTE;
+}
+
 // Lowers s->best or s->hold to this protocol's lowest route below them, if it has one.
 static __attribute__((noinline)) void search_routes(struct search *s, const struct rx_entry *e, const struct rx_facts *f)
 {
@@ -227,7 +238,7 @@ static __attribute__((noinline)) void search_routes(struct search *s, const stru
     // client padded or dawdled, is not "no name": no route of this protocol from there on takes the connection.
     uint32_t limit = RX_NO_ROUTE;
     if (e->names && f->pending & e->name_fact) {
-        limit = e->first_named;
+        limit = first_waiting(s, e, f);
         if (s->ask->ended == RX_OPEN)
             s->hold = RX_MIN(s->hold, limit);
     }

@@ -50,7 +50,7 @@ build() {
 
 # count FILE WORD: the number before a word in pytest's last lines, 0 when there is none.
 count() {
-    tail -n 3 "$1" | grep -o "[0-9][0-9]* $2" | awk '{ n += $1 } END { print n + 0 }'
+    tail -n 1 "$1" | grep -o "[0-9][0-9]* $2" | awk '{ n += $1 } END { print n + 0 }'
 }
 
 unit() { # unit MODE: cmocka programs

@@ -51,7 +51,7 @@ _Noreturn static void broken(const char *fmt, ...)
     abort();
 }
 
-// ---- the config -----------------------------------------------------------------------------------------------------
+// ---- the config ---------------------------------------------------------------------------------------------------
 
 struct input {
     const uint8_t *config, *config_end;
@@ -190,7 +190,7 @@ static struct rx_conf *build(struct input *in)
     return c;
 }
 
-// ---- the slow decider -----------------------------------------------------------------------------------------------
+// ---- the slow decider ---------------------------------------------------------------------------------------------
 
 static enum rx_verdict declared(const struct rx_known *k, const uint8_t *p, uint32_t n)
 {
@@ -262,7 +262,7 @@ static int decide_slowly(const struct rx_listen *l, const struct rx_ask *ask)
     return NONE;
 }
 
-// ---- the laws -------------------------------------------------------------------------------------------------------
+// ---- the laws -----------------------------------------------------------------------------------------------------
 
 static int place(const struct rx_decision *d)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Enters: lines; those before the first empty one are patterns, the rest names. Leaves: aborted when core/names.c finds
-// something else than comparing every pattern with the name, or gives its lists in another shape than it promises.
+// Enters: lines; those before the first empty one are patterns, the rest names. Leaves: aborted when core/names.c
+// finds something else than comparing every pattern with the name, or gives its lists in another shape than it
+// promises.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

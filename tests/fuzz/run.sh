@@ -9,7 +9,14 @@ cd "$(dirname "$0")/../.." || exit 1
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
 case $seconds in *[!0-9]* | '') echo "usage: tests/fuzz/run.sh [SECONDS] [HARNESS...]" >&2 && exit 1 ;; esac
-[ $# -gt 0 ] || set -- $(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//')
+if [ $# = 0 ]; then
+    for file in tests/fuzz/fuzz_*.c; do
+        name=${file##*/}
+        set -- "$@" "${name%.c}"
+    done
+fi
+limit=-max_total_time=$seconds
+[ "$seconds" -gt 0 ] || limit=-runs=0 # the corpora alone
 found=0
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
@@ -82,7 +89,7 @@ for harness; do
         [ -f "$file" ] || continue
         build/fuzz/"$harness" -timeout=10 "$file" >"$log" 2>&1 || report "$harness $file"
     done
-    if build/fuzz/"$harness" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 \
+    if build/fuzz/"$harness" "$limit" -timeout=10 -rss_limit_mb=2048 -max_len=8192 \
         -print_final_stats=1 -artifact_prefix=build/fuzz-findings/"$harness"- "$corpus" >"$log" 2>&1; then
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
         echo "  $harness: ${runs:-0} runs in ${seconds} s, nothing found"

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,6 +65,16 @@ void room_open(struct room *r, struct rx_conf *conf)
     rx_conf_unref(conf); // the worker has its own
 }
 
+// A pipe in the pool with bytes in it would give them to the next connection.
+static void check_pool(const struct rx_pipes *p)
+{
+    for (unsigned i = 0; i < p->n_free; i++) {
+        int n = -1;
+        assert_int_equal(ioctl(p->free[i][0], FIONREAD, &n), 0);
+        assert_int_equal(n, 0);
+    }
+}
+
 void room_close(struct room *r)
 {
     room_turn(r);
@@ -73,6 +84,7 @@ void room_close(struct room *r)
     assert_null(r->w.graveyard);
     assert_int_equal(r->active, 0);
     assert_int_equal(r->w.pipes.n_out, 0);
+    check_pool(&r->w.pipes);
     const struct rx_conf *conf = r->w.conf;
     assert_int_equal(conf->refs, 1);
     for (uint32_t i = 0; i < conf->n_listens; i++) {
@@ -184,7 +196,7 @@ struct rx_conn *room_weld(struct room *r, const struct rx_route *route, int clie
     return c;
 }
 
-// ---- sockets --------------------------------------------------------------------------------------------------------
+// ---- sockets ------------------------------------------------------------------------------------------------------
 
 static void set_nonblock(int fd)
 {
@@ -322,8 +334,7 @@ void room_small_pair(int fd[2])
 {
     int size = 4096;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
-    for (int i = 0; i < 2; i++)
-        setsockopt(fd[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 
 void room_bye(int *fd)

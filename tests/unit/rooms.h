@@ -37,10 +37,10 @@ uint16_t room_serve(struct room *r);
 struct rx_conn *room_conn(struct room *r, int client_end);
 struct rx_conn *room_weld(struct room *r, const struct rx_route *route, int client_end, int server_end);
 
-// ---- sockets: not blocking, closed by the test ----------------------------------------------------------------------
+// ---- sockets: not blocking, closed by the test --------------------------------------------------------------------
 
 void room_pair(int fd[2]);                      // connected over TCP on loopback
-void room_small_pair(int fd[2]);                // sockets that are soon full
+void room_small_pair(int fd[2]);                // what is written to fd[1] soon waits
 int room_listen(const char *addr, int backlog); // "127.0.0.1:0" and the like
 uint16_t room_port(int listener);
 int room_fill(int listener);                   // takes the last place of a backlog of 0: nobody gets in any more

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Enters: addresses to listen on. Leaves: that core/bind.c opens one socket a worker, takes no address that is in use,
-// clears up after a crash and touches nothing else.
+// Enters: addresses to listen on. Leaves: that core/bind.c opens one socket a worker, takes no address that is in
+// use, clears up after a crash and touches nothing else.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -175,14 +175,16 @@ static void only_our_own_socket_file_is_removed(void **state)
     struct rx_addr bound;
     struct stat st;
     int fd, other;
+    char elsewhere[100];
+    snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", dir);
     assert_int_equal(rx_bind_open(&ours, &fd, 1, &bound), 0);
-    assert_int_equal(rename(path + 5, "/tmp/rx-bind-elsewhere"), 0); // ours is moved away, theirs takes its place
+    assert_int_equal(rename(path + 5, elsewhere), 0); // ours is moved away, theirs takes its place
     assert_int_equal(rx_bind_open(&theirs, &other, 1, &bound), 0);
     rx_bind_unlink(&ours);
     assert_int_equal(stat(path + 5, &st), 0);
     rx_bind_unlink(&theirs);
     assert_int_equal(stat(path + 5, &st), -1);
-    unlink("/tmp/rx-bind-elsewhere");
+    unlink(elsewhere);
     close(fd);
     close(other);
 }

@@ -18,7 +18,7 @@
 #include "rooms.h"
 #include "world.h"
 
-// ---- escaping -------------------------------------------------------------------------------------------------------
+// ---- escaping -----------------------------------------------------------------------------------------------------
 
 static const char *escape(const char *text, size_t len, size_t size)
 {
@@ -67,7 +67,7 @@ static void what_does_not_fit_is_cut_and_says_so(void **state)
         assert_true(strlen(escape(text, sizeof text, size)) < size);
 }
 
-// ---- messages -------------------------------------------------------------------------------------------------------
+// ---- messages -----------------------------------------------------------------------------------------------------
 
 // What `say` writes to standard error with this setup.
 static const char *heard(const struct rx_log_setup *setup, void (*say)(void))
@@ -194,7 +194,7 @@ static void what_peers_cause_is_written_ten_times_a_second(void **state)
     assert_int_equal(told, 0);
 }
 
-// ---- access lines ---------------------------------------------------------------------------------------------------
+// ---- access lines -------------------------------------------------------------------------------------------------
 
 static char path[] = "/tmp/rx-access-XXXXXX";
 

@@ -21,7 +21,7 @@ static struct room room;
 static int client = -1, near_client = -1; // the test's end and the connection's
 static char dir[64], unix_path[100];
 
-// ---- backends -------------------------------------------------------------------------------------------------------
+// ---- backends -----------------------------------------------------------------------------------------------------
 
 // A listening socket and how a config names it.
 static int backend(char addr[32], int backlog)
@@ -90,7 +90,7 @@ static void finish(void)
     room_close(&room);
 }
 
-// ---- one that takes it ----------------------------------------------------------------------------------------------
+// ---- one that takes it --------------------------------------------------------------------------------------------
 
 static void a_backend_gets_the_head_and_the_rest_follows(void **state)
 {
@@ -200,7 +200,7 @@ static void a_head_larger_than_a_backend_takes_at_once_arrives_whole(void **stat
     finish();
 }
 
-// ---- the next one ---------------------------------------------------------------------------------------------------
+// ---- the next one -------------------------------------------------------------------------------------------------
 
 static void a_backend_that_refuses_is_followed_by_the_next(void **state)
 {
@@ -271,7 +271,7 @@ static void a_backend_that_took_bytes_is_never_followed_by_another(void **state)
     finish();
 }
 
-// ---- slow ones ------------------------------------------------------------------------------------------------------
+// ---- slow ones ----------------------------------------------------------------------------------------------------
 
 // A full backlog drops what knocks: connect() neither succeeds nor fails.
 static void one_that_does_not_answer_leaves_time_for_the_next(void **state)
@@ -279,11 +279,11 @@ static void one_that_does_not_answer_leaves_time_for_the_next(void **state)
     (void)state;
     char a[32], b[32];
     int la = backend(a, 0), lb = backend(b, 8), filler = room_fill(la);
-    start_with(&(struct rx_route_spec){ .connect_ms = 400 }, a, b, NULL);
+    start_with(&(struct rx_route_spec){ .connect_ms = 1200 }, a, b, NULL);
     connect_head("patience");
     uint64_t since = rx_now_ms();
     int s = room_accept(&room, lb);
-    assert_in_range(rx_now_ms() - since, 150, 1200);
+    assert_in_range(rx_now_ms() - since, 500, 1100); // half of it
     room_expects(&room, s, "patience");
     assert_int_equal(backend_at(0)->state->active, 0);
     close(s);
@@ -359,7 +359,7 @@ static void a_client_that_leaves_while_waiting_leaves_nothing(void **state)
     finish();
 }
 
-// ---- the fallback of a route ----------------------------------------------------------------------------------------
+// ---- the fallback of a route --------------------------------------------------------------------------------------
 
 // Route 0 goes to a pool whose one backend is gone; pool 1 is its fallback.
 static void start_fallback(enum rx_target_kind kind, const char *other)
@@ -416,7 +416,7 @@ static void a_fallback_may_answer_or_drop(void **state)
     finish();
 }
 
-// ---- when descriptors run out -----------------------------------------------------------------------------------------
+// ---- when descriptors run out -------------------------------------------------------------------------------------
 
 static void without_a_descriptor_left_one_connection_is_lost_and_no_backend_blamed(void **state)
 {

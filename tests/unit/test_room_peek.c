@@ -71,7 +71,7 @@ static void finish(void)
     room_close(&room);
 }
 
-// ---- bytes ----------------------------------------------------------------------------------------------------------
+// ---- bytes --------------------------------------------------------------------------------------------------------
 
 static void one_segment_is_decided_at_once_and_nothing_is_kept(void **state)
 {
@@ -175,7 +175,7 @@ static void a_first_route_that_takes_anybody_needs_no_byte(void **state)
     finish();
 }
 
-// ---- ends -----------------------------------------------------------------------------------------------------------
+// ---- ends ---------------------------------------------------------------------------------------------------------
 
 static void who_leaves_without_a_word_is_gone(void **state)
 {
@@ -236,7 +236,7 @@ static void bytes_and_end_in_one_segment_are_both_passed_on(void **state)
     finish();
 }
 
-// ---- time -----------------------------------------------------------------------------------------------------------
+// ---- time ---------------------------------------------------------------------------------------------------------
 
 static void who_says_nothing_is_decided_at_the_timeout(void **state)
 {
@@ -288,7 +288,7 @@ static void waiting_costs_no_turns_of_the_loop(void **state)
     finish();
 }
 
-// ---- too much -------------------------------------------------------------------------------------------------------
+// ---- too much -----------------------------------------------------------------------------------------------------
 
 static void peek_buffer_size_bounds_what_is_kept(void **state)
 {
@@ -326,7 +326,7 @@ static void an_oversize_hello_is_turned_away_by_name(void **state)
     finish();
 }
 
-// ---- where to -------------------------------------------------------------------------------------------------------
+// ---- where to -----------------------------------------------------------------------------------------------------
 
 static void to_fallback(enum rx_target_kind kind)
 {

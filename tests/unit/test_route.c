@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Enters: configs and first bytes. Leaves: that core/route.c takes the first route whose conditions all hold, and says
-// what it saw. (When it waits: test_route_wait.c.)
+// Enters: configs and first bytes. Leaves: that core/route.c takes the first route whose conditions all hold, and
+// says what it saw. (When it waits: test_route_wait.c.)
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

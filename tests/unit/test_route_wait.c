@@ -143,19 +143,23 @@ static void who_may_take_no_route_is_told_once_and_for_all(void **state)
 static void need_is_where_the_answer_can_change(void **state)
 {
     (void)state;
-    struct draft d;
-    draft_begin(&d);
-    draft_route(&d, draft_builtin(&d, "tls"), RX_COND_SNI, "a.test", -1);
-    draft_route(&d, draft_builtin(&d, "http"), -1);
-    struct rx_conf *c = draft_finish(&d);
-    size_t n = hello("a.test");
-    struct rx_decision x = world_decide(c, &(struct world_client){ 0 }, buf, 20);
-    assert_int_equal(x.verdict, RX_MORE);
-    assert_int_equal(x.need, n);
-    for (size_t k = 20; k < n; k++)
-        assert_int_equal(world_route_n(c, buf, k), WORLD_MORE);
-    assert_int_equal(world_route_n(c, buf, n), 0);
-    rx_conf_unref(c);
+    for (int is_fast = 0; is_fast < 2; is_fast++) {
+        struct draft d;
+        draft_begin(&d);
+        draft_route(&d, draft_builtin(&d, "tls"), RX_COND_SNI, "a.test", -1);
+        draft_route(&d, draft_builtin(&d, "http"), -1);
+        if (!is_fast) // a prefix with the same first byte leaves the shortcut
+            draft_route(&d, draft_prefixes(&d, "p", "\x16zz", NULL), -1);
+        struct rx_conf *c = draft_finish(&d);
+        size_t n = hello("a.test");
+        struct rx_decision x = world_decide(c, &(struct world_client){ 0 }, buf, 20);
+        assert_int_equal(x.verdict, RX_MORE);
+        assert_int_equal(x.need, n);
+        for (size_t k = 20; k < n; k++)
+            assert_int_equal(world_route_n(c, buf, k), WORLD_MORE);
+        assert_int_equal(world_route_n(c, buf, n), 0);
+        rx_conf_unref(c);
+    }
 }
 
 static void need_is_the_next_byte_while_any_byte_could_decide(void **state)

@@ -62,7 +62,7 @@ static int come(const char *says)
     return fd;
 }
 
-// ---- limits ---------------------------------------------------------------------------------------------------------
+// ---- limits -------------------------------------------------------------------------------------------------------
 
 // The third is turned away with a reset; once one has left there is room again.
 static void two_and_no_more(enum rx_reason why)
@@ -160,7 +160,7 @@ static void a_connection_knows_where_it_came_from_and_to(void **state)
     finish();
 }
 
-// ---- when descriptors run out -----------------------------------------------------------------------------------------
+// ---- when descriptors run out -------------------------------------------------------------------------------------
 
 static void when_descriptors_run_out_clients_learn_at_once_and_service_resumes(void **state)
 {
@@ -191,7 +191,7 @@ static void when_descriptors_run_out_clients_learn_at_once_and_service_resumes(v
     finish();
 }
 
-// ---- orders ---------------------------------------------------------------------------------------------------------
+// ---- orders -------------------------------------------------------------------------------------------------------
 
 static void draining_lets_who_was_routed_finish_and_nobody_in(void **state)
 {
@@ -253,7 +253,7 @@ static void a_worker_ends_when_its_last_connection_has(void **state)
     room_close(&room);
 }
 
-// ---- a new generation -----------------------------------------------------------------------------------------------
+// ---- a new generation ---------------------------------------------------------------------------------------------
 
 static void swap_to(struct rx_conf *conf, int fd)
 {
