@@ -127,6 +127,7 @@ struct rx_route_spec {
     struct rx_slice where;    // "refractium.lua:34"
     struct rx_slice name;     // as logs and metrics show it; empty: made from protocol and conditions
     int32_t proto;            // id from proto_new or proto_builtin
+    uint32_t transport;       // 0: the protocol's own; else enum rx_transport, to narrow it
     uint32_t priority;        // enum rx_priority
     uint32_t ech;             // 0: either, 1: must offer ECH, 2: must not
     uint32_t idle_ms;         // 0: the listener's

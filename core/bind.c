@@ -75,7 +75,7 @@ static int open_unix(const struct rx_addr *addr)
     return fd;
 }
 
-int rx_bind_open(const struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *bound)
+int rx_bind_open(struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *bound)
 {
     unsigned k = 0;
     int rc;
@@ -91,6 +91,11 @@ int rx_bind_open(const struct rx_bind *bind_to, int *fds, unsigned n, struct rx_
             goto fail;
         }
         fds[k] = rc;
+        struct stat st;
+        if (is_unix && !k && lstat(bound->un.sun_path, &st) == 0) {
+            bind_to->file.device = st.st_dev;
+            bind_to->file.inode = st.st_ino;
+        }
         if (k == 0 && !is_unix) {
             socklen_t len = sizeof bound->v6;
             getsockname(fds[0], &bound->sa, &len);
@@ -110,6 +115,8 @@ fail:
 
 void rx_bind_unlink(const struct rx_bind *b)
 {
-    if (b->addr.sa.sa_family == AF_UNIX)
+    struct stat st;
+    if (b->addr.sa.sa_family == AF_UNIX && b->file.inode && lstat(b->addr.un.sun_path, &st) == 0 &&
+        st.st_ino == b->file.inode && st.st_dev == b->file.device)
         unlink(b->addr.un.sun_path);
 }

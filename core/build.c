@@ -511,7 +511,7 @@ static int door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice 
             break;
         }
         l->binds = binds;
-        binds[l->n_binds++] = (struct rx_bind){ list[i], text };
+        binds[l->n_binds++] = (struct rx_bind){ .addr = list[i], .text = text };
     }
     if (!l->name)
         l->name = text;
@@ -539,6 +539,7 @@ static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_ro
                               .where = keep(b, s->where),
                               .index = b->conf->listens[listen]->n_routes,
                               .proto = known,
+                              .transport = s->transport ? s->transport & known->transport : known->transport,
                               .priority = s->priority,
                               .idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->idle_ms,
                               .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,
@@ -640,6 +641,27 @@ static const char *route_name(struct rx_build *b, const struct rx_route *r)
     return rx_arena_printf(b->conf->arena, "%s %s=%s%s", r->proto->name, kind, t->text[0], more);
 }
 
+// Logs must tell routes apart: where a name is taken, the place in the list is added ("http #3").
+static int name_routes(struct rx_build *b, struct rx_listen *l)
+{
+    struct rx_names *taken = rx_names_new();
+    int rc = taken ? 0 : -1;
+    for (uint32_t i = 0; i < l->n_routes && !rc; i++) {
+        struct rx_route *r = &l->routes[i];
+        struct rx_ids found[RX_NAME_LISTS];
+        if (r->name)
+            continue;
+        const char *name = route_name(b, r);
+        if (name && rx_names_find(taken, (const uint8_t *)name, strlen(name), found))
+            name = rx_arena_printf(b->conf->arena, "%s #%u", name, i + 1);
+        if (!name || (strlen(name) <= RX_NAME_MAX && rx_names_add(taken, name, strlen(name), i)))
+            rc = -1;
+        r->name = name;
+    }
+    rx_names_free(taken);
+    return rc ? no_memory(b) : 0;
+}
+
 static int listen_finish(struct rx_build *b, uint32_t id)
 {
     struct rx_listen *l = b->conf->listens[id];
@@ -650,11 +672,10 @@ static int listen_finish(struct rx_build *b, uint32_t id)
         return no_memory(b);
     for (uint32_t i = 0; i < b->n_routes; i++)
         if (b->routes[i].listen == (int32_t)id) {
-            l->routes[k] = b->routes[i].r;
-            if (!l->routes[k].name && !(l->routes[k].name = route_name(b, &l->routes[k])))
-                return no_memory(b);
-            k++;
+            l->routes[k++] = b->routes[i].r;
         }
+    if (name_routes(b, l))
+        return -1;
     if (l->fallback_tcp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[0], &l->fallback_tcp))
         return -1;
     if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))

@@ -66,10 +66,21 @@ static void inherit_cursor(struct rx_pool *p, const struct rx_conf *old)
         }
 }
 
+static void inherit_file(struct rx_bind *b, const struct rx_conf *old)
+{
+    for (uint32_t i = 0; i < old->n_listens && b->addr.sa.sa_family == AF_UNIX; i++)
+        for (uint32_t k = 0; k < old->listens[i]->n_binds; k++)
+            if (rx_addr_equal(&old->listens[i]->binds[k].addr.sa, &b->addr.sa))
+                b->file = old->listens[i]->binds[k].file;
+}
+
 void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old)
 {
     for (uint32_t i = 0; old && i < c->n_pools; i++)
         inherit_cursor(c->pools[i], old);
+    for (uint32_t i = 0; i < c->n_listens; i++)
+        for (uint32_t k = 0; old && k < c->listens[i]->n_binds; k++)
+            inherit_file(&c->listens[i]->binds[k], old);
     for (uint32_t i = 0; i < c->n_listens; i++)
         if (c->listens[i]->per_ip)
             rx_limit_set(c->listens[i]->per_ip, c->listens[i]->max_connections_per_ip);

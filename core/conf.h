@@ -86,6 +86,7 @@ struct rx_route {
     const char *name, *where;
     uint32_t index; // place in its listener
     const struct rx_known *proto;
+    enum rx_transport transport; // what it is for, at most the protocol's
     struct rx_target to, fallback;
     int32_t when_fn; // -1: none
     enum rx_priority priority;
@@ -109,6 +110,9 @@ struct rx_route {
 struct rx_bind {
     struct rx_addr addr;
     const char *text; // as written
+    struct {
+        uint64_t device, inode;
+    } file; // of the socket file made for it, so that no other program's is ever removed
 };
 
 struct rx_listen {

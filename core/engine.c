@@ -114,7 +114,7 @@ static void unlink_first(const struct rx_conf *conf, uint32_t n, const struct rx
 }
 
 // Opens an address for every worker: fds[n_workers], owned by the caller. 0, 1 when it may be left out, or -1.
-static int open_bind(struct engine *e, const struct rx_bind *b, int *fds)
+static int open_bind(struct engine *e, struct rx_bind *b, int *fds)
 {
     char text[RX_ADDR_TEXT];
     struct rx_addr bound;
@@ -129,7 +129,7 @@ static int open_bind(struct engine *e, const struct rx_bind *b, int *fds)
     return 0;
 }
 
-static int bind_one(struct engine *e, const struct rx_listen *l, const struct rx_bind *b)
+static int bind_one(struct engine *e, const struct rx_listen *l, struct rx_bind *b)
 {
     int *fds = calloc(e->n_workers, sizeof *fds);
     int rc = fds ? open_bind(e, b, fds) : -1;
@@ -190,7 +190,7 @@ static struct rx_swap **swaps_new(struct engine *e, struct rx_conf *conf)
     uint32_t n_opened = 0;
     for (uint32_t i = 0; is_good && i < conf->n_listens; i++)
         for (uint32_t k = 0; is_good && k < conf->listens[i]->n_binds; k++) {
-            const struct rx_bind *b = &conf->listens[i]->binds[k];
+            struct rx_bind *b = &conf->listens[i]->binds[k];
             int rc = is_bound(e->conf, b) ? 1 : open_bind(e, b, fds);
             is_good = rc >= 0;
             n_opened += is_good;
@@ -254,7 +254,7 @@ static void reload(struct engine *e, const char *why)
     }
     ev_timer_stop(e->loop, &e->again);
     uint64_t start = rx_sys_now_ns();
-    struct rx_conf *conf = rx_load_tested(e->args);
+    struct rx_conf *conf = rx_load_tested(e->args, tell_finding, NULL);
     if (!conf) {
         rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
         return;
@@ -334,7 +334,7 @@ static void tell_totals(const struct engine *e)
         bytes[0] += atomic_load(&e->workers[i].stat.bytes[0]);
         bytes[1] += atomic_load(&e->workers[i].stat.bytes[1]);
     }
-    rx_log(RX_LOG_INFO, "stopped: %lu connections, %lu bytes to backends, %lu to clients", accepted, bytes[0], bytes[1]);
+    rx_log(RX_LOG_INFO, "stopped: %lu connections, %lu bytes from clients, %lu bytes to clients", accepted, bytes[0], bytes[1]);
 }
 
 static void warn_about_fds(const struct rx_conf *conf)

@@ -27,7 +27,7 @@ static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *k
                             .identify = known->def ? known->def->identify : NULL,
                             .first_route = route,
                             .first_named = RX_NO_ROUTE,
-                            .is_gated = true,
+                            .is_gated = !known->prefix.n, // the trie knows nothing of clients
                             .name_fact = rx_name_fact(known) };
     return e;
 }
@@ -365,7 +365,7 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
     m->arena = arena;
     for (uint32_t i = 0; i < listen->n_routes; i++) {
         const struct rx_route *r = &listen->routes[i];
-        if (!(r->proto->transport & transport))
+        if (!(r->transport & transport))
             continue;
         struct rx_entry *e = entry_for(m, r->proto, i);
         if (!e || entry_add(m, e, r))

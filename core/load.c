@@ -24,30 +24,38 @@ struct rx_conf *rx_load(const struct rx_args *a, struct rx_findings *f)
     return conf;
 }
 
-static void keep_failure(void *data, const char *line)
+struct listener {
+    rx_report_fn *report;
+    void *data;
+};
+
+static void tell_failure(void *data, const char *line)
 {
-    rx_findings_add(data, RX_REPORT_ERROR, line, strlen(line));
+    const struct listener *l = data;
+    l->report(l->data, RX_REPORT_ERROR, line, strlen(line));
 }
 
 // The config's own tests: one that fails keeps the config from being served.
-static bool passes_tests(const struct rx_conf *conf)
+static bool passes_tests(const struct rx_conf *conf, rx_report_fn *report, void *data)
 {
-    struct rx_findings failures = { 0 };
-    unsigned n = rx_check_tests(conf, keep_failure, &failures);
-    rx_findings_print(&failures, stderr, rx_load_is_coloured());
-    rx_findings_free(&failures);
-    if (n)
-        fprintf(stderr, "refractium: %u of the config's own tests and samples failed\n", n);
+    struct listener l = { report, data };
+    char line[100];
+    unsigned n = rx_check_tests(conf, tell_failure, &l);
+    if (n) {
+        int len = snprintf(line, sizeof line, "%u of the config's own tests and samples failed", n);
+        report(data, RX_REPORT_ERROR, line, (size_t)len);
+    }
     return !n;
 }
 
-struct rx_conf *rx_load_tested(const struct rx_args *a)
+struct rx_conf *rx_load_tested(const struct rx_args *a, rx_report_fn *report, void *data)
 {
     struct rx_findings f = { 0 };
     struct rx_conf *conf = rx_load(a, &f);
-    rx_findings_print(&f, stderr, rx_load_is_coloured());
+    for (unsigned i = 0; i < f.n; i++)
+        report(data, f.list[i].severity, f.list[i].text, strlen(f.list[i].text));
     rx_findings_free(&f);
-    if (conf && !passes_tests(conf)) {
+    if (conf && !passes_tests(conf, report, data)) {
         rx_conf_unref(conf);
         conf = NULL;
     }

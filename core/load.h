@@ -3,12 +3,13 @@
 #pragma once
 
 #include "args.h"
+#include "build.h"
 #include "check.h"
 #include "conf.h"
 
 // NULL when anything is wrong; the findings then hold at least one error. The caller owns one reference.
 struct rx_conf *rx_load(const struct rx_args *a, struct rx_findings *f);
-// The same, and the config's own tests must pass; findings and failures are printed to standard error.
-struct rx_conf *rx_load_tested(const struct rx_args *a);
+// The same, and the config's own tests must pass; findings and failures go to `report`, a line each.
+struct rx_conf *rx_load_tested(const struct rx_args *a, rx_report_fn *report, void *data);
 // Whether messages on standard error may be coloured.
 bool rx_load_is_coloured(void);

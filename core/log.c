@@ -239,16 +239,19 @@ static const char *route_word(const struct rx_conn *c)
 
 static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, size_t size)
 {
-    char client[RX_ADDR_TEXT], now[40];
+    char client[RX_ADDR_TEXT], now[40], route[300], to[300];
     const char *dim = is_access_colour ? "\033[2m" : "", *bold = is_access_colour ? "\033[1m" : "";
     const char *off = is_access_colour ? "\033[0m" : "";
     now_text(now, sizeof now);
+    rx_log_escape((const uint8_t *)route_word(c), strlen(route_word(c)), route, sizeof route);
+    rx_log_escape((const uint8_t *)to_word(c), strlen(to_word(c)), to, sizeof to);
+    const char *quote = strchr(to, ' ') ? "\"" : "";
     return snprintf(line, size,
-                    "%s%s%s conn=%lx client=%s listen=%s protocol=%s%s%s%s%s route=\"%s\" to=%s in=%lu out=%lu "
+                    "%s%s%s conn=%lx client=%s listen=%s protocol=%s%s%s%s%s route=\"%s\" to=%s%s%s in=%lu out=%lu "
                     "ms=%lu reason=%s%s%s\n",
                     dim, now, off, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), c->listen->name, bold,
                     c->seen ? c->seen->name : "-", off, c->told ? " " : "", c->told ? c->told : "",
-                    route_word(c), to_word(c), (unsigned long)c->dir[RX_TO_SERVER].bytes,
+                    route, quote, to, quote, (unsigned long)c->dir[RX_TO_SERVER].bytes,
                     (unsigned long)c->dir[RX_TO_CLIENT].bytes, (unsigned long)(rx_now_ms() - c->start_ms), bold,
                     rx_reason_word(why), off);
 }

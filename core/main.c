@@ -91,13 +91,22 @@ static int run_explain(const struct rx_args *a)
     return code;
 }
 
+static void print_finding(void *data, unsigned severity, const char *text, size_t len)
+{
+    (void)data;
+    struct rx_findings one = { 0 };
+    rx_findings_add(&one, severity, text, len);
+    rx_findings_print(&one, stderr, rx_load_is_coloured());
+    rx_findings_free(&one);
+}
+
 static int run_serve(const struct rx_args *a)
 {
     if (a->only && !strcmp(a->only, "udp")) {
         fprintf(stderr, "refractium: UDP is not served yet by this version; \"refractium tcp\" serves TCP\n");
         return RX_EXIT_USAGE;
     }
-    struct rx_conf *conf = rx_load_tested(a);
+    struct rx_conf *conf = rx_load_tested(a, print_finding, NULL);
     if (!conf)
         return RX_EXIT_USAGE;
     const struct rx_log_setup setup = { .level = a->is_debug   ? RX_LOG_DEBUG

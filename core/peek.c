@@ -84,7 +84,7 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
     if (rx_access_is_on() && d->seen)
         c->told = rx_told_new(d);
     if (rx_log_is(RX_LOG_DEBUG))
-        rx_log(RX_LOG_DEBUG, "conn=%lu protocol=%s route=%s bytes=%u note=%s", (unsigned long)c->id,
+        rx_log(RX_LOG_DEBUG, "conn=%lx protocol=%s route=%s bytes=%u note=%s", (unsigned long)c->id,
                d->seen ? d->seen->name : "-", d->route ? d->route->name : "-", len, rx_note_name(d->note));
     if (!d->route) {
         follow(c, &c->listen->fallback_tcp, d, head, len, rx_reason_of_note(d->note));

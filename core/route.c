@@ -224,19 +224,36 @@ static unsigned route_lists(const struct rx_entry *e, const struct rx_facts *f, 
     return n;
 }
 
+// The first route of this protocol that a name still to come could decide, for this client.
+static uint32_t first_waiting(const struct search *s, const struct rx_entry *e, const struct rx_facts *f)
+{
+    for (uint32_t i = e->first_named; i < bound(s) && i < s->listen->n_routes; i++) {
+        const struct rx_route *r = &s->listen->routes[i];
+        if (r->proto == e->known && r->name_cond.n && rx_route_holds(r, f, s->ask) == RX_MORE)
+            return i;
+    }
+    return RX_NO_ROUTE;
+}
+
 // Lowers s->best or s->hold to this protocol's lowest route below them, if it has one.
 static __attribute__((noinline)) void search_routes(struct search *s, const struct rx_entry *e, const struct rx_facts *f)
 {
     struct rx_ids lists[RX_NAME_LISTS + 1];
     unsigned n = route_lists(e, f, lists);
-    if (e->names && f->pending & e->name_fact)
-        s->hold = RX_MIN(s->hold, e->first_named);
+    // A name that is still to come holds everything behind it back. One that will not come any more, because the
+    // client padded or dawdled, is not "no name": no route of this protocol from there on takes the connection.
+    uint32_t limit = RX_NO_ROUTE;
+    if (e->names && f->pending & e->name_fact) {
+        limit = first_waiting(s, e, f);
+        if (s->ask->ended == RX_OPEN)
+            s->hold = RX_MIN(s->hold, limit);
+    }
     for (;;) {
         uint32_t low = RX_NO_ROUTE;
         for (unsigned i = 0; i < n; i++)
             if (lists[i].n && lists[i].ids[0] < low)
                 low = lists[i].ids[0];
-        if (low >= bound(s))
+        if (low >= bound(s) || low >= limit)
             return;
         const struct rx_route *r = &s->listen->routes[low];
         const struct rx_target *to = &r->to;
@@ -252,7 +269,8 @@ static __attribute__((noinline)) void search_routes(struct search *s, const stru
             s->to = to;
             return;
         case RX_MORE:
-            s->hold = low;
+            if (s->ask->ended == RX_OPEN)
+                s->hold = low;
             return;
         case RX_NO:
             break;
@@ -377,10 +395,11 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
                                 : rx_entry_identify(e, ask->p, ask->n, f, ask->script);
         switch (v) {
         case RX_MATCH:
-            if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // what has not come by now is absent
+            if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // at the end of input what has not come is absent
                 if (f->pending)
                     note_unfinished(s, e, out);
-                f->pending = 0;
+                if (ask->ended == RX_ENDED_EOF)
+                    f->pending = 0;
             }
             take(s, e, f);
             if (s->hold < hold)

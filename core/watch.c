@@ -16,14 +16,16 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-enum { QUIET_MS = 100 };
+enum { QUIET_MS = 100, PATIENCE_MS = 1000 }; // a directory that is never quiet is looked at all the same
 
-static const uint32_t events = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_MODIFY | IN_DELETE | IN_ATTRIB;
+// Not IN_MODIFY: a log beside the config would ring at every line. Who edits a config closes it.
+static const uint32_t events = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE;
 
 struct rx_watch {
     struct ev_loop *loop; // borrowed
     ev_io io;
     ev_timer quiet;
+    double since; // when the first event of the present unrest came
     char *path; // owned
     uint64_t seen;
     void (*changed)(void *data);
@@ -85,8 +87,11 @@ static void watch_on_event(struct ev_loop *loop, ev_io *io, int revents)
     char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
     while (read(io->fd, buf, sizeof buf) > 0)
         ; // which name it was does not matter: the bytes tell
+    if (!ev_is_active(&w->quiet))
+        w->since = ev_now(loop);
     w->quiet.repeat = QUIET_MS / 1000.0;
-    ev_timer_again(loop, &w->quiet);
+    if (ev_now(loop) - w->since < PATIENCE_MS / 1000.0)
+        ev_timer_again(loop, &w->quiet);
 }
 
 static void watch_on_quiet(struct ev_loop *loop, ev_timer *t, int revents)

@@ -48,9 +48,9 @@ build() {
     fi
 }
 
-# The number before a word in the log's last lines, added up: count FILE WORD
+# count FILE WORD: the number before a word in pytest's last lines, 0 when there is none.
 count() {
-    tail -n 5 "$1" | sed -n "s/.*[^0-9]\{0,1\}\([0-9][0-9]*\) $2.*/\1/p" | awk '{ n += $1 } END { print n + 0 }'
+    tail -n 1 "$1" | grep -o "[0-9][0-9]* $2" | awk '{ n += $1 } END { print n + 0 }'
 }
 
 unit() { # unit MODE: cmocka programs
@@ -91,10 +91,12 @@ lua_paths() {
     done
 }
 
-pytests() { # pytests NAME ARGUMENTS…
+pytests() { # pytests NAME BINARY SANITIZER SCALE ARGUMENTS…
     name=$1 since=$(date +%s)
-    shift
-    timeout -k 20 "${E2E_SECONDS:-420}" "$python" -m pytest -q -rs tests/e2e "$@" >"$work/e2e.log" 2>&1
+    binary=$2 sanitizer=$3 scale=$4
+    shift 4
+    env RX_BIN="$binary" RX_SANITIZER="$sanitizer" RX_SCALE="$scale" timeout -k 20 "${E2E_SECONDS:-420}" \
+        "$python" -m pytest -q -rs tests/e2e "$@" >"$work/e2e.log" 2>&1
     code=$?
     good=$(count "$work/e2e.log" passed)
     bad=$(($(count "$work/e2e.log" failed) + $(count "$work/e2e.log" error)))
@@ -105,7 +107,7 @@ pytests() { # pytests NAME ARGUMENTS…
 
 e2e() {
     build "build" all || return
-    pytests "end to end"
+    pytests "end to end" build/refractium none "${RX_SCALE:-1}"
 }
 
 docs_are_fresh() {
@@ -120,15 +122,16 @@ sources() {
 }
 
 asan() {
-    export ASAN_OPTIONS=detect_leaks=1:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
+    export ASAN_OPTIONS=detect_leaks=1:exitcode=99
+    export UBSAN_OPTIONS=print_stacktrace=1
     unit asan
     build "build (asan)" MODE=asan all || return
-    RX_BIN=build/asan/refractium RX_SCALE=${RX_SCALE:-0.02} pytests "end to end (asan)" -m sanitize
+    pytests "end to end (asan)" build/asan/refractium asan "${RX_SCALE:-0.02}" -m sanitize
 }
 
 tsan() {
     build "build (tsan)" MODE=tsan all || return
-    RX_BIN=build/tsan/refractium RX_SCALE=${RX_SCALE:-0.02} pytests "end to end (tsan)" -m sanitize
+    pytests "end to end (tsan)" build/tsan/refractium tsan "${RX_SCALE:-0.02}" -m sanitize
 }
 
 case ${1:-all} in

@@ -351,12 +351,16 @@ static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, 
     if (p[at] < 'A' || p[at] > 'Z')
         return RX_NO;
     struct line l = { .method = at };
-    uint32_t stop = n - at > METHOD_MAX ? at + METHOD_MAX + 1 : n;
-    at = method_end(p, at, stop);
-    if (RX_UNLIKELY(at == stop))
-        return at - l.method > METHOD_MAX ? RX_NO : RX_MORE;
-    if (p[at] != ' ')
-        return RX_NO;
+    uint32_t len = short_method(p + at, n - at);
+    at += len;
+    if (RX_UNLIKELY(!len)) {
+        uint32_t stop = n - at > METHOD_MAX ? at + METHOD_MAX + 1 : n;
+        at = method_end(p, at, stop);
+        if (RX_UNLIKELY(at == stop))
+            return at - l.method > METHOD_MAX ? RX_NO : RX_MORE;
+        if (p[at] != ' ')
+            return RX_NO;
+    }
     l.method_end = at++;
     l.target = at;
     if (RX_UNLIKELY(at < n && p[at] != '/' && !may_be_target(p, &l, n)))

@@ -16,6 +16,9 @@ from harness import BINARY, Program, Refractium, find_program, make_config, run_
 def pytest_sessionstart(session):
     if not os.access(BINARY, os.X_OK):
         pytest.exit("%s is not there: run make first, or set RX_BIN" % BINARY, 2)
+    wanted = os.environ.get("RX_SANITIZER", "")
+    if wanted and wanted != (harness.SANITIZER or "none"):
+        pytest.exit("%s is built with %s, not with %s" % (BINARY, harness.SANITIZER or "no sanitizer", wanted), 2)
     harness.raise_nofile()
 
 

@@ -97,6 +97,12 @@ class Reader(threading.Thread):
             self.is_over = True
             self.changed.notify_all()
 
+    def close(self):
+        """After the process has ended. Somebody who inherited the pipe may hold it open; then it is left to him."""
+        self.join(3)
+        if not self.is_alive():
+            self.pipe.close()
+
     def find(self, pattern):
         for line in list(self.lines):
             found = re.search(pattern, line)
@@ -151,7 +157,7 @@ class Program:
                 break
             except subprocess.TimeoutExpired:
                 continue
-        self.process.stdout.close()
+        self.out.close()
 
 
 def lua_string(text):
@@ -307,10 +313,8 @@ class Refractium:
             raise AssertionError("refractium did not end:\n" + self.err.text()[-3000:]) from None
         finally:
             self.is_stopped = True
-            self.out.join(5)
-            self.err.join(5)
-            self.process.stdout.close()
-            self.process.stderr.close()
+            self.out.close()
+            self.err.close()
         return self.process.returncode
 
     def check(self):

@@ -219,7 +219,8 @@ def test_a_closed_standard_output_disturbs_nobody(workdir, backends):
     process = subprocess.Popen([BINARY], cwd=workdir, env=Refractium.environment(), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     try:
-        process.stderr.readline()
+        while b"listening on" not in process.stderr.readline():
+            pass
         process.stdout.close()
         process.stderr.close()
         for _ in range(50):

@@ -74,7 +74,7 @@ def test_a_broken_edit_changes_nothing_and_says_why(rx, a, b):
     """Promise: a broken edit is refused with file:line; the running config serves on; a good one is taken after it."""
     p = rx.config(to(a))
     for broken, told in (("this is no Lua", "refractium.lua:1"), (to(b).replace("to = ", "too = "), "too"),
-                         (to(b, after='rx.test "t" { send = "SSH-2.0-x\\r\\n", expect = { to = rx.drop } }'), '"t"'),
+                         (to(b, after='rx.test "mine" { send = "SSH-2.0-x\\r\\n", expect = { to = rx.drop } }'), "mine"),
                          ("", "listen")):
         edit(p, broken, REFUSED)
         assert told in p.errors()
@@ -243,7 +243,7 @@ def test_counts_of_limits_are_carried_over(rx, backends, limit):
 
 
 def test_nobody_notices_edits_under_load(rx, a, b):
-    """Promise: while edits follow one another no connection fails."""
+    """Promise: while edits follow one another no connection fails, and a busy log beside the file delays none."""
     p = rx.config(to(a, workers=2))
     wrong, over = [], threading.Event()
 

@@ -11,11 +11,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "bind.h"
 #include "limit.h"
 #include "sys.h"
 
@@ -32,6 +34,22 @@ unsigned room_fds(void)
     return n - 1; // the directory's own
 }
 
+static unsigned fds_before;
+
+int room_set_up(void **state)
+{
+    (void)state;
+    fds_before = room_fds();
+    return 0;
+}
+
+int room_tear_down(void **state)
+{
+    (void)state;
+    assert_int_equal(room_fds(), fds_before);
+    return 0;
+}
+
 static uint64_t now_ms(void)
 {
     struct timespec ts;
@@ -43,9 +61,18 @@ void room_open(struct room *r, struct rx_conf *conf)
 {
     signal(SIGPIPE, SIG_IGN); // as the engine does
     memset(r, 0, sizeof *r);
-    r->fds_before = room_fds();
     assert_int_equal(rx_worker_init(&r->w, 0, conf, &r->active), 0);
     rx_conf_unref(conf); // the worker has its own
+}
+
+// A pipe in the pool with bytes in it would give them to the next connection.
+static void check_pool(const struct rx_pipes *p)
+{
+    for (unsigned i = 0; i < p->n_free; i++) {
+        int n = -1;
+        assert_int_equal(ioctl(p->free[i][0], FIONREAD, &n), 0);
+        assert_int_equal(n, 0);
+    }
 }
 
 void room_close(struct room *r)
@@ -57,6 +84,7 @@ void room_close(struct room *r)
     assert_null(r->w.graveyard);
     assert_int_equal(r->active, 0);
     assert_int_equal(r->w.pipes.n_out, 0);
+    check_pool(&r->w.pipes);
     const struct rx_conf *conf = r->w.conf;
     assert_int_equal(conf->refs, 1);
     for (uint32_t i = 0; i < conf->n_listens; i++) {
@@ -67,7 +95,6 @@ void room_close(struct room *r)
         for (uint32_t k = 0; k < conf->pools[i]->n_backends; k++)
             assert_int_equal(conf->pools[i]->backends[k].state->active, 0);
     rx_worker_fini(&r->w);
-    assert_int_equal(room_fds(), r->fds_before);
 }
 
 void room_turn(struct room *r)
@@ -86,6 +113,24 @@ void room_turn_for(struct room *r, unsigned ms)
     for (uint64_t end = now_ms() + ms; now_ms() < end; nap())
         room_turn(r);
     room_turn(r);
+}
+
+static void room_on_timer(struct ev_loop *loop, ev_timer *t, int events)
+{
+    (void)t, (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+unsigned room_wakes(struct room *r, unsigned ms)
+{
+    ev_timer t;
+    ev_now_update(r->w.loop);
+    ev_timer_init(&t, room_on_timer, ms / 1000.0, 0.);
+    ev_timer_start(r->w.loop, &t);
+    unsigned before = ev_iteration(r->w.loop);
+    ev_run(r->w.loop, 0);
+    ev_timer_stop(r->w.loop, &t);
+    return ev_iteration(r->w.loop) - before;
 }
 
 void room_until_alive(struct room *r, unsigned n)
@@ -108,6 +153,17 @@ void room_until_closed(struct room *r, enum rx_reason why, unsigned n)
         room_turn(r);
     }
     assert_int_equal(r->w.stat.closed[why], n);
+}
+
+uint16_t room_serve(struct room *r)
+{
+    struct rx_addr bound;
+    int fd;
+    struct rx_bind *b = &r->w.conf->listens[0]->binds[0];
+    assert_int_equal(rx_bind_open(b, &fd, 1, &bound), 0);
+    r->w.is_running = true; // this thread turns the loop
+    assert_int_equal(rx_worker_listen(&r->w, r->w.conf->listens[0], b, fd), 0);
+    return rx_addr_port(&bound.sa);
 }
 
 struct rx_conn *room_conn(struct room *r, int client_end)
@@ -140,7 +196,7 @@ struct rx_conn *room_weld(struct room *r, const struct rx_route *route, int clie
     return c;
 }
 
-// ---- sockets --------------------------------------------------------------------------------------------------------
+// ---- sockets ------------------------------------------------------------------------------------------------------
 
 static void set_nonblock(int fd)
 {
@@ -182,6 +238,13 @@ int room_connect(uint16_t port)
     return fd;
 }
 
+int room_fill(int listener)
+{
+    int fd = room_connect(room_port(listener));
+    nap();
+    return fd;
+}
+
 int room_accept(struct room *r, int listener)
 {
     for (uint64_t end = now_ms() + PATIENCE_MS; now_ms() < end; nap()) {
@@ -204,13 +267,6 @@ void room_pair(int fd[2])
     fd[1] = room_accept(NULL, listener);
     rx_sys_nodelay(fd[1]);
     close(listener);
-}
-
-void room_small_buffers(int fd)
-{
-    int size = 4096;
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 }
 
 void room_send(int fd, const void *bytes, size_t n)
@@ -271,6 +327,14 @@ void room_no_end(struct room *r, int fd)
     room_turn_for(r, 20);
     if (recv(fd, &byte, 1, MSG_PEEK) != -1 || errno != EAGAIN)
         fail_msg("something came");
+}
+
+// Not TCP: there, tiny buffers mean tiny windows, and those mean waiting for delayed acknowledgements.
+void room_small_pair(int fd[2])
+{
+    int size = 4096;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+    setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 
 void room_bye(int *fd)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Enters: addresses to listen on. Leaves: that core/bind.c opens one socket a worker, takes no address that is in use,
-// clears up after a crash and touches nothing else.
+// Enters: addresses to listen on. Leaves: that core/bind.c opens one socket a worker, takes no address that is in
+// use, clears up after a crash and touches nothing else.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ static struct rx_bind bind_to(const char *text)
     struct rx_addr *list;
     unsigned n;
     assert_int_equal(rx_addr_parse_listen(text, &list, &n, why), 0);
-    struct rx_bind b = { list[0], text };
+    struct rx_bind b = { .addr = list[0], .text = text };
     free(list);
     return b;
 }
@@ -88,7 +88,7 @@ static void an_address_somebody_serves_is_not_shared(void **state)
     struct rx_addr bound, again;
     int fds[2], more[2];
     assert_int_equal(rx_bind_open(&b, fds, 2, &bound), 0);
-    struct rx_bind same = { bound, "same" };
+    struct rx_bind same = { .addr = bound, .text = "same" };
     assert_int_equal(rx_bind_open(&same, more, 2, &again), -EADDRINUSE);
     close_all(fds, 2);
     assert_int_equal(rx_bind_open(&same, more, 2, &again), 0); // free again at once
@@ -168,6 +168,27 @@ static void a_socket_file_somebody_serves_stays(void **state)
     close(fd);
 }
 
+static void only_our_own_socket_file_is_removed(void **state)
+{
+    (void)state;
+    struct rx_bind ours = bind_to(path), theirs = bind_to(path);
+    struct rx_addr bound;
+    struct stat st;
+    int fd, other;
+    char elsewhere[100];
+    snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", dir);
+    assert_int_equal(rx_bind_open(&ours, &fd, 1, &bound), 0);
+    assert_int_equal(rename(path + 5, elsewhere), 0); // ours is moved away, theirs takes its place
+    assert_int_equal(rx_bind_open(&theirs, &other, 1, &bound), 0);
+    rx_bind_unlink(&ours);
+    assert_int_equal(stat(path + 5, &st), 0);
+    rx_bind_unlink(&theirs);
+    assert_int_equal(stat(path + 5, &st), -1);
+    unlink(elsewhere);
+    close(fd);
+    close(other);
+}
+
 static void a_file_that_is_no_socket_is_never_removed(void **state)
 {
     (void)state;
@@ -198,8 +219,8 @@ int main(void)
         bind_test(every_worker_gets_a_socket_of_the_same_port), bind_test(an_address_somebody_serves_is_not_shared),
         bind_test(an_address_of_no_interface_is_refused),       bind_test(both_families_can_share_a_port),
         bind_test(a_unix_socket_is_one_for_all_workers),        bind_test(a_socket_file_left_by_a_crash_is_replaced),
-        bind_test(a_socket_file_somebody_serves_stays),         bind_test(a_file_that_is_no_socket_is_never_removed),
-        bind_test(a_directory_that_does_not_exist_is_said),
+        bind_test(a_socket_file_somebody_serves_stays),         bind_test(only_our_own_socket_file_is_removed),
+        bind_test(a_file_that_is_no_socket_is_never_removed),   bind_test(a_directory_that_does_not_exist_is_said),
     };
     return cmocka_run_group_tests_name("bind", tests, NULL, NULL);
 }

@@ -11,13 +11,14 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "rooms.h"
 #include "world.h"
 
-// ---- escaping -------------------------------------------------------------------------------------------------------
+// ---- escaping -----------------------------------------------------------------------------------------------------
 
 static const char *escape(const char *text, size_t len, size_t size)
 {
@@ -66,7 +67,7 @@ static void what_does_not_fit_is_cut_and_says_so(void **state)
         assert_true(strlen(escape(text, sizeof text, size)) < size);
 }
 
-// ---- messages -------------------------------------------------------------------------------------------------------
+// ---- messages -----------------------------------------------------------------------------------------------------
 
 // What `say` writes to standard error with this setup.
 static const char *heard(const struct rx_log_setup *setup, void (*say)(void))
@@ -193,7 +194,7 @@ static void what_peers_cause_is_written_ten_times_a_second(void **state)
     assert_int_equal(told, 0);
 }
 
-// ---- access lines ---------------------------------------------------------------------------------------------------
+// ---- access lines -------------------------------------------------------------------------------------------------
 
 static char path[] = "/tmp/rx-access-XXXXXX";
 
@@ -250,7 +251,8 @@ static const char *line_of(enum rx_log_format format, const char *request, void 
     room_open(&r, some_conf());
     struct rx_conn *c = room_conn(&r, access_fd_of_file());
     if (request) {
-        struct rx_decision d = world_decide(r.w.conf, &(struct world_client){ .also_want = ~0u }, request, strlen(request));
+        struct rx_decision d =
+            world_decide(r.w.conf, &(struct world_client){ .also_want = ~0u }, request, strlen(request));
         c->route = d.route;
         c->seen = d.seen;
         c->told = d.seen ? rx_told_new(&d) : NULL;
@@ -279,6 +281,7 @@ static void an_access_line_says_who_what_where_and_why(void **state)
     has(line, "conn=100 client=192.0.2.1:");
     has(line, "listen=127.0.0.1:0 protocol=http ");
     has(line, "method=GET host=a.test path=/p ");
+    has(line, "route=\"a \\x22quoted\\x22 route\" to=pool ");
     has(line, "in=12 out=34 ");
     has(line, "reason=done\n");
     assert_null(strchr(line, '\033')); // colour is for terminals
@@ -387,6 +390,29 @@ static void a_full_disk_costs_lines_and_nothing_else(void **state)
     room_close(&r);
 }
 
+static void a_reader_that_has_stalled_stalls_nobody(void **state)
+{
+    (void)state;
+    static char much[4096];
+    int p[2], old = dup(STDERR_FILENO);
+    assert_int_equal(pipe2(p, O_NONBLOCK), 0);
+    while (write(p[1], much, sizeof much) > 0)
+        ; // nobody reads
+    fcntl(p[1], F_SETFL, 0);
+    dup2(p[1], STDERR_FILENO);
+    rx_log_init(&(struct rx_log_setup){ .level = RX_LOG_INFO, .format = RX_LOG_TEXT });
+    uint64_t since = rx_now_ms();
+    for (int i = 0; i < 100; i++)
+        rx_log(RX_LOG_INFO, "a line that is lost");
+    dup2(old, STDERR_FILENO);
+    assert_in_range(rx_now_ms() - since, 0, 1000);
+    close(old);
+    close(p[0]);
+    close(p[1]);
+    assert_int_equal(unlink(path) | mkfifo(path, 0600), 0);
+    assert_true(rx_access_open(RX_ACCESS_FILE, path) < 0); // a pipe without a reader: said, not waited for
+}
+
 static void a_file_that_cannot_be_opened_is_said(void **state)
 {
     (void)state;
@@ -442,6 +468,7 @@ int main(void)
         access_test(the_longest_facts_still_make_valid_json),
         access_test(many_lines_are_gathered_and_none_is_lost),
         access_test(a_full_disk_costs_lines_and_nothing_else),
+        access_test(a_reader_that_has_stalled_stalls_nobody),
         access_test(a_file_that_cannot_be_opened_is_said),
         access_test(facts_that_do_not_fit_are_left_out_whole),
     };

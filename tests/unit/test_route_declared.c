@@ -193,6 +193,18 @@ static void random_prefixes_agree_with_comparing_one_by_one(void **state)
     }
 }
 
+static void a_longer_prefix_of_the_same_protocol_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct draft d;
+    draft_begin(&d);
+    draft_route(&d, draft_prefixes(&d, "p", "AB", "ABCD", NULL), -1);
+    struct rx_conf *c = draft_finish(&d);
+    assert_int_equal(world_route(c, "AB"), 0);
+    assert_int_equal(world_route(c, "A"), WORLD_MORE);
+    rx_conf_unref(c);
+}
+
 // ---- patterns -----------------------------------------------------------------------------------------------------
 
 static uint8_t hay[4096];
@@ -336,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_thousand_prefixes_are_each_told),
         cmocka_unit_test(prefixes_of_any_bytes_work),
         cmocka_unit_test(random_prefixes_agree_with_comparing_one_by_one),
+        cmocka_unit_test(a_longer_prefix_of_the_same_protocol_is_not_waited_for),
         cmocka_unit_test(a_pattern_is_found_anywhere_within),
         cmocka_unit_test(a_pattern_across_the_end_of_within_does_not_count),
         cmocka_unit_test(patterns_that_begin_with_many_different_bytes_are_found),

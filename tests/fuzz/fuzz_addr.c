@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// Enters: text. Leaves: aborted when core/addr.c reads something that it prints as something else, refuses without a
+// reason, or contradicts itself about a block.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "addr.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define HOLDS(x)                                                                                                     \
+    do {                                                                                                             \
+        if (!(x)) {                                                                                                  \
+            fprintf(stderr, "does not hold: %s (\"%s\")\n", #x, text);                                               \
+            abort();                                                                                                 \
+        }                                                                                                            \
+    } while (0)
+
+// What was read prints as a text that reads as the same.
+static void there_and_back(const char *text, const struct rx_addr *a)
+{
+    char printed[RX_ADDR_TEXT], why[RX_ADDR_TEXT];
+    struct rx_addr *again;
+    unsigned n;
+    memset(printed, 'Z', sizeof printed);
+    rx_addr_print(&a->sa, printed);
+    HOLDS(memchr(printed, 0, sizeof printed) != NULL);
+    HOLDS(!rx_addr_parse_listen(printed, &again, &n, why));
+    HOLDS(n == 1);
+    HOLDS(rx_addr_equal(&again->sa, &a->sa) && again->len == a->len);
+    free(again);
+}
+
+static void listen_on(const char *text)
+{
+    char why[RX_ADDR_TEXT] = "";
+    struct rx_addr *list = NULL;
+    unsigned n = 0;
+    if (rx_addr_parse_listen(text, &list, &n, why)) {
+        HOLDS(why[0] && memchr(why, 0, sizeof why));
+        return;
+    }
+    HOLDS(n > 0 && list);
+    for (unsigned i = 0; i < n && i < 50; i++)
+        there_and_back(text, &list[i]);
+    there_and_back(text, &list[n - 1]);
+    free(list);
+}
+
+static void connect_to(const char *text)
+{
+    char why[RX_ADDR_TEXT] = "";
+    struct rx_addr *list = NULL;
+    unsigned n = 0;
+    if (rx_addr_parse_target(text, false, &list, &n, why)) {
+        HOLDS(why[0] && memchr(why, 0, sizeof why));
+        return;
+    }
+    HOLDS(n <= 1); // a name is left for later
+    if (n) {
+        HOLDS(list->sa.sa_family == AF_UNIX || rx_addr_port(&list->sa) != 0);
+        there_and_back(text, list);
+    }
+    free(list);
+}
+
+static void look_into(const char *text)
+{
+    char why[RX_ADDR_TEXT] = "";
+    struct rx_cidr c;
+    if (rx_cidr_parse(text, &c, why)) {
+        HOLDS(why[0] && memchr(why, 0, sizeof why));
+        return;
+    }
+    unsigned most = c.family == AF_INET ? 32 : 128;
+    HOLDS(c.bits <= most);
+    union rx_ip ip = { .sa = { .sa_family = c.family } };
+    uint8_t *bytes = c.family == AF_INET ? (uint8_t *)&ip.v4.sin_addr : (uint8_t *)&ip.v6.sin6_addr;
+    memcpy(bytes, c.bytes, most / 8);
+    HOLDS(rx_cidr_has(&c, &ip));
+    for (unsigned bit = 0; bit < most; bit++) { // one bit changed: inside exactly when it lies beyond the prefix
+        bytes[bit / 8] ^= (uint8_t)(0x80u >> bit % 8);
+        HOLDS(rx_cidr_has(&c, &ip) == (bit >= c.bits));
+        bytes[bit / 8] ^= (uint8_t)(0x80u >> bit % 8);
+    }
+}
+
+static void who(const char *text)
+{
+    char why[RX_ADDR_TEXT] = "", printed[RX_ADDR_TEXT];
+    union rx_ip ip, again;
+    if (rx_ip_parse(text, &ip, why)) {
+        HOLDS(why[0] && memchr(why, 0, sizeof why));
+        return;
+    }
+    HOLDS(ip.sa.sa_family == AF_INET || ip.sa.sa_family == AF_INET6);
+    HOLDS(!rx_ip_parse(rx_addr_print(&ip.sa, printed), &again, why));
+    HOLDS(rx_addr_equal(&ip.sa, &again.sa));
+    rx_ip_unmap(&ip);
+    rx_ip_unmap(&ip);
+    rx_addr_print_host(&ip.sa, printed);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size > 600)
+        return 0;
+    char *text = malloc(size + 1);
+    memcpy(text, data, size);
+    text[size] = 0;
+    listen_on(text);
+    connect_to(text);
+    look_into(text);
+    who(text);
+    free(text);
+    return 0;
+}
