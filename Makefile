@@ -28,6 +28,7 @@ SRC := $(wildcard core/*.c core/proto/*.c)
 OBJ := $(SRC:%.c=$(OUT)/%.o)
 LIB := $(filter-out $(OUT)/core/main.o,$(OBJ))
 LUA := $(filter-out lua/refractium/docgen.lua,$(wildcard lua/refractium/*.lua))
+SHIPPED := $(wildcard scripts/protocols/*.lua) scripts/protocols/ORDER
 BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
 
 .DEFAULT_GOAL := all
@@ -45,11 +46,11 @@ $(OUT)/core/%.o: core/%.c | $(OUT)/embed_list.h
 
 # Identifiers work on lengths that clients choose: a silent narrowing there is a bug.
 $(OUT)/core/proto/%.o: WARN += -Wconversion
-$(OUT)/core/embed.o: $(LUA) core/abi.h refractium.lua
+$(OUT)/core/embed.o: $(LUA) $(SHIPPED) core/abi.h refractium.lua
 
-$(OUT)/embed_list.h: $(LUA) Makefile
+$(OUT)/embed_list.h: $(LUA) $(SHIPPED) Makefile
 	@mkdir -p $(@D)
-	@{ for f in $(LUA); do n=$${f#lua/}; s=$$(echo $$n | tr './-' '___'); echo "X($$s, \"$$n\", \"$$f\")"; done; \
+	@{ for f in $(LUA) $(SHIPPED); do n=$${f#lua/}; s=$$(echo $$n | tr './-' '___'); echo "X($$s, \"$$n\", \"$$f\")"; done; \
 	   echo 'X(abi_h, "abi.h", "core/abi.h")'; echo 'X(refractium_lua, "refractium.lua", "refractium.lua")'; } > $@
 
 -include $(OBJ:.o=.d)

@@ -13,8 +13,7 @@
 #include "build.h"
 #include "check.h"
 #include "conn.h"
-
-enum { BUILTIN_PEEK = 64 * 1024 };
+#include "script.h"
 
 static int complain(const char *text)
 {
@@ -26,42 +25,16 @@ static int complain(const char *text)
 
 static void report_build(void *data, unsigned severity, const char *text, size_t len)
 {
-    (void)data, (void)severity;
+    (void)data;
+    if (severity != RX_REPORT_ERROR)
+        return; // that ssh stands before sftp is as it should be
     fprintf(stderr, "refractium explain: %.*s\n", (int)len, text);
-}
-
-static struct rx_slice slice(const char *s)
-{
-    return (struct rx_slice){ s, (uint32_t)strlen(s) };
-}
-
-static bool add_builtins(struct rx_build *b)
-{
-    struct rx_listen_spec spec = { .where = slice("--builtin"), .peek_bytes = BUILTIN_PEEK };
-    int listen = rx_door.listen_new(b, &spec);
-    if (listen < 0 || rx_door.listen_bind(b, listen, slice("0.0.0.0:8080")))
-        return false;
-    for (unsigned i = 0; i < rx_n_protos; i++) {
-        if (!(rx_protos[i]->transport & RX_TCP))
-            continue;
-        struct rx_route_spec route = { .where = slice("--builtin"), .to = { .kind = RX_TO_DROP } };
-        route.proto = rx_door.proto_builtin(b, slice(rx_protos[i]->name));
-        if (route.proto < 0 || rx_door.route_new(b, listen, &route) < 0)
-            return false;
-    }
-    return true;
 }
 
 static struct rx_conf *builtin_conf(void)
 {
-    struct rx_build *b = rx_build_new(report_build, NULL);
-    struct rx_conf *conf = NULL;
-    if (b && add_builtins(b))
-        conf = rx_build_finish(b, NULL);
-    else if (b)
-        complain(rx_door.error(b));
-    rx_build_free(b);
-    return conf;
+    const struct rx_args everything = { .config = RX_SCRIPT_EVERYTHING, .is_config_typed = true };
+    return rx_script_load(&everything, report_build, NULL);
 }
 
 // ---- which listener, which client ---------------------------------------------------------------------------

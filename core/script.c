@@ -138,6 +138,34 @@ static int traceback(lua_State *L)
     return 1;
 }
 
+// A config with a route for every protocol that ships, those in C first: what `explain --builtin` identifies among.
+static void push_everything(lua_State *L)
+{
+    const struct rx_embed *order = rx_embed_find("scripts/protocols/ORDER");
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    luaL_addstring(&text, "local rx = require 'refractium'\n"
+                          "rx.listen '127.0.0.1:1' { peek_buffer_size = '64k', routes = {\n");
+    for (unsigned i = 0; i < rx_n_protos; i++) {
+        lua_pushfstring(L, "{ rx['%s'], to = rx.drop },\n", rx_protos[i]->name);
+        luaL_addvalue(&text);
+    }
+    for (const char *line = order->text, *end; line < order->end; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(order->end - line));
+        if (!end)
+            break;
+        lua_pushlstring(L, line, (size_t)(end - line));
+        lua_pushfstring(L, "{ rx['%s'], to = rx.drop },\n", lua_tostring(L, -1));
+        lua_remove(L, -2);
+        if (end > line && *line != '#')
+            luaL_addvalue(&text);
+        else
+            lua_pop(L, 1);
+    }
+    luaL_addstring(&text, "} }\n");
+    luaL_pushresult(&text);
+}
+
 // chunk texts by name: the embedded ones and, for a state that must run what another ran, the config's own.
 static void push_chunks(lua_State *L, const struct rx_conf *conf)
 {
@@ -149,6 +177,8 @@ static void push_chunks(lua_State *L, const struct rx_conf *conf)
         lua_pushlstring(L, e->text, (size_t)(e->end - e->text));
         lua_setfield(L, -2, e->name);
     }
+    push_everything(L);
+    lua_setfield(L, -2, RX_SCRIPT_EVERYTHING);
     for (uint32_t i = 0; conf && i < conf->n_sources; i++) {
         lua_pushlstring(L, conf->sources[i].text, conf->sources[i].len);
         lua_setfield(L, -2, conf->sources[i].path);

@@ -14,6 +14,9 @@ struct rx_conf *rx_script_load(const struct rx_args *a, rx_report_fn *report, vo
 // script budget; a function that outruns it is quarantined for its generation. With a NULL script every function is
 // as if it had failed.
 
+// As a config's path: a config that has a route for every protocol that ships.
+#define RX_SCRIPT_EVERYTHING "(every protocol)"
+
 struct rx_script;
 struct rx_ask;
 struct rx_facts;

@@ -28,6 +28,25 @@ local function circle(running, path)
   return concat(names, " -> ")
 end
 
+---Protocols that ship as Lua: rx.NAME runs scripts/protocols/NAME.lua, which the program carries.
+---@param session table init.lua's
+---@param run function(file) as below
+---@return function(name) the protocol's value; nil when none of that name ships
+function M.shipped(session, run)
+  local files = session.sources
+  return function(name)
+    local path = "scripts/protocols/" .. name .. ".lua"
+    if not files:has(path) then
+      return nil
+    end
+    local file = files.by_path[path] or files:add(path)
+    if not file.results then
+      file.results = pack(run(file))
+    end
+    return file.results[1]
+  end
+end
+
 ---@param session table init.lua's
 ---@param run function(file) runs it and returns what it returned, or nothing after reporting that it does not compile
 function M.new(session, run)

@@ -229,6 +229,10 @@ end
 local function unknown_verb(session, api)
   return function(_, key)
     local known = api[key]
+    if known == nil and type(key) == "string" then
+      known = session.shipped(key)
+      api[key] = known
+    end
     if known ~= nil then
       return known
     elseif schema.unavailable_verbs[key] or builtin.later[key] then
@@ -261,6 +265,7 @@ function M.new(session, link, view, run)
   api.test = curried(session, "test", named("test", "what must happen"), value_of("test"))
   api.protocol = curried(session, "protocol", named("protocol", "game"), value_of("protocol"))
   api.include = include.new(session, run)
+  session.shipped = include.shipped(session, run)
   api.log = log.new(session, view)
   return setmetatable({}, {
     __index = unknown_verb(session, api),

@@ -89,8 +89,8 @@ local function compile(file, session, environment)
   return chunk
 end
 
----Runs the config; true when it ran to its end.
-local function run(file, session, link, view)
+-- What the config's files run in, and how one of them is run.
+local function new_environment(session, link, view)
   local environment
   local rx = init.new(session, link, view, function(included)
     local chunk = compile(included, session, environment)
@@ -101,6 +101,11 @@ local function run(file, session, link, view)
   end)
   env.seal_strings(view)
   environment = env.new(session, rx, view)
+  return environment
+end
+
+---Runs the config; true when it ran to its end.
+local function run(file, session, environment)
   local chunk = compile(file, session, environment)
   if not chunk then
     return false
@@ -146,17 +151,15 @@ end
 local function read_config(path, session, link, view, cli)
   local findings, files = session.report, session.sources
   local file, wrong, is_complete
+  local environment = new_environment(session, link, view)
   if path then
     file, wrong = files:add(path)
     if file then
-      is_complete = run(file, session, link, view)
+      is_complete = run(file, session, environment)
       init.report_pending(session)
     else
       missing_file(findings, path, wrong, not cli.config)
     end
-  end
-  if not file then
-    init.new(session, link, view)
   end
   local ctx = check.context(session, link, findings, file and files or nil)
   ctx.is_file_read, ctx.is_cut_short = path ~= nil, path ~= nil and not is_complete
@@ -186,7 +189,13 @@ return function(door, building, chunks, cli, view_door)
   local session = init.session(findings, files)
   session.is_quiet = cli.collect
   local ctx = read_config(path, session, link, view, cli)
-  local model = check.run(ctx, forward.parse(cli.forward, findings), cli)
+  local rules = forward.parse(cli.forward, findings)
+  for _, rule in ipairs(rules) do
+    if not session.protocols[rule.proto] then
+      session.shipped(rule.proto)
+    end
+  end
+  local model = check.run(ctx, rules, cli)
   local wrappers = {}
   if findings.errors == 0 then
     local functions, pools = build.run(link, findings, model, ctx.locate)

@@ -41,6 +41,11 @@ local function tidy(text)
   return (gsub(text, "^#[^\n]*", ""))
 end
 
+---Whether the text of that path is known without the disk.
+function M:has(path)
+  return self.chunks[path] ~= nil
+end
+
 ---Reads a file and makes it one of this load's; nil and the reason when it cannot be read.
 function M:add(path)
   local text, wrong = self.chunks[path], nil

@@ -50,9 +50,9 @@ end
 -- A type of its own for each value, since a metatable is bound to the type.
 local function sealed(metatable)
   metatable.__metatable = false
-  local ctype = ffi.typeof "struct { uint32_t :32; }"
-  ffi.metatype(ctype, metatable)
-  return ctype()
+  local v = ffi.new "struct { uint32_t :32; }"
+  ffi.metatype(ffi.typeof(v), metatable)
+  return v
 end
 jit.off(sealed) -- compiled code takes a type once seen for the type of every later call
 

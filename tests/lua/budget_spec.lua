@@ -27,13 +27,13 @@ end
 
 describe("a text with ticks", function()
   it("is the same program", function()
-    local files = io.popen "ls lua/refractium/*.lua tests/lua/*.lua scripts/*/*.lua scripts/*/*/*.lua refractium.lua 2>/dev/null"
+    local files = io.popen "ls lua/refractium/*.lua tests/lua/*.lua scripts/*/*.lua refractium.lua 2>/dev/null"
     local n = 0
     for path in files:lines() do
       local text = read(path)
       local out, line, why = budget.transform(text)
       if why then -- a file that names the tick itself
-        assert.matches("__rx_", (select(line, text:gsub("\n", "\n"))) and text)
+        assert.is_truthy(line and text:find("__rx_", 1, true), path)
       else
         assert.is_function((load(out, "=" .. path, "t")), path)
         assert.equal(select(2, text:gsub("\n", "")), select(2, out:gsub("\n", "")), path)
@@ -80,13 +80,12 @@ describe("a text with ticks", function()
     same "local t = { goto = 4 } return t.goto"
     same "local function goto(x) return x end local y = goto(1) goto(2) return y, goto 'x', goto { 1 }[1]"
     same "local goto, y = 5 local x = goto y = 3 return x, y"
-    same "return 0x1p+4, 1e-1, 1..2, .5, 0x1.8p-1, 3LL == 3LL"
+    same "return 0x1p+4, 1e-1, 1 ..2, .5, 0x1.8p-1, 3LL == 3LL"
     same "return 'a\\z  \n  do', 'b\\\n do', \"c\\\"do\\\\\", '\\x64o', '\\100'"
     same "local function f(...) return select('#', ...) end return f(...)"
     same "local a = {1} local function f() return 1 end do (f)() end repeat (f)() until true return a[a[1]]"
     same "local _\195\164do, dodo, _do, endfunction = 1, 2, 3, 4 return _\195\164do, dodo, _do, endfunction"
     same "local x = 1 --do\rx = 2 return x"
-    same "local a <const> = 1" -- luacheck: ignore
   end)
 
   it("leaves room for as many locals and upvalues as before", function()
@@ -124,12 +123,20 @@ local function random_program(random)
     function() add "s = s .. 'do' s = s:sub(-9)" end,
     function(d) add "for i = 1, 2 do" block(d) add "end" end,
     function(d) add "for _, v in ipairs { 1, 'function (' } do" block(d) add "end" end,
-    function(d) add "if n % 2 == 0 then" block(d) add "elseif n % 3 == 0 then" block(d) add "else" block(d) add "end" end,
+    function(d)
+      add "if n % 2 == 0 then" block(d)
+      add "elseif n % 3 == 0 then" block(d)
+      add "else" block(d)
+      add "end"
+    end,
     function(d) add "do" block(d) add "end" end,
     function(d) add "repeat local z = true" block(d) add "until z" end,
     function(d) add "local k = 0 while k < 2 do k = k + 1" block(d) add "end" end,
-    function(d) add "(function(a, ...) n = n + select('#', ...) + a" block(d) add "end)(n, 1, '\\'do');" end,
-    function(d) add "local function f(x) if x == 0 then return 1 end" block(d) add "return f(x - 1) end n = n + f(1)" end,
+    function(d) add "local _ = (function(a, ...) n = n + select('#', ...) + a" block(d) add "end)(n, 1, '\\'do');" end,
+    function(d)
+      add "local function f(x) if x == 0 then return 1 end" block(d)
+      add "return f(x - 1) end n = n + f(1)"
+    end,
     function(d)
       labels = labels + 1
       local name = "l" .. labels
@@ -237,7 +244,7 @@ describe("a function that does not return", function()
   it("does not hold up the load of a worker", function()
     local since = os.clock()
     local functions = mock.script(
-      "rx.protocol 'g' { identify = function() while true do end end } rx.listen 'a:1' { fallback_tcp = rx.drop }", true)
+      "rx.protocol 'g' { identify = function() repeat until false end } rx.listen 'a:1' { fallback_tcp = rx.echo }", true)
     assert.equal(1, #functions)
     assert.is_true(os.clock() - since < 1)
   end)
