@@ -55,10 +55,12 @@ $(OUT)/embed_list.h: $(LUA) $(SHIPPED) Makefile
 
 -include $(OBJ:.o=.d)
 
-run: deps all ## install what is missing, build, and serve ./refractium.lua
+run: ## install what is missing to build, build, and serve ./refractium.lua
+	@sh packaging/deps.sh build
+	@$(MAKE) --no-print-directory all
 	@build/refractium -c refractium.lua
 
-deps: ## install the packages a build and the tests need (Debian 12; says what)
+deps: ## install the packages that building and the tests need (Debian 12; says what)
 	@sh packaging/deps.sh
 
 test: deps ## everything: unit, Lua and end-to-end tests, then the sanitizer builds

@@ -243,6 +243,8 @@ static int spawn_scripts(struct engine *e, struct rx_conf *conf)
     return rx_script_spawn(conf, e->args, e->n_workers, tell_finding, NULL);
 }
 
+static void watch_file(struct engine *e);
+
 static void reload(struct engine *e, const char *why)
 {
     if (e->is_stopping)
@@ -266,6 +268,7 @@ static void reload(struct engine *e, const char *why)
         return;
     }
     publish(e, conf, swaps);
+    watch_file(e); // it may be made of other files now
     rx_log(RX_LOG_INFO, "reload (%s): %u listeners, %u tests passed, in %.1f ms", why, conf->n_listens, conf->n_tests,
            (double)(rx_sys_now_ns() - start) / 1e6);
 }
@@ -290,9 +293,13 @@ static void engine_on_changed(void *data)
 
 static void watch_file(struct engine *e)
 {
-    if (e->args->no_hot_reload || !e->conf->hot_reload || !e->conf->file)
+    if (e->args->no_hot_reload || !e->conf->hot_reload || !e->conf->file) {
+        rx_watch_free(e->watch);
+        e->watch = NULL;
         return;
-    e->watch = rx_watch_new(e->loop, e->conf->file, engine_on_changed, e);
+    }
+    rx_watch_free(e->watch);
+    e->watch = rx_watch_new(e->loop, e->conf->sources, e->conf->n_sources, engine_on_changed, e);
     if (!e->watch)
         rx_log(RX_LOG_WARN, "cannot watch %s for changes: %s", e->conf->file, strerror(errno));
 }
@@ -376,11 +383,11 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     for (unsigned i = 0; i < e->n_workers; i++)
         if (rx_worker_init(&e->workers[i], i, conf, &e->active))
             goto end;
+    watch_signals(e); // before anybody can know that we are here
     if (bind_all(e)) {
         code = RX_EXIT_BIND;
         goto end;
     }
-    watch_signals(e);
     watch_file(e);
     if ((rc = start_workers(e))) {
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));

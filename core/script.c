@@ -222,6 +222,12 @@ static int take_functions(struct rx_script *s, uint32_t n)
     return 0;
 }
 
+// Files of the program itself need not be kept, and are not the user's to edit.
+static bool is_carried(const char *path)
+{
+    return rx_embed_find(path) ? strncmp(path, "scripts/", 8) == 0 : !strcmp(path, RX_SCRIPT_EVERYTHING);
+}
+
 static int take_sources(struct rx_script *s, struct rx_build *b)
 {
     lua_State *L = s->L;
@@ -229,6 +235,10 @@ static int take_sources(struct rx_script *s, struct rx_build *b)
     while (lua_next(L, -2)) {
         size_t len;
         const char *text = lua_tolstring(L, -1, &len);
+        if (lua_type(L, -2) == LUA_TSTRING && is_carried(lua_tostring(L, -2))) {
+            lua_pop(L, 1);
+            continue;
+        }
         if (!text || lua_type(L, -2) != LUA_TSTRING || rx_build_source(b, lua_tostring(L, -2), text, len))
             return -1;
         lua_pop(L, 1);

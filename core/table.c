@@ -69,7 +69,7 @@ const char *rx_condition_name(const struct rx_route *r, unsigned i)
 
 struct rx_route rx_condition_alone(const struct rx_route *r, unsigned i)
 {
-    struct rx_route one = { .name = r->name, .where = r->where, .index = r->index, .proto = r->proto };
+    struct rx_route one = { .name = r->name, .where = r->where, .index = r->index, .proto = r->proto, .when_fn = -1 };
     const struct rx_texts *t = texts_of(r, i);
     if (t)
         memcpy((char *)&one + ((const char *)t - (const char *)r), t, sizeof *t);

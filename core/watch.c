@@ -16,6 +16,8 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "conf.h"
+
 enum { QUIET_MS = 100, PATIENCE_MS = 1000 }; // a directory that is never quiet is looked at all the same
 
 // Not IN_MODIFY: a log beside the config would ring at every line. Who edits a config closes it.
@@ -26,24 +28,35 @@ struct rx_watch {
     ev_io io;
     ev_timer quiet;
     double since; // when the first event of the present unrest came
-    char *path; // owned
-    uint64_t seen;
     void (*changed)(void *data);
     void *data; // borrowed: the owner's
+    uint32_t n;
+    struct watched {
+        char *path; // owned
+        uint64_t seen;
+    } files[];
 };
+
+static const uint64_t fnv_start = 14695981039346656037ull;
+
+static uint64_t fnv(uint64_t h, const void *bytes, size_t len)
+{
+    for (const uint8_t *p = bytes; len--; p++)
+        h = (h ^ *p) * 1099511628211ull;
+    return h;
+}
 
 // FNV-1a over the bytes; 0 when the file cannot be read now.
 static uint64_t digest(const char *path)
 {
     uint8_t buf[16384];
-    uint64_t h = 14695981039346656037ull;
+    uint64_t h = fnv_start;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd == -1)
         return 0;
     ssize_t n;
     while ((n = read(fd, buf, sizeof buf)) > 0)
-        for (ssize_t i = 0; i < n; i++)
-            h = (h ^ buf[i]) * 1099511628211ull;
+        h = fnv(h, buf, (size_t)n);
     close(fd);
     return n == 0 ? h | 1 : 0;
 }
@@ -57,10 +70,10 @@ static void add_directory_of(struct rx_watch *w, const char *path)
 
 // The directory of the path as written, and of what each symbolic link on the way to the file leads to. Adding one
 // that is watched already changes nothing.
-static void add_directories(struct rx_watch *w)
+static void add_directories(struct rx_watch *w, const char *path)
 {
     char at[PATH_MAX], link[PATH_MAX], real[PATH_MAX];
-    snprintf(at, sizeof at, "%s", w->path);
+    snprintf(at, sizeof at, "%s", path);
     for (int hops = 0; hops < 16; hops++) {
         add_directory_of(w, at);
         ssize_t n = readlink(at, link, sizeof link - 1);
@@ -76,7 +89,7 @@ static void add_directories(struct rx_watch *w)
         if (snprintf(at, sizeof at, "%s/%s", dirname(base), link) >= (int)sizeof at)
             break;
     }
-    if (realpath(w->path, real))
+    if (realpath(path, real))
         add_directory_of(w, real);
 }
 
@@ -99,19 +112,24 @@ static void watch_on_quiet(struct ev_loop *loop, ev_timer *t, int revents)
     (void)revents;
     struct rx_watch *w = RX_CONTAINER(t, struct rx_watch, quiet);
     ev_timer_stop(loop, t);
-    add_directories(w); // links may lead elsewhere now
-    uint64_t now = digest(w->path);
-    if (!now || now == w->seen)
-        return;
-    w->seen = now;
-    w->changed(w->data);
+    bool is_changed = false;
+    for (uint32_t i = 0; i < w->n; i++) {
+        add_directories(w, w->files[i].path); // links may lead elsewhere now
+        uint64_t now = digest(w->files[i].path);
+        is_changed |= now && now != w->files[i].seen;
+        if (now)
+            w->files[i].seen = now;
+    }
+    if (is_changed)
+        w->changed(w->data);
 }
 
-struct rx_watch *rx_watch_new(struct ev_loop *loop, const char *path, void (*changed)(void *data), void *data)
+struct rx_watch *rx_watch_new(struct ev_loop *loop, const struct rx_source *files, uint32_t n, void (*changed)(void *data),
+                              void *data)
 {
-    struct rx_watch *w = calloc(1, sizeof *w);
+    struct rx_watch *w = calloc(1, sizeof *w + n * sizeof *w->files);
     int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (!w || fd == -1 || !(w->path = strdup(path))) {
+    if (!w || fd == -1) {
         if (fd >= 0)
             close(fd);
         free(w);
@@ -120,11 +138,17 @@ struct rx_watch *rx_watch_new(struct ev_loop *loop, const char *path, void (*cha
     w->loop = loop;
     w->changed = changed;
     w->data = data;
-    w->seen = digest(path);
     ev_timer_init(&w->quiet, watch_on_quiet, 0., QUIET_MS / 1000.0);
     ev_io_init(&w->io, watch_on_event, fd, EV_READ);
     ev_io_start(loop, &w->io);
-    add_directories(w);
+    for (uint32_t i = 0; i < n; i++) {
+        char *path = strdup(files[i].path);
+        if (!path)
+            continue;
+        w->files[w->n++] = (struct watched){ path, fnv(fnv_start, files[i].text, files[i].len) | 1 };
+        add_directories(w, path);
+    }
+    ev_timer_again(loop, &w->quiet); // a first look: it may have been edited since it was read
     return w;
 }
 
@@ -135,6 +159,7 @@ void rx_watch_free(struct rx_watch *w)
     ev_io_stop(w->loop, &w->io);
     ev_timer_stop(w->loop, &w->quiet);
     close(w->io.fd);
-    free(w->path);
+    while (w->n)
+        free(w->files[--w->n].path);
     free(w);
 }

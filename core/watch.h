@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Watching a config file: whatever an editor, a deployment tool or Kubernetes does to replace it.
+// Watching the files of a config: whatever an editor, a deployment tool or Kubernetes does to replace it.
 #pragma once
 
 #include <ev.h>
@@ -8,7 +8,11 @@
 
 struct rx_watch;
 
-// Calls `changed` on the loop when the file's bytes are no longer those last seen and have been quiet for a moment.
-// NULL when it cannot be watched (errno says why); the file is read again by the caller, not here.
-struct rx_watch *rx_watch_new(struct ev_loop *loop, const char *path, void (*changed)(void *data), void *data);
+struct rx_source;
+
+// Calls `changed` on the loop when the bytes of any file are no longer those it was loaded from, or last seen with, and
+// have been quiet for a moment; an edit made since they were loaded counts. NULL when they cannot be watched (errno
+// says why). The files are read again by the caller, not here. `changed` may free the watch.
+struct rx_watch *rx_watch_new(struct ev_loop *loop, const struct rx_source *files, uint32_t n, void (*changed)(void *data),
+                              void *data);
 void rx_watch_free(struct rx_watch *w);

@@ -33,6 +33,7 @@ struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
     c->conf = w->conf;
     rx_conf_ref(c->conf);
     c->script = rx_conf_script(c->conf, (int)w->index);
+    c->turn = -1;
     c->id = rx_worker_next_id(w);
     c->start_ms = c->active_ms = rx_now_ms();
     ev_io_init(&c->ends[RX_CLIENT].io, NULL, -1, 0);

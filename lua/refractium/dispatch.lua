@@ -10,9 +10,9 @@
 local kinds = require "refractium.kinds"
 local value = require "refractium.value"
 
-local error, floor, ipairs, jit, load, pcall, type, unpack =
-  error, math.floor, ipairs, jit, load, pcall, type, unpack
-local format = string.format
+local error, floor, ipairs, jit, load, pcall, tonumber, type, unpack =
+  error, math.floor, ipairs, jit, load, pcall, tonumber, type, unpack
+local format, gsub, match, rep = string.format, string.gsub, string.match, string.rep
 
 local M = {}
 
@@ -27,7 +27,8 @@ local LIMITS = {
   "sizemcode=512", "maxmcode=8192",
 }
 
--- What a function returned is judged when it is over: messages name the function's own place.
+-- What a function returned is judged when it is over: messages name the function's own place. So do those about its
+-- last call, when it ended with `return f()`: the VM then knows the wrapper's place only, which is made to be the same.
 local TEMPLATES = {
   [M.IDENTIFY] = [[
 local f, buf, more, key_of, wrong = ...
@@ -87,8 +88,6 @@ return function()
   return true
 end]],
 }
-
-local NAMES = { [0] = "identify", "when", "to", "policy", "on_accept" }
 
 local function refuse_with(where, text)
   return function(v)
@@ -169,7 +168,9 @@ end
 ---@param session table init.lua's: the values rx.more and rx.refuse
 ---@param targets table of_pool(record) → id, by_name(name) → id or nil
 function M.wrap(fn, view, session, targets)
-  local chunk = load(TEMPLATES[fn.kind], format("=(%s)", NAMES[fn.kind]), "t")
+  local file, line = match(fn.where, "^(.*):(%d+)$")
+  local text = rep("\n", tonumber(line or 1) - 1) .. gsub(TEMPLATES[fn.kind], "\n", " ")
+  local chunk = load(text, "=" .. (file or fn.where), "t")
   return chunk(fn.fn, arguments(fn.kind, fn.where, view, session, targets))
 end
 

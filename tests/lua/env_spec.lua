@@ -106,6 +106,104 @@ describe("a config", function()
   end)
 end)
 
+-- What functions of the config can reach while connections are served. Each body must fail with these words.
+describe("a function", function()
+  local PATTERNS = "string patterns are not available while connections are served; use buf:find, buf:starts"
+
+  local function call(body, is_worker)
+    local functions, view, errors = mock.script(
+      "local kept = ...\nrx.protocol 'g' { identify = function(buf)\n" .. body
+      .. "\nend } rx.listen 'a:1' { fallback_tcp = rx.drop }", is_worker)
+    assert.same({}, errors)
+    return mock.call(view, functions[1], { bytes = "GAME\r\n", budget = 200 })
+  end
+
+  local function fails(words, body)
+    for _, is_worker in ipairs { false, true } do
+      local ok, wrong = call(body, is_worker)
+      assert.is_false(ok)
+      assert.equal("refractium.lua:3: " .. words, wrong)
+    end
+  end
+
+  local function works(body)
+    for _, is_worker in ipairs { false, true } do
+      assert.same({ true, 1 }, { call(body, is_worker) })
+    end
+  end
+
+  it("has no patterns", function()
+    for _, code in ipairs {
+      "string.find('x', 'x')", "string.match('x', 'x')", "string.gsub('x', 'x', 'y')", "string.gmatch('x', 'x')",
+      "('x'):find('x')", "('x'):match('x')", "('x'):gsub('x', 'y')", "('x'):gmatch('x')",
+      "string.find(('a?'):rep(28) .. ('a'):rep(28), ('a'):rep(28), 1, false)",
+    } do
+      fails(PATTERNS, "local x = " .. code)
+    end
+  end)
+
+  it("has the rest of the strings", function()
+    works [[
+      local s = buf:sub(0, 4)
+      return s == "GAME" and ("a.b"):find(".", 1, true) == 2 and ("x"):rep(3) == "xxx" and ("x"):byte() == 120
+        and string.format("%d", 3) == "3" and ("Ab"):lower() == "ab" and #("x"):reverse() == 1]]
+  end)
+
+  it("has bounds on what runs inside the VM", function()
+    fails("string.rep: result too long", "local x = ('x'):rep(1e6)")
+    fails("string.rep: result too long", "local x = ('x'):rep(1e6, 'y')")
+    fails("table.sort: too much at once", "local t = {} for i = 1, 20000 do t[i] = -i end table.sort(t)")
+    fails("table.insert: position out of range", "table.insert({}, -1e9, 1)")
+    if table.move then
+      fails("table.move: too much at once", "table.move({}, 1, 1e15, 2)")
+      fails("table.move: too much at once", "table.move({}, 1, 0/0, 2)")
+    end
+    works [[
+      local t = { 3, 1 }
+      table.sort(t) table.insert(t, 1, 0) table.insert(t, 9)
+      return table.concat(t, ',') == '0,1,3,9']]
+  end)
+
+  for _, name in ipairs {
+    "io", "debug", "ffi", "jit", "package", "load", "loadstring", "loadfile", "dofile", "getfenv", "setfenv", "rawset",
+    "rawget", "newproxy", "collectgarbage", "coroutine", "module", "_G", "xpcall", "gcinfo",
+  } do
+    it("has no " .. name, function()
+      fails(name .. " is not available in a config", "local x = " .. name)
+    end)
+  end
+
+  it("reaches no memory through what it is given", function()
+    for _, code in ipairs {
+      "buf.len = 1e9", "buf.ptr = 1", "local x = buf.ptr[-64]", "buf[0] = 1", "local x = buf + 1", "local x = buf()",
+      "buf:starts(buf)", "buf:u16(0xffffffffffffffffULL)", "buf:sub(1/0, 32LL)", "buf:find(kept, 0)", "buf:u8 '0'",
+      "buf.u8 = print", "setmetatable(buf, {})", "buf.__index = 1", "local x = (1LL)[0]", "local x = (1LL).x",
+    } do
+      assert.is_false(call(code), code)
+    end
+    works [[
+      return buf:u8(0/0) == -1 and buf:u8(2^63) == -1 and buf:u8(-2^63) == -1 and buf:u32(1/0) == -1
+        and buf:find('G', 0/0) == nil and buf:find('G', 2^64) == nil and buf:sub(0/0, 0/0) == "GAME\r\n"
+        and not buf:starts('G', 0/0) and getmetatable(buf) == nil and getmetatable("") == nil]]
+  end)
+
+  it("cannot change what others use", function()
+    works [[
+      string.format, string.rep, table.concat, math.floor = nil
+      local mt = setmetatable({}, { __gc = error, __mode = "k" })
+      return mt ~= nil and ("x"):rep(2) == "xx" and buf:hex(1) == "47" and buf:sub(0, 1) == "G"]]
+    local ok, wrong = call "string = nil"
+    assert.is_false(ok)
+    assert.equal('refractium.lua:3: assignment to the global "string": write "local string = ..."', wrong)
+  end)
+
+  it("has the clock and nothing else of os", function()
+    works "return os.time() > 0 and os.clock() >= 0 and type(os.date()) == 'string' and os.getenv 'NO_SUCH' == nil"
+    fails("os.execute is not available in a config", "local x = os.execute")
+    fails("os.remove is not available in a config", "os.remove 'x'")
+  end)
+end)
+
 describe("an error in the config", function()
   it("of syntax has its line", function()
     local _, errors = mock.load 'local rx = require "refractium"\nrx.listen "a:1" {'

@@ -37,7 +37,8 @@ describe("an included file", function()
   end)
 
   it("lives in the same world", function()
-    assert.same({ "a.lua:1: io is not available in a config", 'a.lua:2: assignment to the global "x": write "local x = ..."',
+    assert.same({
+      "a.lua:1: io is not available in a config", 'a.lua:2: assignment to the global "x": write "local x = ..."',
     }, errors_of {
       ["refractium.lua"] = HEAD .. "rx.include 'a.lua'" .. REST,
       ["a.lua"] = "local f = io\nx = 1",
@@ -66,8 +67,9 @@ describe("an included file", function()
     })
     assert.same({ "refractium.lua:2: rx.include: no/such.lua: No such file or directory" },
       errors_of { ["refractium.lua"] = HEAD .. "rx.include 'no/such.lua'" .. REST })
-    assert.same({ 'refractium.lua:2: rx.include: needs the path of a file, as in rx.include "scripts/game.lua", not a number' },
-      errors_of { ["refractium.lua"] = HEAD .. "rx.include(3)" .. REST })
+    assert.same({
+      'refractium.lua:2: rx.include: needs the path of a file, as in rx.include "scripts/game.lua", not a number',
+    }, errors_of { ["refractium.lua"] = HEAD .. "rx.include(3)" .. REST })
     assert.same({ "a.lua: is bytecode, not Lua text" }, errors_of {
       ["refractium.lua"] = HEAD .. "rx.include 'a.lua'" .. REST, ["a.lua"] = string.dump(function() end),
     })
@@ -87,14 +89,17 @@ describe("an included file", function()
     local file = assert(io.open(path, "w"))
     file:write "return 'read'"
     file:close()
-    local _, _, errors, texts = mock.scripts { ["refractium.lua"] = HEAD .. "assert(rx.include '" .. path .. "' == 'read')" .. REST }
+    local body = "assert(rx.include '" .. path .. "' == 'read')"
+    local _, _, errors, texts = mock.scripts { ["refractium.lua"] = HEAD .. body .. REST }
     os.remove(path)
     assert.same({}, errors)
     assert.equal("return 'read'", texts[path])
   end)
 
   it("counts for the time a load may take", function()
-    local errors = errors_of { ["refractium.lua"] = HEAD .. "rx.include 'a.lua'" .. REST, ["a.lua"] = "\nwhile true do end" }
+    local errors = errors_of {
+      ["refractium.lua"] = HEAD .. "rx.include 'a.lua'" .. REST, ["a.lua"] = "\nwhile true do end",
+    }
     assert.matches("a.lua:2: ran for more than 2 seconds", errors[#errors], 1, true)
   end)
 end)

@@ -29,7 +29,7 @@ local CHECKS = {
 -- refuse: builder name → words, for builders that shall answer -1.
 function M.new(refuse)
   local door = { calls = {}, found = {} }
-  local next_id, words = 0, ""
+  local next_id, words = {}, ""
   function door.error() return words end
   function door.report(_, severity, text) door.found[#door.found + 1] = { severity, text } end
   function door.builtin_name(i) return BUILTINS[i + 1] end
@@ -49,8 +49,8 @@ function M.new(refuse)
         words = refuse[name]
         return -1
       end
-      next_id = next_id + 1
-      return next_id
+      next_id[name] = (next_id[name] or (name == "fn_new" and 0 or -1)) + 1 -- as the program counts
+      return next_id[name]
     end
   end })
   return door
@@ -86,7 +86,11 @@ function M.view()
   if not pcall(ffi.typeof, "struct rx_call") then
     ffi.cdef(read "core/abi.h")
   end
-  local view = { call = ffi.new "struct rx_call", facts = {}, backends = {}, logged = {} }
+  if not pcall(ffi.typeof, "struct mock_time") then
+    ffi.cdef "struct mock_time { int64_t s, ns; }; int clock_gettime(int clock, struct mock_time *time);"
+  end
+  local struct = ffi.new "struct rx_call" -- the VM treats a pointer better than a struct: as the program passes one
+  local view = { call = ffi.cast("struct rx_call *", struct), struct = struct, facts = {}, backends = {}, logged = {} }
   local function answer(call, text)
     if not text then
       return 0
@@ -100,7 +104,11 @@ function M.view()
   function view.pool_size() return #view.backends end
   function view.backend_name(call, i) return answer(call, view.backends[i + 1][1]) end
   function view.backend_active(_, i) return view.backends[i + 1][2] end
-  function view.now_ns() return ffi.cast("uint64_t", os.clock() * 1e9) end
+  local time = ffi.new "struct mock_time"
+  function view.now_ns()
+    ffi.C.clock_gettime(1, time)
+    return ffi.cast("uint64_t", time.s) * 1000000000ULL + ffi.cast("uint64_t", time.ns)
+  end
   function view.log(level, text) view.logged[#view.logged + 1] = { level, text } end
   return view
 end
