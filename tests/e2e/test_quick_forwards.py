@@ -222,13 +222,15 @@ def test_quiet_says_nothing_when_all_is_well(rx, backends):
     p = rx.flags(["-q", "-b", "127.0.0.1", "-p", port, "--max-connections", "100", "-f", "ssh=" + backends().address],
                  is_up=False)
 
-    def try_connect():
+    def serves():
         try:
-            return p.connect(port=port)
+            with p.connect(port=port) as s:
+                s.sendall(wire.SSH)
+                return s.recv(100) == wire.SSH
         except ConnectionRefusedError:
-            return None
+            return False
 
-    wait_for(try_connect, what="it to listen").close()
+    wait_for(serves, what="it to serve")
     p.stop()
     assert p.errors() == ""
 

@@ -22,8 +22,21 @@ def count(p, pattern):
     return len([line for line in list(p.err.lines) if re.search(pattern, line)])
 
 
+def wait_serving(p):
+    """Until a worker has answered: from then on, and not before, all of it is running."""
+    try:
+        with p.connect() as s:
+            s.sendall(wire.GARBAGE)
+            peers.how_it_ends(s, 5)
+    except ConnectionError:
+        pass  # an answer, too
+    p.is_serving = True
+
+
 def edit(p, text, wants=TAKEN, how="write"):
     """Changes the config and waits for what comes of it."""
+    if not getattr(p, "is_serving", False):
+        wait_serving(p)
     before = count(p, wants)
     path = os.path.join(p.directory, "refractium.lua")
     if how == "write":
@@ -59,6 +72,16 @@ def test_an_edit_takes_effect_again_and_again(rx, a, b, how):
         assert ask(p, wire.SSH) == "b"
         edit(p, to(a, "-- turn %d\n" % turn), how=how)
         assert ask(p, wire.SSH) == "a"
+
+
+def test_an_edit_while_it_starts_is_not_lost(rx, a, b):
+    """Promise: an edit takes effect on save, also one between reading the file and watching it."""
+    slow = "local x = 0 for i = 1, 2e8 do x = x + i % 7 end"  # the better part of a second
+    p = rx.config(to(a, prelude=slow), is_up=False)
+    time.sleep(0.3)
+    p.write_config(to(b))
+    p.wait_up(1)
+    wait_for(lambda: ask(p, wire.SSH) == "b", 4, "the edit to be taken", 0.1)
 
 
 def test_an_edit_adds_protocols_and_routes(rx, a, b):
