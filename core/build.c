@@ -549,11 +549,16 @@ static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_ro
                               .want = s->ech ? RX_FACT_ECH : 0 };
     if (fn_check(b, s->when, RX_FN_WHEN, &d->r.when_fn))
         return -1;
-    d->r.is_plain = d->r.is_plain && d->r.when_fn < 0 && s->to.kind != RX_TO_SCRIPT;
     if (s->max_connections && !(d->r.active = rx_arena_get(b->conf->arena, 64)))
         return no_memory(b);
     if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
         return -1;
+    bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
+    d->r.is_scripted = d->r.when_fn >= 0 || d->r.to.kind == RX_TO_SCRIPT || has_policy;
+    if (d->r.is_scripted) {
+        d->r.is_plain = false;
+        d->r.want = ~0u;
+    }
     b->conf->listens[listen]->n_routes++;
     return (int)b->n_routes++;
 }

@@ -93,6 +93,7 @@ struct rx_route {
     uint32_t idle_ms, connect_ms, max_connections;
     atomic_uint *active; // connections now; NULL when no limit asks for it
 
+    bool is_scripted; // a function sees the connection: it is asked when every fact is known
     // conditions; is_plain when there is none
     bool is_plain;
     uint8_t ech; // 0 either, 1 must, 2 must not

@@ -190,6 +190,8 @@ enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *
         if (all[i] == RX_MORE)
             v = RX_MORE;
     }
+    if (v == RX_MATCH && r->is_scripted && f->pending && ask->ended == RX_OPEN)
+        return RX_MORE;
     if (v == RX_MATCH && r->when_fn >= 0) { // last: it costs most, and sees all facts
         struct rx_script_conn view = { ask, f, r->proto, NULL, r };
         return rx_script_when(ask->script, (uint32_t)r->when_fn, &view) ? RX_MATCH : RX_NO;
