@@ -122,7 +122,7 @@ sources() {
 }
 
 asan() {
-    export ASAN_OPTIONS=detect_leaks=1:exitcode=99
+    export ASAN_OPTIONS=detect_leaks=1:exitcode=99:quarantine_size_mb=32
     export UBSAN_OPTIONS=print_stacktrace=1
     unit asan
     build "build (asan)" MODE=asan all || return

@@ -198,7 +198,7 @@ class Refractium:
     @staticmethod
     def environment(more=None):
         env = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC")
-        env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99")
+        env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=32")
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
         env.setdefault("TSAN_OPTIONS", "exitcode=98:second_deadlock_stack=1")
         env.update(more or {})
