@@ -489,6 +489,19 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
     return out->verdict = RX_MORE;
 }
 
+static void note_hit(void *data, const struct rx_entry *e)
+{
+    (void)e;
+    *(bool *)data = true;
+}
+
+// Whether a declared prefix is there or may still come. Mostly not, and then prefixes cost one walk.
+static bool has_prefix(const struct rx_matcher *m, const struct rx_ask *ask)
+{
+    bool is_hit = false;
+    return rx_prefix_walk(m, ask->p, ask->n, note_hit, &is_hit) != RX_NO_ROUTE || is_hit;
+}
+
 enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
 {
     const struct rx_matcher *m = listen->tcp;
@@ -503,7 +516,7 @@ enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *a
     const struct rx_first *first = &m->first[ask->p[0]];
     const struct rx_cand *from = m->cand + first->from;
     int known = UNASKED;
-    if (RX_LIKELY(!first->root && ask->ended == RX_OPEN) && decide_fast(listen, m, ask, &from, &known, out))
+    if (RX_LIKELY(ask->ended == RX_OPEN) && (!first->root || !has_prefix(m, ask)) && decide_fast(listen, m, ask, &from, &known, out))
         return out->verdict;
     return decide_slow(listen, ask, from, known, out);
 }
