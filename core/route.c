@@ -472,7 +472,7 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
     if (ask->n == 0) {
         decide_empty(&s, m, out);
     } else {
-        if (m->first[ask->p[0]].root)
+        if (known == UNASKED && m->first[ask->p[0]].root) // else rx_decide has seen that there is none
             decide_prefixes(&s, m, out);
         decide_candidates(&s, m, from, known, out);
     }
