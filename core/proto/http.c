@@ -3,14 +3,11 @@
 // request, or HTTP/2 with prior knowledge), and its method, path, version and host.
 //
 // Invariants:
-// - What proves HTTP/1.x is "HTTP/1." and a digit in the version's place. Method names prove nothing: OPTIONS
-// is
-//   RTSP's, SIP's and ICAP's too, CONNECT is STOMP's and NATS's, PROXY is HAProxy's; and clients invent their
-//   own.
+// - What proves HTTP/1.x is "HTTP/1." and a digit in the version's place. Method names prove nothing: OPTIONS is
+//   RTSP's, SIP's and ICAP's too, CONNECT is STOMP's and NATS's, PROXY is HAProxy's; and clients invent their own.
 // - Every byte that cannot be part of a request line ends the wait for the rest of it.
-// - The head is read past the request line only for `host`, and only when somebody wants it; until the Host
-// line or
-//   the end of the head is there, `host` is pending.
+// - The head is read past the request line only for `host`, and only when somebody wants it; until the Host line
+//   or the end of the head is there, `host` is pending.
 //
 // Deliberately not done: judging a head after its request line has proved HTTP. A match cannot be taken back,
 // so whatever follows is the server's to refuse; of several Host lines the first counts, and one that no rule
@@ -140,8 +137,7 @@ static inline uint32_t target_end(const uint8_t *p, uint32_t at, uint32_t n)
     return at;
 }
 
-// ---- host
-// -----------------------------------------------------------------------------------------------------
+// ---- host ----------------------------------------------------------------------------------------------------------
 
 // uri-host [ ":" port ] (RFC 3986 3.2.2, 3.2.3)
 static bool read_host(const uint8_t *p, const uint8_t *end, struct rx_facts *f)
@@ -211,8 +207,7 @@ static void find_host(const uint8_t *p, const uint8_t *end, struct rx_facts *f)
     }
 }
 
-// ---- targets
-// --------------------------------------------------------------------------------------------------
+// ---- targets -------------------------------------------------------------------------------------------------------
 
 // Where the authority of an absolute-form target begins (RFC 9112 3.2.2), NULL if it is another form
 static const uint8_t *authority_of(const uint8_t *p, const uint8_t *end)
@@ -264,8 +259,7 @@ static enum rx_verdict match(const uint8_t *p, uint32_t n, const struct line *l,
     return RX_MATCH;
 }
 
-// ---- the rest of the request line
-// -----------------------------------------------------------------------------
+// ---- the rest of the request line ----------------------------------------------------------------------------------
 
 // A line without a version. RFC 1945 5.1: Simple-Request = "GET" SP Request-URI CRLF
 static enum rx_verdict RX_COLD identify_simple(const uint8_t *p, uint32_t n, const struct line *l, struct rx_facts *f)

@@ -3,10 +3,8 @@
 // (RFC 4253 4.2) and its software; and, as a protocol of its own, whether that software only moves files.
 //
 // Invariants:
-// - ssh matches once "SSH-", a protocol version and "-" are there; `software` is pending until the end of the
-// line.
-// - sftp needs the whole line, matches only clients from `file_clients` or with "sftp" in their name, and is
-// never
+// - ssh matches once "SSH-", a protocol version and "-" are there; `software` is pending until the end of the line.
+// - sftp needs the whole line, matches only clients from `file_clients` or with "sftp" in their name, and is never
 //   matched where ssh is not.
 //
 // `software` is all that follows the protocol version: softwareversion and, behind a space, the comments.
