@@ -58,6 +58,11 @@ $(OUT)/embed_list.h: $(LUA) $(SHIPPED) Makefile
 run: ## install what is missing to build, build, and serve ./refractium.lua
 	@sh packaging/deps.sh build
 	@$(MAKE) --no-print-directory all
+	@printf '%s\n' '' 'Serving ./refractium.lua. From a second terminal, try:' '' \
+	  '    curl localhost:8080' '    ssh -p 8080 localhost' \
+	  '    openssl s_client -connect localhost:8080 -servername a.test </dev/null' \
+	  '    dig +tcp @localhost -p 8080 example.com' '' \
+	  'Each shows what was recognised. Edit refractium.lua: it takes effect when you save it. Ctrl-C stops it.' ''
 	@build/refractium -c refractium.lua
 
 deps: ## install the packages that building and the tests need (Debian 12; says what)

@@ -56,16 +56,6 @@ void rx_conn_deadline(struct rx_conn *c, uint32_t ms)
     rx_wheel_set(&c->worker->wheel, &c->deadline, rx_now_ms() + ms);
 }
 
-const char *rx_room_word(enum rx_room room)
-{
-    static const char *const words[] = {
-#define X(id, word) word,
-        RX_ROOM_LIST(X)
-#undef X
-    };
-    return words[room];
-}
-
 // What the other end should see: a peer that reset is passed on as a reset, and refusing says so too.
 static bool resets(enum rx_reason why, enum rx_side side)
 {

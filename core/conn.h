@@ -25,18 +25,12 @@
 struct rx_worker;
 struct rx_listener;
 
-// X(identifier, word)
-#define RX_ROOM_LIST(X)                                                                                      \
-    X(PEEK, "peek")       /* for the client's first bytes */                                                 \
-    X(CONNECT, "connect") /* for a backend */                                                                \
-    X(WELD, "weld")       /* moving bytes */                                                                 \
-    X(ANSWER, "answer")   /* being answered by the program itself */                                         \
-    X(DEAD, "dead")       /* on the graveyard */
-
 enum rx_room {
-#define X(id, word) RX_ROOM_##id,
-    RX_ROOM_LIST(X)
-#undef X
+    RX_ROOM_PEEK,    // for the client's first bytes
+    RX_ROOM_CONNECT, // for a backend
+    RX_ROOM_WELD,    // moving bytes
+    RX_ROOM_ANSWER,  // being answered by the program itself
+    RX_ROOM_DEAD,    // on the graveyard
 };
 
 enum rx_side { RX_CLIENT = 0, RX_SERVER = 1 };
@@ -139,7 +133,6 @@ void rx_conn_drop_head(struct rx_conn *c);
 // Makes an end's watcher want exactly these events (EV_READ, EV_WRITE, both or 0).
 void rx_conn_watch(struct rx_conn *c, enum rx_side side, int events);
 void rx_conn_deadline(struct rx_conn *c, uint32_t ms);
-const char *rx_room_word(enum rx_room room);
 // Gives back the places accept.c took.
 void rx_admission_give(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
                        const union rx_ip *ip, bool is_pending);

@@ -4,9 +4,13 @@
 -- and every goto begins with a tick. Enters: Lua text that compiled. Leaves: the same text with ticks, on the same
 -- lines; and the tick to put into its environment.
 
-local byte, concat, find, format, match, sub =
-  string.byte, table.concat, string.find, string.format, string.match, string.sub
+local lex = require "refractium.lex"
+
+local byte, concat, find, format, sub =
+  string.byte, table.concat, string.find, string.format, string.sub
 local error, pcall, setmetatable, type = error, pcall, setmetatable, type
+
+local comment_end, long_end = lex.comment_end, lex.long_end
 
 local M = {}
 
@@ -29,21 +33,6 @@ local LETTER, DIGIT = {}, {}
 for c = 0, 255 do
   LETTER[c] = c >= 65 and c <= 90 or c >= 97 and c <= 122 or c == 95 or c >= 128
   DIGIT[c] = c >= 48 and c <= 57
-end
-
--- End of a long bracket that opens at `at`, or nil when none opens there.
-local function long_end(text, at)
-  local level = match(text, "^%[(=*)%[", at)
-  if not level then
-    return nil
-  end
-  local _, last = find(text, "]" .. level .. "]", at, true)
-  return last or #text
-end
-
-local function comment_end(text, at)
-  local last = byte(text, at + 2) == BRACKET and long_end(text, at + 2)
-  return last or (find(text, "[\n\r]", at) or #text + 1) - 1
 end
 
 -- A backslash takes the next byte with it; what else belongs to an escape is no quote.

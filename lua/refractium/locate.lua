@@ -5,8 +5,12 @@
 -- text; what was computed elsewhere is pointed at by the key that holds it.
 -- This reads tokens, not Lua: it only has to tell keys, nesting and function bodies apart in text that compiled.
 
+local lex = require "refractium.lex"
+
 local byte, find, gsub, match, sub = string.byte, string.find, string.gsub, string.match, string.sub
 local floor, setmetatable, tonumber, type = math.floor, setmetatable, tonumber, type
+
+local comment_end, long_end = lex.comment_end, lex.long_end
 
 local M = {}
 M.__index = M
@@ -21,20 +25,6 @@ local function count_lines(text, from, to)
     at = find(text, "\n", at + 1, true)
   end
   return n
-end
-
--- End of a long bracket that opens at `at`, or nil when none opens there.
-local function long_end(text, at)
-  local level = match(text, "^%[(=*)%[", at)
-  if not level then
-    return nil
-  end
-  local _, last = find(text, "]" .. level .. "]", at, true)
-  return last or #text
-end
-
-local function comment_end(text, at)
-  return long_end(text, at + 2) or (find(text, "\n", at, true) or #text + 1) - 1
 end
 
 local function short_string_end(text, at, quote)
