@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "sys.h"
 
 enum { BACKLOG = 65535 }; // the kernel caps it at net.core.somaxconn
@@ -119,4 +120,63 @@ void rx_bind_unlink(const struct rx_bind *b)
     if (b->addr.sa.sa_family == AF_UNIX && b->file.inode && lstat(b->addr.un.sun_path, &st) == 0 &&
         st.st_ino == b->file.inode && st.st_dev == b->file.device)
         unlink(b->addr.un.sun_path);
+}
+
+// ---- the addresses of a config -----------------------------------------------------------------------------------
+
+static const char *hint_for(int err)
+{
+    if (err == EACCES)
+        return " (ports below 1024 need root or CAP_NET_BIND_SERVICE)";
+    if (err == EADDRINUSE)
+        return " (another program listens there)";
+    if (err == EADDRNOTAVAIL)
+        return " (no interface has this address)";
+    return "";
+}
+
+// "*:P" means both families; a machine without IPv6 has only one.
+static bool may_skip(const struct rx_bind *b, int err)
+{
+    return b->text[0] == '*' && b->addr.sa.sa_family == AF_INET6 && (err == EAFNOSUPPORT || err == EADDRNOTAVAIL);
+}
+
+uint32_t rx_bind_count(const struct rx_conf *conf)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        n += conf->listens[i]->n_binds;
+    return n;
+}
+
+bool rx_bind_is_in(const struct rx_conf *conf, const struct rx_bind *b)
+{
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
+            if (rx_addr_equal(&conf->listens[i]->binds[k].addr.sa, &b->addr.sa))
+                return true;
+    return false;
+}
+
+void rx_bind_unlink_first(const struct rx_conf *conf, uint32_t n, const struct rx_conf *keep)
+{
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        for (uint32_t k = 0; k < conf->listens[i]->n_binds && n; k++, n--)
+            if (!keep || !rx_bind_is_in(keep, &conf->listens[i]->binds[k]))
+                rx_bind_unlink(&conf->listens[i]->binds[k]);
+}
+
+int rx_bind_open_told(struct rx_bind *b, int *fds, unsigned n)
+{
+    char text[RX_ADDR_TEXT];
+    struct rx_addr bound;
+    int rc = rx_bind_open(b, fds, n, &bound);
+    if (rc && may_skip(b, -rc))
+        return 1;
+    if (rc) {
+        rx_log(RX_LOG_ERROR, "cannot listen on %s: %s%s", rx_addr_print(&b->addr.sa, text), strerror(-rc), hint_for(-rc));
+        return -1;
+    }
+    rx_log(RX_LOG_INFO, "listening on %s", rx_addr_print(&bound.sa, text));
+    return 0;
 }

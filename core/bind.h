@@ -9,3 +9,10 @@
 int rx_bind_open(struct rx_bind *bind, int *fds, unsigned n, struct rx_addr *bound);
 // Removes the socket file of a unix address, if it is still the one rx_bind_open made.
 void rx_bind_unlink(const struct rx_bind *bind);
+
+// The same, with a line in the log. 0, 1 when it may be left out ("*:P" on a machine without IPv6), or -1.
+int rx_bind_open_told(struct rx_bind *bind, int *fds, unsigned n);
+uint32_t rx_bind_count(const struct rx_conf *conf);
+bool rx_bind_is_in(const struct rx_conf *conf, const struct rx_bind *b);
+// Removes the socket files of the first n addresses of `conf`, but for those that `keep` (NULL: nobody) serves.
+void rx_bind_unlink_first(const struct rx_conf *conf, uint32_t n, const struct rx_conf *keep);
