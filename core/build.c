@@ -2,7 +2,7 @@
 // Enters: specs (core/abi.h), already validated with good messages by lua/refractium/ or by an embedder. Leaves:
 // an immutable struct rx_conf. Ranges are checked again here because an embedder may not have.
 // Invariant: until rx_build_finish nothing refers to a route or a listener by address, since their arrays move.
-#include "build.h"
+#include "build_draft.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -12,33 +12,10 @@
 #include <strings.h>
 
 #include "arena.h"
-#include "backend.h"
-#include "cond.h"
-#include "identify.h"
-#include "limit.h"
 #include "regex.h"
 #include "route.h"
 
-// A listener while it is being built; its routes are moved into the conf at the end.
-struct draft_route {
-    struct rx_route r;
-    int32_t listen;
-    struct rx_target_spec to, fallback;
-};
-
-struct rx_build {
-    struct rx_conf *conf; // owned until finish
-    struct draft_route *routes;
-    uint32_t n_routes;
-    struct rx_target_spec server_fallback[2];
-    rx_report_fn *report;
-    void *report_data;
-    unsigned n_errors;
-    char error[RX_COND_ERROR];
-};
-
-static int fail(struct rx_build *b, const char *fmt, ...) RX_PRINTF(2, 3);
-static int fail(struct rx_build *b, const char *fmt, ...)
+int fail(struct rx_build *b, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -47,12 +24,12 @@ static int fail(struct rx_build *b, const char *fmt, ...)
     return -1;
 }
 
-static int no_memory(struct rx_build *b)
+int no_memory(struct rx_build *b)
 {
     return fail(b, "out of memory");
 }
 
-static char *keep(struct rx_build *b, struct rx_slice s)
+char *keep(struct rx_build *b, struct rx_slice s)
 {
     return rx_arena_copy(b->conf->arena, s.ptr ? s.ptr : "", s.len);
 }
@@ -101,8 +78,7 @@ static void door_report(struct rx_build *b, uint32_t severity, struct rx_slice t
     b->report(b->report_data, severity, text.ptr, text.len);
 }
 
-// Slices are not NUL-terminated; the parsers want strings.
-static const char *as_string(struct rx_build *b, struct rx_slice s, char *buf, size_t size)
+const char *as_string(struct rx_build *b, struct rx_slice s, char *buf, size_t size)
 {
     const char *text = rx_slice_string(s, buf, size);
     if (!text)
@@ -171,8 +147,7 @@ static int door_fn_new(struct rx_build *b, uint32_t kind, struct rx_slice where)
     return (int)c->n_fns; // from 1: in a spec, 0 means none
 }
 
-// *out: place in conf->fns of the function a spec names, -1 for none.
-static int fn_check(struct rx_build *b, int32_t fn, enum rx_fn_kind kind, int32_t *out)
+int fn_check(struct rx_build *b, int32_t fn, enum rx_fn_kind kind, int32_t *out)
 {
     *out = -1;
     if (fn <= 0)
@@ -256,7 +231,7 @@ static int door_proto_new(struct rx_build *b, const struct rx_proto_spec *s)
     return (int)b->conf->n_known - 1;
 }
 
-static struct rx_known *known_at(struct rx_build *b, int32_t id)
+struct rx_known *known_at(struct rx_build *b, int32_t id)
 {
     if (id < 0 || (uint32_t)id >= b->conf->n_known) {
         fail(b, "no such protocol");
@@ -307,267 +282,6 @@ static int door_proto_sample(struct rx_build *b, int32_t id, uint32_t yes, struc
     c->samples = list;
     list[c->n_samples++] = (struct rx_sample){ k, yes != 0, { (uint8_t *)copy, bytes.len } };
     return 0;
-}
-
-// ---- pools ----------------------------------------------------------------------------------------------------
-
-static int door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
-{
-    struct rx_conf *c = b->conf;
-    struct rx_pool **list = rx_arena_grow(c->arena, c->pools, c->n_pools, sizeof *list);
-    struct rx_pool *p = rx_arena_get(c->arena, sizeof *p);
-    atomic_uint *cursor = rx_arena_get(c->arena, 64);
-    if (!list || !p || !cursor)
-        return no_memory(b);
-    if (s->balance != RX_BALANCE_ROUND_ROBIN)
-        return fail(b, "unknown balance");
-    p->name = keep(b, s->name);
-    p->is_anonymous = !s->name.len;
-    p->tries = s->tries;
-    p->cursor = cursor;
-    struct rx_target *target = rx_arena_get(c->arena, sizeof *target);
-    if (!target)
-        return no_memory(b);
-    *target = (struct rx_target){ .kind = RX_TO_POOL, .pool = p };
-    p->target = target;
-    if (fn_check(b, s->policy, RX_FN_POLICY, &p->policy_fn))
-        return -1;
-    c->pools = list;
-    list[c->n_pools++] = p;
-    return (int)c->n_pools - 1;
-}
-
-static int backend_append(struct rx_build *b, struct rx_pool *p, const struct rx_backend *one)
-{
-    struct rx_backend *list = rx_arena_grow(b->conf->arena, p->backends, p->n_backends, sizeof *list);
-    if (!list)
-        return no_memory(b);
-    p->backends = list;
-    list[p->n_backends++] = *one;
-    return 0;
-}
-
-static int door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backend_spec *s)
-{
-    char buf[512], why[RX_ADDR_TEXT];
-    struct rx_addr *list;
-    unsigned n;
-    if (pool < 0 || (uint32_t)pool >= b->conf->n_pools)
-        return fail(b, "no such pool");
-    if (!as_string(b, s->addr, buf, sizeof buf))
-        return -1;
-    if (rx_addr_parse_target(buf, true, &list, &n, why))
-        return fail(b, "%s", why);
-    struct rx_backend one = { .name = keep(b, s->addr), .weight = RX_MAX(s->weight, 1u), .is_backup = s->is_backup };
-    int rc = one.name ? 0 : no_memory(b);
-    for (unsigned i = 0; i < n && !rc; i++) {
-        one.addr = list[i];
-        one.state = rx_backend_state_get(&list[i]);
-        rc = one.state ? backend_append(b, b->conf->pools[pool], &one) : no_memory(b);
-    }
-    free(list);
-    return rc;
-}
-
-enum { ORDER_MAX = 65536 }; // turns kept for a pool
-
-// Weights as small as they can be: divided by what they have in common, scaled down when their sum is still huge.
-static int64_t weights_shrink(struct rx_backend *list, uint32_t n)
-{
-    uint64_t sum = 0;
-    uint32_t common = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t a = list[i].weight, b = common;
-        while (b) {
-            uint32_t rest = a % b;
-            a = b;
-            b = rest;
-        }
-        common = a;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        sum += list[i].weight /= common;
-    if (sum <= ORDER_MAX)
-        return (int64_t)sum;
-    uint64_t was = sum;
-    sum = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        list[i].weight = (uint32_t)RX_MAX((uint64_t)list[i].weight * (ORDER_MAX / 2) / was, 1u);
-        sum += list[i].weight;
-    }
-    return (int64_t)sum;
-}
-
-// Primaries first, backups behind; then the smooth weighted order: each turn the backend that is owed most.
-static int pool_finish(struct rx_build *b, struct rx_pool *p)
-{
-    struct rx_backend *sorted = rx_arena_get(b->conf->arena, p->n_backends * sizeof *sorted);
-    int64_t *owed = calloc(p->n_backends, sizeof *owed);
-    uint32_t k = 0;
-    if (!sorted || !owed)
-        goto fail;
-    for (int pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0; i < p->n_backends; i++)
-            if (p->backends[i].is_backup == (pass == 1)) {
-                sorted[k++] = p->backends[i];
-                p->n_primary += !pass;
-            }
-    p->backends = sorted;
-    if (!p->n_primary) // backups alone serve as what they are
-        p->n_primary = p->n_backends;
-    int64_t sum = weights_shrink(sorted, p->n_primary);
-    p->n_order = (uint32_t)sum;
-    p->order = rx_arena_get(b->conf->arena, p->n_order * sizeof *p->order);
-    p->turn_of = rx_arena_get(b->conf->arena, p->n_primary * sizeof *p->turn_of);
-    if (!p->order || !p->turn_of)
-        goto fail;
-    for (uint32_t turn = 0; turn < p->n_order; turn++) {
-        uint32_t best = 0;
-        for (uint32_t i = 0; i < p->n_primary; i++) {
-            owed[i] += sorted[i].weight;
-            if (owed[i] > owed[best])
-                best = i;
-        }
-        owed[best] -= sum;
-        p->turn_of[best] = turn;
-        p->order[turn] = best;
-    }
-    if (!p->tries || p->tries > p->n_backends)
-        p->tries = p->n_backends;
-    if (p->is_anonymous)
-        p->name = p->n_backends == 1 ? sorted[0].name
-                                     : rx_arena_printf(b->conf->arena, "%s+%u", sorted[0].name, p->n_backends - 1);
-    free(owed);
-    return 0;
-fail:
-    free(owed);
-    return -1;
-}
-
-// ---- listeners and routes -------------------------------------------------------------------------------------
-
-static int target_make(struct rx_build *b, const struct rx_target_spec *s, struct rx_target *out)
-{
-    *out = (struct rx_target){ .kind = s->kind };
-    if (s->kind == RX_TO_POOL) {
-        if (s->pool < 0 || (uint32_t)s->pool >= b->conf->n_pools)
-            return fail(b, "no such pool");
-        out->pool = b->conf->pools[s->pool];
-    }
-    if (s->kind == RX_TO_SCRIPT && fn_check(b, s->pool, RX_FN_TO, &out->fn))
-        return -1;
-    if (s->kind == RX_TO_RESPOND) {
-        out->text = keep(b, s->text);
-        out->text_len = s->text.len;
-        if (!out->text)
-            return no_memory(b);
-    }
-    return 0;
-}
-
-static int door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
-{
-    struct rx_conf *c = b->conf;
-    struct rx_listen **list = rx_arena_grow(c->arena, c->listens, c->n_listens, sizeof *list);
-    struct rx_listen *l = rx_arena_get(c->arena, sizeof *l);
-    if (!list || !l)
-        return no_memory(b);
-    *l = (struct rx_listen){ .where = keep(b, s->where),
-                             .max_connections = s->max_connections,
-                             .max_connections_per_ip = s->max_connections_per_ip,
-                             .ipv6_prefix = s->ipv6_prefix ? s->ipv6_prefix : 64,
-                             .max_pending = s->max_pending,
-                             .peek_ms = s->peek_ms ? s->peek_ms : 3000,
-                             .peek_bytes = s->peek_bytes ? s->peek_bytes : 16384,
-                             .connect_ms = s->connect_ms ? s->connect_ms : 5000,
-                             .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000 };
-    if (target_make(b, &s->fallback_tcp, &l->fallback_tcp) || target_make(b, &s->fallback_udp, &l->fallback_udp))
-        return -1;
-    if (fn_check(b, s->on_accept, RX_FN_ACCEPT, &l->accept_fn))
-        return -1;
-    c->listens = list;
-    list[c->n_listens++] = l;
-    return (int)c->n_listens - 1;
-}
-
-static int door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr)
-{
-    char buf[512], why[RX_ADDR_TEXT];
-    struct rx_addr *list;
-    unsigned n;
-    if (listen < 0 || (uint32_t)listen >= b->conf->n_listens)
-        return fail(b, "no such listener");
-    if (!as_string(b, addr, buf, sizeof buf))
-        return -1;
-    if (rx_addr_parse_listen(buf, &list, &n, why))
-        return fail(b, "%s", why);
-    struct rx_listen *l = b->conf->listens[listen];
-    const char *text = keep(b, addr);
-    int rc = text ? 0 : no_memory(b);
-    for (unsigned i = 0; i < n && !rc; i++) {
-        struct rx_bind *binds = rx_arena_grow(b->conf->arena, l->binds, l->n_binds, sizeof *binds);
-        if (!binds) {
-            rc = no_memory(b);
-            break;
-        }
-        l->binds = binds;
-        binds[l->n_binds++] = (struct rx_bind){ .addr = list[i], .text = text };
-    }
-    if (!l->name)
-        l->name = text;
-    free(list);
-    return rc;
-}
-
-static int door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s)
-{
-    struct rx_known *known = known_at(b, s->proto);
-    if (!known)
-        return -1;
-    if (listen < 0 || (uint32_t)listen >= b->conf->n_listens)
-        return fail(b, "no such listener");
-    if ((b->n_routes & (b->n_routes - 1)) == 0) {
-        uint32_t cap = b->n_routes ? b->n_routes * 2 : 1;
-        struct draft_route *list = realloc(b->routes, cap * sizeof *list);
-        if (!list)
-            return no_memory(b);
-        b->routes = list;
-    }
-    struct draft_route *d = &b->routes[b->n_routes];
-    *d = (struct draft_route){ .listen = listen };
-    d->r = (struct rx_route){ .name = s->name.len ? keep(b, s->name) : NULL,
-                              .where = keep(b, s->where),
-                              .index = b->conf->listens[listen]->n_routes,
-                              .proto = known,
-                              .transport = s->transport ? s->transport & known->transport : known->transport,
-                              .priority = s->priority,
-                              .idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->idle_ms,
-                              .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,
-                              .max_connections = s->max_connections,
-                              .is_plain = s->ech == 0,
-                              .ech = (uint8_t)s->ech,
-                              .want = s->ech ? RX_FACT_ECH : 0 };
-    if (fn_check(b, s->when, RX_FN_WHEN, &d->r.when_fn))
-        return -1;
-    if (s->max_connections && !(d->r.active = rx_arena_get(b->conf->arena, 64)))
-        return no_memory(b);
-    if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
-        return -1;
-    bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
-    d->r.is_scripted = d->r.when_fn >= 0 || d->r.to.kind == RX_TO_SCRIPT || has_policy;
-    if (d->r.is_scripted) {
-        d->r.is_plain = false;
-        d->r.want = ~0u;
-    }
-    b->conf->listens[listen]->n_routes++;
-    return (int)b->n_routes++;
-}
-
-static int door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice v)
-{
-    if (route < 0 || (uint32_t)route >= b->n_routes)
-        return fail(b, "no such route");
-    return rx_cond_add(b->conf->arena, &b->routes[route].r, cond, v, b->error);
 }
 
 // ---- tests ----------------------------------------------------------------------------------------------------
@@ -633,68 +347,6 @@ static int door_test_send(struct rx_build *b, int32_t test, struct rx_slice byte
 
 // ---- finishing ------------------------------------------------------------------------------------------------
 
-// "tls sni=a.test": what a route without a name is called in logs and metrics.
-static const char *route_name(struct rx_build *b, const struct rx_route *r)
-{
-    static const char *const kinds[] = { "sni", "host", "qname" };
-    const struct rx_texts *t = &r->name_cond;
-    if (!t->n)
-        return r->proto->name;
-    uint32_t fact = rx_name_fact(r->proto);
-    const char *kind = kinds[fact == RX_FACT_SNI ? 0 : fact == RX_FACT_HOST ? 1 : 2];
-    const char *more = t->n > 1 ? ",..." : "";
-    return rx_arena_printf(b->conf->arena, "%s %s=%s%s", r->proto->name, kind, t->text[0], more);
-}
-
-// Logs must tell routes apart: where a name is taken, the place in the list is added ("http #3").
-static int name_routes(struct rx_build *b, struct rx_listen *l)
-{
-    struct rx_names *taken = rx_names_new();
-    int rc = taken ? 0 : -1;
-    for (uint32_t i = 0; i < l->n_routes && !rc; i++) {
-        struct rx_route *r = &l->routes[i];
-        struct rx_ids found[RX_NAME_LISTS];
-        if (r->name)
-            continue;
-        const char *name = route_name(b, r);
-        if (name && rx_names_find(taken, (const uint8_t *)name, strlen(name), found))
-            name = rx_arena_printf(b->conf->arena, "%s #%u", name, i + 1);
-        if (!name || (strlen(name) <= RX_NAME_MAX && rx_names_add(taken, name, strlen(name), i)))
-            rc = -1;
-        r->name = name;
-    }
-    rx_names_free(taken);
-    return rc ? no_memory(b) : 0;
-}
-
-static int listen_finish(struct rx_build *b, uint32_t id)
-{
-    struct rx_listen *l = b->conf->listens[id];
-    const char *err;
-    uint32_t k = 0;
-    l->routes = rx_arena_get(b->conf->arena, (l->n_routes + 1) * sizeof *l->routes);
-    if (!l->routes)
-        return no_memory(b);
-    for (uint32_t i = 0; i < b->n_routes; i++)
-        if (b->routes[i].listen == (int32_t)id) {
-            l->routes[k++] = b->routes[i].r;
-        }
-    if (name_routes(b, l))
-        return -1;
-    if (l->fallback_tcp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[0], &l->fallback_tcp))
-        return -1;
-    if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))
-        return -1;
-    if (!(l->tcp = rx_matcher_new(l, RX_TCP, b->conf->arena, &err)))
-        return fail(b, "%s", err);
-    if (!(l->gate = rx_gate_get(l->name, l->ipv6_prefix)))
-        return no_memory(b);
-    l->active = &l->gate->active;
-    l->pending = &l->gate->pending;
-    l->per_ip = l->max_connections_per_ip ? l->gate->per_ip : NULL;
-    return 0;
-}
-
 struct rx_build *rx_build_new(rx_report_fn *report, void *data)
 {
     static atomic_ulong last_id;
@@ -725,13 +377,13 @@ struct rx_conf *rx_build_finish(struct rx_build *b, const char *file)
     for (uint32_t i = 0; i < c->n_pools && !b->n_errors; i++) {
         if (!c->pools[i]->n_backends)
             rx_build_report(b, RX_REPORT_ERROR, "pool \"%s\" has no backend", c->pools[i]->name);
-        else if (pool_finish(b, c->pools[i]))
+        else if (rx_build_pool_finish(b, c->pools[i]))
             rx_build_report(b, RX_REPORT_ERROR, "out of memory");
     }
     for (uint32_t i = 0; i < c->n_listens && !b->n_errors; i++)
         if (!c->listens[i]->n_binds)
             rx_build_report(b, RX_REPORT_ERROR, "%s: a listener without an address", c->listens[i]->where);
-        else if (listen_finish(b, i))
+        else if (rx_build_listen_finish(b, i))
             rx_build_report(b, RX_REPORT_ERROR, "%s: %s", c->listens[i]->where, b->error);
     if (b->n_errors)
         return NULL;
@@ -771,12 +423,12 @@ const struct rx_door rx_door = {
     .proto_prefix = door_proto_prefix,
     .proto_pattern = door_proto_pattern,
     .proto_sample = door_proto_sample,
-    .pool_new = door_pool_new,
-    .pool_backend = door_pool_backend,
-    .listen_new = door_listen_new,
-    .listen_bind = door_listen_bind,
-    .route_new = door_route_new,
-    .route_cond = door_route_cond,
+    .pool_new = rx_door_pool_new,
+    .pool_backend = rx_door_pool_backend,
+    .listen_new = rx_door_listen_new,
+    .listen_bind = rx_door_listen_bind,
+    .route_new = rx_door_route_new,
+    .route_cond = rx_door_route_cond,
     .test_new = door_test_new,
     .test_send = door_test_send,
 };

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// What the builder's files share: the draft, and their helpers under short names. Nobody else includes this.
+#pragma once
+
+#include "build.h"
+#include "cond.h"
+
+// A listener while it is being built; its routes are moved into the conf at the end.
+struct draft_route {
+    struct rx_route r;
+    int32_t listen;
+    struct rx_target_spec to, fallback;
+};
+
+struct rx_build {
+    struct rx_conf *conf; // owned until finish
+    struct draft_route *routes;
+    uint32_t n_routes;
+    struct rx_target_spec server_fallback[2];
+    rx_report_fn *report;
+    void *report_data;
+    unsigned n_errors;
+    char error[RX_COND_ERROR];
+};
+
+#define fail rx_build_fail
+#define no_memory rx_build_no_memory
+#define keep rx_build_keep
+#define as_string rx_build_string
+#define fn_check rx_build_fn_check
+#define known_at rx_build_known_at
+
+// Words for door->error(); always -1.
+int fail(struct rx_build *b, const char *fmt, ...) RX_PRINTF(2, 3);
+int no_memory(struct rx_build *b);
+// A copy that lives as long as the generation; NULL when out of memory.
+char *keep(struct rx_build *b, struct rx_slice s);
+// Slices are not NUL-terminated; the parsers want strings. NULL, with words, when it does not fit.
+const char *as_string(struct rx_build *b, struct rx_slice s, char *buf, size_t size);
+// *out: place in conf->fns of the function a spec names, -1 for none.
+int fn_check(struct rx_build *b, int32_t fn, enum rx_fn_kind kind, int32_t *out);
+struct rx_known *known_at(struct rx_build *b, int32_t id);
+
+// build_pool.c
+int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s);
+int rx_door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backend_spec *s);
+int rx_build_pool_finish(struct rx_build *b, struct rx_pool *p);
+
+// build_listen.c
+int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s);
+int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr);
+int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s);
+int rx_door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice value);
+int rx_build_listen_finish(struct rx_build *b, uint32_t id);

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+// Enters: specs of listeners and routes. Leaves: listeners with their routes in order, named, and compiled.
+#include "build_draft.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "identify.h"
+#include "limit.h"
+#include "route.h"
+
+static int target_make(struct rx_build *b, const struct rx_target_spec *s, struct rx_target *out)
+{
+    *out = (struct rx_target){ .kind = s->kind };
+    if (s->kind == RX_TO_POOL) {
+        if (s->pool < 0 || (uint32_t)s->pool >= b->conf->n_pools)
+            return fail(b, "no such pool");
+        out->pool = b->conf->pools[s->pool];
+    }
+    if (s->kind == RX_TO_SCRIPT && fn_check(b, s->pool, RX_FN_TO, &out->fn))
+        return -1;
+    if (s->kind == RX_TO_RESPOND) {
+        out->text = keep(b, s->text);
+        out->text_len = s->text.len;
+        if (!out->text)
+            return no_memory(b);
+    }
+    return 0;
+}
+
+int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
+{
+    struct rx_conf *c = b->conf;
+    struct rx_listen **list = rx_arena_grow(c->arena, c->listens, c->n_listens, sizeof *list);
+    struct rx_listen *l = rx_arena_get(c->arena, sizeof *l);
+    if (!list || !l)
+        return no_memory(b);
+    *l = (struct rx_listen){ .where = keep(b, s->where),
+                             .max_connections = s->max_connections,
+                             .max_connections_per_ip = s->max_connections_per_ip,
+                             .ipv6_prefix = s->ipv6_prefix ? s->ipv6_prefix : 64,
+                             .max_pending = s->max_pending,
+                             .peek_ms = s->peek_ms ? s->peek_ms : 3000,
+                             .peek_bytes = s->peek_bytes ? s->peek_bytes : 16384,
+                             .connect_ms = s->connect_ms ? s->connect_ms : 5000,
+                             .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000 };
+    if (target_make(b, &s->fallback_tcp, &l->fallback_tcp) || target_make(b, &s->fallback_udp, &l->fallback_udp))
+        return -1;
+    if (fn_check(b, s->on_accept, RX_FN_ACCEPT, &l->accept_fn))
+        return -1;
+    c->listens = list;
+    list[c->n_listens++] = l;
+    return (int)c->n_listens - 1;
+}
+
+int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr)
+{
+    char buf[512], why[RX_ADDR_TEXT];
+    struct rx_addr *list;
+    unsigned n;
+    if (listen < 0 || (uint32_t)listen >= b->conf->n_listens)
+        return fail(b, "no such listener");
+    if (!as_string(b, addr, buf, sizeof buf))
+        return -1;
+    if (rx_addr_parse_listen(buf, &list, &n, why))
+        return fail(b, "%s", why);
+    struct rx_listen *l = b->conf->listens[listen];
+    const char *text = keep(b, addr);
+    int rc = text ? 0 : no_memory(b);
+    for (unsigned i = 0; i < n && !rc; i++) {
+        struct rx_bind *binds = rx_arena_grow(b->conf->arena, l->binds, l->n_binds, sizeof *binds);
+        if (!binds) {
+            rc = no_memory(b);
+            break;
+        }
+        l->binds = binds;
+        binds[l->n_binds++] = (struct rx_bind){ .addr = list[i], .text = text };
+    }
+    if (!l->name)
+        l->name = text;
+    free(list);
+    return rc;
+}
+
+int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s)
+{
+    struct rx_known *known = known_at(b, s->proto);
+    if (!known)
+        return -1;
+    if (listen < 0 || (uint32_t)listen >= b->conf->n_listens)
+        return fail(b, "no such listener");
+    if ((b->n_routes & (b->n_routes - 1)) == 0) {
+        uint32_t cap = b->n_routes ? b->n_routes * 2 : 1;
+        struct draft_route *list = realloc(b->routes, cap * sizeof *list);
+        if (!list)
+            return no_memory(b);
+        b->routes = list;
+    }
+    struct draft_route *d = &b->routes[b->n_routes];
+    *d = (struct draft_route){ .listen = listen };
+    d->r = (struct rx_route){ .name = s->name.len ? keep(b, s->name) : NULL,
+                              .where = keep(b, s->where),
+                              .index = b->conf->listens[listen]->n_routes,
+                              .proto = known,
+                              .transport = s->transport ? s->transport & known->transport : known->transport,
+                              .priority = s->priority,
+                              .idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->idle_ms,
+                              .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,
+                              .max_connections = s->max_connections,
+                              .is_plain = s->ech == 0,
+                              .ech = (uint8_t)s->ech,
+                              .want = s->ech ? RX_FACT_ECH : 0 };
+    if (fn_check(b, s->when, RX_FN_WHEN, &d->r.when_fn))
+        return -1;
+    if (s->max_connections && !(d->r.active = rx_arena_get(b->conf->arena, 64)))
+        return no_memory(b);
+    if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
+        return -1;
+    bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
+    d->r.is_scripted = d->r.when_fn >= 0 || d->r.to.kind == RX_TO_SCRIPT || has_policy;
+    if (d->r.is_scripted) {
+        d->r.is_plain = false;
+        d->r.want = ~0u;
+    }
+    b->conf->listens[listen]->n_routes++;
+    return (int)b->n_routes++;
+}
+
+int rx_door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice v)
+{
+    if (route < 0 || (uint32_t)route >= b->n_routes)
+        return fail(b, "no such route");
+    return rx_cond_add(b->conf->arena, &b->routes[route].r, cond, v, b->error);
+}
+
+// ---- finishing ------------------------------------------------------------------------------------------------
+
+// "tls sni=a.test": what a route without a name is called in logs and metrics.
+static const char *route_name(struct rx_build *b, const struct rx_route *r)
+{
+    static const char *const kinds[] = { "sni", "host", "qname" };
+    const struct rx_texts *t = &r->name_cond;
+    if (!t->n)
+        return r->proto->name;
+    uint32_t fact = rx_name_fact(r->proto);
+    const char *kind = kinds[fact == RX_FACT_SNI ? 0 : fact == RX_FACT_HOST ? 1 : 2];
+    const char *more = t->n > 1 ? ",..." : "";
+    return rx_arena_printf(b->conf->arena, "%s %s=%s%s", r->proto->name, kind, t->text[0], more);
+}
+
+// Logs must tell routes apart: where a name is taken, the place in the list is added ("http #3").
+static int name_routes(struct rx_build *b, struct rx_listen *l)
+{
+    struct rx_names *taken = rx_names_new();
+    int rc = taken ? 0 : -1;
+    for (uint32_t i = 0; i < l->n_routes && !rc; i++) {
+        struct rx_route *r = &l->routes[i];
+        struct rx_ids found[RX_NAME_LISTS];
+        if (r->name)
+            continue;
+        const char *name = route_name(b, r);
+        if (name && rx_names_find(taken, (const uint8_t *)name, strlen(name), found))
+            name = rx_arena_printf(b->conf->arena, "%s #%u", name, i + 1);
+        if (!name || (strlen(name) <= RX_NAME_MAX && rx_names_add(taken, name, strlen(name), i)))
+            rc = -1;
+        r->name = name;
+    }
+    rx_names_free(taken);
+    return rc ? no_memory(b) : 0;
+}
+
+int rx_build_listen_finish(struct rx_build *b, uint32_t id)
+{
+    struct rx_listen *l = b->conf->listens[id];
+    const char *err;
+    uint32_t k = 0;
+    l->routes = rx_arena_get(b->conf->arena, (l->n_routes + 1) * sizeof *l->routes);
+    if (!l->routes)
+        return no_memory(b);
+    for (uint32_t i = 0; i < b->n_routes; i++)
+        if (b->routes[i].listen == (int32_t)id) {
+            l->routes[k++] = b->routes[i].r;
+        }
+    if (name_routes(b, l))
+        return -1;
+    if (l->fallback_tcp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[0], &l->fallback_tcp))
+        return -1;
+    if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))
+        return -1;
+    if (!(l->tcp = rx_matcher_new(l, RX_TCP, b->conf->arena, &err)))
+        return fail(b, "%s", err);
+    if (!(l->gate = rx_gate_get(l->name, l->ipv6_prefix)))
+        return no_memory(b);
+    l->active = &l->gate->active;
+    l->pending = &l->gate->pending;
+    l->per_ip = l->max_connections_per_ip ? l->gate->per_ip : NULL;
+    return 0;
+}
