@@ -5,6 +5,8 @@
 #include "reload.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,13 +90,28 @@ static void publish(struct rx_reload *r, struct rx_conf *conf, struct rx_swap **
 
 static void tell_finding(void *data, unsigned severity, const char *text, size_t len)
 {
-    (void)data;
+    const struct rx_reload *r = data;
     rx_log(severity == RX_REPORT_ERROR ? RX_LOG_ERROR : RX_LOG_WARN, "%.*s", (int)len, text);
+    if (r->ear.finding)
+        r->ear.finding(r->ear.data, severity, text, len);
 }
 
-int rx_reload_spawn(const struct rx_reload *r, struct rx_conf *conf)
+static void tell_outcome(const struct rx_reload *r, bool is_taken, const char *fmt, ...) RX_PRINTF(3, 4);
+static void tell_outcome(const struct rx_reload *r, bool is_taken, const char *fmt, ...)
 {
-    return rx_script_spawn(conf, r->args, r->n_workers, tell_finding, NULL);
+    char line[200];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    rx_log(is_taken ? RX_LOG_INFO : RX_LOG_ERROR, "%s", line);
+    if (r->ear.outcome)
+        r->ear.outcome(r->ear.data, is_taken, line);
+}
+
+int rx_reload_spawn(struct rx_reload *r, struct rx_conf *conf)
+{
+    return rx_script_spawn(conf, r->args, r->n_workers, tell_finding, r);
 }
 
 void rx_reload_request(struct rx_reload *r, const char *why)
@@ -108,21 +125,21 @@ void rx_reload_request(struct rx_reload *r, const char *why)
     }
     ev_timer_stop(r->loop, &r->again);
     uint64_t start = rx_sys_now_ns();
-    struct rx_conf *conf = rx_load_tested(r->args, tell_finding, NULL);
+    struct rx_conf *conf = rx_load_tested(r->args, tell_finding, r);
     if (!conf) {
-        rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
+        tell_outcome(r, false, "reload (%s): refused, the running config stays", why);
         return;
     }
     struct rx_swap **swaps = rx_reload_spawn(r, conf) ? NULL : swaps_new(r, conf);
     if (!swaps) {
-        rx_log(RX_LOG_ERROR, "reload (%s): refused, the running config stays", why);
+        tell_outcome(r, false, "reload (%s): refused, the running config stays", why);
         rx_conf_unref(conf);
         return;
     }
     publish(r, conf, swaps);
     rx_reload_watch(r); // it may be made of other files now
-    rx_log(RX_LOG_INFO, "reload (%s): %u listeners, %u tests passed, in %.1f ms", why, conf->n_listens, conf->n_tests,
-           (double)(rx_sys_now_ns() - start) / 1e6);
+    tell_outcome(r, true, "reload (%s): %u listeners, %u tests passed, in %.1f ms", why, conf->n_listens,
+                 conf->n_tests, (double)(rx_sys_now_ns() - start) / 1e6);
 }
 
 static void reload_on_again(struct ev_loop *loop, ev_timer *t, int events)
