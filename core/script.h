@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The door to Lua. script.c is the only file that includes lua.h.
+// The door to Lua. Only the files script*.c include lua.h: script.c makes the states and holds the gate every call goes
+// through, script_call.c makes the calls, script_view.c answers what running functions ask.
 #pragma once
 
 #include "args.h"

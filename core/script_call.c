@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// The calls: one function per place of the path where a config may decide. Enters: what the call is about. Leaves: a
+// decision of C's own kind; what a function said that is no such decision counts as if it had failed.
+#include "script_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "addr.h"
+#include "backend.h"
+#include "log.h"
+#include "route.h"
+
+enum { DYNAMIC_MAX = 4096 };
+
+// A target that a function named by its address: made on first use, kept as long as the generation.
+struct rx_script_dynamic {
+    struct rx_script_dynamic *next;
+    struct rx_target target;
+    struct rx_pool pool;
+    struct rx_backend backend;
+    atomic_uint cursor;
+    uint32_t order[1];
+    char name[];
+};
+
+static void keep_key(struct rx_script *s, struct rx_facts *f)
+{
+    size_t len;
+    const char *key = lua_tolstring(s->L, 2, &len);
+    if (!key || len > RX_SCRIPT_KEY_MAX)
+        return;
+    char *kept = s->keys[s->next_key++ % RX_SCRIPT_KEYS];
+    memcpy(kept, key, len);
+    f->key = (struct rx_text){ (const uint8_t *)kept, (uint32_t)len };
+    f->have = RX_FACT_KEY;
+}
+
+enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    f->have = f->pending = f->need = 0;
+    f->note = RX_NOTE_NONE;
+    if (!s)
+        return RX_NO;
+    s->call.ptr = p;
+    s->call.len = n;
+    if (!rx_script_call(s, fn, 2))
+        return RX_NO;
+    int v = (int)lua_tointeger(s->L, 1);
+    if (v == RX_MATCH && lua_type(s->L, 2) == LUA_TSTRING)
+        keep_key(s, f);
+    lua_settop(s->L, 0);
+    return v == RX_MATCH || v == RX_MORE ? (enum rx_verdict)v : RX_NO;
+}
+
+bool rx_script_when(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c)
+{
+    if (!rx_script_call_about(s, fn, c, 1))
+        return false;
+    bool holds = lua_toboolean(s->L, 1);
+    lua_settop(s->L, 0);
+    return holds;
+}
+
+bool rx_script_accept(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c)
+{
+    return rx_script_when(s, fn, c); // an error refuses, as nothing is known of the client yet
+}
+
+int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool)
+{
+    int64_t turn = -1;
+    if (!s)
+        return -1;
+    s->call.pool = pool;
+    if (rx_script_call_about(s, (uint32_t)pool->policy_fn, c, 1)) {
+        double i = lua_isnumber(s->L, 1) ? lua_tonumber(s->L, 1) : -1;
+        if (i >= 0 && i < pool->n_primary)
+            turn = pool->turn_of[(uint32_t)i];
+        lua_settop(s->L, 0);
+    }
+    s->call.pool = NULL;
+    return turn;
+}
+
+// A pool of the one address a function named. Names are not looked up here: that would stop the worker.
+static const struct rx_target *dynamic_target(struct rx_script *s, const char *address)
+{
+    for (struct rx_script_dynamic *d = s->dynamics; d; d = d->next)
+        if (!strcmp(d->name, address))
+            return &d->target;
+    char why[RX_ADDR_TEXT] = "needs an address, not a name: use a pool";
+    struct rx_addr *list = NULL;
+    unsigned n = 0;
+    if (s->n_dynamics >= DYNAMIC_MAX || rx_addr_parse_target(address, false, &list, &n, why) || n != 1) {
+        rx_log_limited(RX_LOG_WARN, "script: to = \"%.100s\": %s", address, why);
+        free(list);
+        return NULL;
+    }
+    size_t len = strlen(address) + 1;
+    struct rx_script_dynamic *d = calloc(1, sizeof *d + len);
+    struct rx_backend_state *state = d ? rx_backend_state_get(list) : NULL;
+    if (!state) {
+        free(d);
+        free(list);
+        return NULL;
+    }
+    memcpy(d->name, address, len);
+    d->backend = (struct rx_backend){ .name = d->name, .addr = *list, .weight = 1, .state = state };
+    d->pool = (struct rx_pool){ .name = d->name,
+                                .is_anonymous = true,
+                                .tries = 1,
+                                .backends = &d->backend,
+                                .n_backends = 1,
+                                .n_primary = 1,
+                                .policy_fn = -1,
+                                .turn_of = d->order,
+                                .order = d->order,
+                                .n_order = 1,
+                                .cursor = &d->cursor };
+    d->target = (struct rx_target){ .kind = RX_TO_POOL, .pool = &d->pool };
+    d->next = s->dynamics;
+    s->dynamics = d;
+    s->n_dynamics++;
+    free(list);
+    return &d->target;
+}
+
+void rx_script_dynamics_free(struct rx_script *s)
+{
+    while (s->dynamics) {
+        struct rx_script_dynamic *d = s->dynamics;
+        s->dynamics = d->next;
+        rx_backend_state_put(d->backend.state);
+        free(d);
+    }
+}
+
+static const struct rx_target *action_target(struct rx_script *s, enum rx_target_kind kind)
+{
+    size_t len = 0;
+    const char *text = lua_tolstring(s->L, 2, &len);
+    free(s->text);
+    s->text = NULL;
+    if (kind == RX_TO_RESPOND && text && (s->text = malloc(len + 1)))
+        memcpy(s->text, text, len);
+    s->action = (struct rx_target){ .kind = kind, .text = s->text, .text_len = s->text ? (uint32_t)len : 0 };
+    return &s->action;
+}
+
+const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c)
+{
+    const struct rx_target *to = NULL;
+    if (!rx_script_call_about(s, fn, c, 2))
+        return NULL;
+    int kind = lua_type(s->L, 1) == LUA_TNUMBER ? (int)lua_tointeger(s->L, 1) : -1;
+    if (kind == RX_TO_POOL && lua_type(s->L, 2) == LUA_TSTRING) {
+        to = dynamic_target(s, lua_tostring(s->L, 2));
+    } else if (kind == RX_TO_POOL && lua_type(s->L, 2) == LUA_TNUMBER) {
+        uint32_t pool = (uint32_t)lua_tointeger(s->L, 2);
+        if (pool < s->conf->n_pools)
+            to = s->conf->pools[pool]->target;
+    } else if (kind > RX_TO_POOL && kind < RX_TO_SCRIPT) {
+        to = action_target(s, (enum rx_target_kind)kind);
+    }
+    lua_settop(s->L, 0);
+    return to;
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// What the files script*.c share: one Lua state and the gate through which every call of it goes. No other file may
+// include this, nor lua.h.
+#pragma once
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "script.h"
+
+enum { RX_SCRIPT_KEYS = 8, RX_SCRIPT_KEY_MAX = 255 };
+
+struct rx_script_dynamic;
+
+struct rx_script {
+    lua_State *L; // owned
+    struct rx_conf *conf; // borrowed: it owns this; NULL while loading
+    int *refs;            // owned
+    uint32_t n_refs;
+    struct rx_call call;
+    struct rx_view_door view;
+    const struct rx_script_conn *conn; // during a call
+    struct rx_script_dynamic *dynamics; // owned
+    unsigned n_dynamics;
+    struct rx_target action; // an action a function chose
+    char keys[RX_SCRIPT_KEYS][RX_SCRIPT_KEY_MAX + 1]; // results of identify live here for a while: several may match one connection
+    unsigned next_key;
+    size_t memory;
+    char *text; // owned: the text an rx.respond of a function says
+    char buf[512]; // answers of conn_text that have to be written
+};
+
+// The script whose call runs on this thread: door functions without an argument that tells it ask here. NULL: none.
+extern _Thread_local struct rx_script *rx_script_running;
+
+// Calls function number fn. True: `results` values are on the stack, which was empty; the caller empties it.
+bool rx_script_call(struct rx_script *s, uint32_t fn, int results);
+// The same, about a connection.
+bool rx_script_call_about(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c, int results);
+// Fills s->view (script_view.c).
+void rx_script_view_init(struct rx_script *s);
+// Frees the targets that functions named (script_call.c).
+void rx_script_dynamics_free(struct rx_script *s);

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+// What running scripts may ask of C: struct rx_view_door. Enters: the call that is on. Leaves: numbers, and texts that
+// live as long as the call. All are leaves: they never call Lua, never raise.
+#include "script_state.h"
+
+#include <string.h>
+
+#include "addr.h"
+#include "log.h"
+#include "route.h"
+#include "sys.h"
+
+static int answer(struct rx_call *call, const void *text, size_t len)
+{
+    call->text = (struct rx_slice){ text, (uint32_t)len };
+    return 1;
+}
+
+static int answer_string(struct rx_call *call, const char *text)
+{
+    return text ? answer(call, text, strlen(text)) : 0;
+}
+
+static struct rx_script *script_of(struct rx_call *call)
+{
+    return RX_CONTAINER(call, struct rx_script, call);
+}
+
+static int fact(struct rx_call *call, const struct rx_facts *f, uint32_t bit, const struct rx_text *text)
+{
+    return f && f->have & bit ? answer(call, text->ptr, text->len) : 0;
+}
+
+static int view_conn_text(struct rx_call *call, uint32_t what)
+{
+    struct rx_script *s = script_of(call);
+    const struct rx_script_conn *c = s->conn;
+    if (!c)
+        return 0;
+    const struct rx_facts *f = c->facts;
+    switch ((enum rx_conn_text)what) {
+    case RX_CONN_CLIENT_IP:
+        return answer_string(call, rx_addr_print_host(&c->ask->from->sa, s->buf));
+    case RX_CONN_LISTENER:
+        return answer_string(call, c->listen ? c->listen->name : NULL);
+    case RX_CONN_TRANSPORT:
+        return answer_string(call, "tcp");
+    case RX_CONN_PROTOCOL:
+        return answer_string(call, c->known ? c->known->name : NULL);
+    case RX_CONN_ROUTE:
+        return answer_string(call, c->route ? c->route->name : NULL);
+    case RX_CONN_SNI:
+        return f ? fact(call, f, RX_FACT_SNI, &f->sni) : 0;
+    case RX_CONN_ALPN:
+        return f ? fact(call, f, RX_FACT_ALPN, &f->alpn) : 0;
+    case RX_CONN_HOST:
+        return f ? fact(call, f, RX_FACT_HOST, &f->host) : 0;
+    case RX_CONN_PATH:
+        return f ? fact(call, f, RX_FACT_PATH, &f->path) : 0;
+    case RX_CONN_METHOD:
+        return f ? fact(call, f, RX_FACT_METHOD, &f->method) : 0;
+    case RX_CONN_SOFTWARE:
+        return f ? fact(call, f, RX_FACT_SOFTWARE, &f->software) : 0;
+    case RX_CONN_QNAME:
+        return f ? fact(call, f, RX_FACT_QNAME, &f->qname) : 0;
+    case RX_CONN_KEY:
+        return f ? fact(call, f, RX_FACT_KEY, &f->key) : 0;
+    case RX_CONN_USER:
+        return f ? fact(call, f, RX_FACT_USER, &f->user) : 0;
+    }
+    return 0;
+}
+
+static double view_conn_number(struct rx_call *call, uint32_t what)
+{
+    const struct rx_script_conn *c = script_of(call)->conn;
+    if (!c)
+        return -1;
+    switch ((enum rx_conn_number)what) {
+    case RX_CONN_ID:
+        return (double)c->ask->id;
+    case RX_CONN_CLIENT_PORT:
+        return rx_addr_port(&c->ask->from->sa);
+    case RX_CONN_TO_PORT:
+        return c->ask->to_port;
+    case RX_CONN_QTYPE:
+        return c->facts && c->facts->have & RX_FACT_QTYPE ? c->facts->qtype : -1;
+    case RX_CONN_ECH:
+        return c->facts && c->facts->have & RX_FACT_ECH ? c->facts->ech : -1;
+    }
+    return -1;
+}
+
+static uint32_t view_pool_size(struct rx_call *call)
+{
+    const struct rx_pool *pool = call->pool;
+    return pool ? pool->n_primary : 0;
+}
+
+static int view_backend_name(struct rx_call *call, uint32_t i)
+{
+    const struct rx_pool *pool = call->pool;
+    return pool && i < pool->n_primary ? answer_string(call, pool->backends[i].name) : 0;
+}
+
+static uint32_t view_backend_active(struct rx_call *call, uint32_t i)
+{
+    const struct rx_pool *pool = call->pool;
+    return pool && i < pool->n_primary ? atomic_load(&pool->backends[i].state->active) : 0;
+}
+
+// The budget begins when it is first asked for: a call that ends before the first tick never looks at the clock.
+static uint64_t view_now_ns(void)
+{
+    uint64_t now = rx_sys_now_ns();
+    if (rx_script_running && !rx_script_running->call.until_ns)
+        rx_script_running->call.until_ns = now + (uint64_t)rx_script_running->conf->script_budget_ms * 1000000;
+    return now;
+}
+
+static void view_log(uint32_t level, struct rx_slice text)
+{
+    char line[1024];
+    rx_log_escape((const uint8_t *)text.ptr, text.len, line, sizeof line);
+    rx_log_limited(RX_MIN(level, (uint32_t)RX_LOG_DEBUG), "script: %s", line);
+}
+
+static int64_t view_find(struct rx_call *call, struct rx_slice needle, uint32_t from)
+{
+    if (!call->ptr || from > call->len || !needle.len)
+        return call->ptr && !needle.len && from <= call->len ? (int64_t)from : -1;
+    const uint8_t *at = call->ptr + from, *end = call->ptr + call->len;
+    while ((size_t)(end - at) >= needle.len) {
+        at = memchr(at, (uint8_t)needle.ptr[0], (size_t)(end - at) - needle.len + 1);
+        if (!at)
+            return -1;
+        if (!memcmp(at, needle.ptr, needle.len))
+            return at - call->ptr;
+        at++;
+    }
+    return -1;
+}
+
+void rx_script_view_init(struct rx_script *s)
+{
+    s->view = (struct rx_view_door){ .version = RX_ABI_VERSION,
+                                     .size = sizeof s->view,
+                                     .call = &s->call,
+                                     .conn_text = view_conn_text,
+                                     .conn_number = view_conn_number,
+                                     .pool_size = view_pool_size,
+                                     .backend_name = view_backend_name,
+                                     .backend_active = view_backend_active,
+                                     .now_ns = view_now_ns,
+                                     .log = view_log,
+                                     .find = view_find };
+}
