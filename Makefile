@@ -5,7 +5,7 @@ PREFIX  ?= /usr/local
 CC      ?= gcc
 OUT     := build/$(MODE)
 
-PKGS     := luajit libssl libcrypto libpcre2-8
+PKGS     := luajit libssl libcrypto libpcre2-8 jansson ncursesw
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
 ifeq ($(CI),true)
 WARN     += -Werror

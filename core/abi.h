@@ -68,6 +68,8 @@ struct rx_server_spec {
     uint32_t access_log;      // enum rx_access_log
     struct rx_slice access_log_file;
     uint32_t log_format; // enum rx_log_format
+    uint32_t is_admin_off;    // 1: no admin socket
+    struct rx_slice admin;    // its path; empty: after the first listener's port
     struct rx_target_spec fallback_tcp;
     struct rx_target_spec fallback_udp;
 };

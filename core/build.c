@@ -165,6 +165,8 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->max_connections = s->max_connections ? s->max_connections : 10000;
     c->drain_ms = s->drain_ms;
     c->hot_reload = s->hot_reload;
+    c->is_admin_off = s->is_admin_off;
+    c->admin = s->admin.len ? keep(b, s->admin) : NULL;
     c->script_budget_ms = s->script_budget_ms ? s->script_budget_ms : 50;
     c->access_log = s->access_log;
     c->access_log_file = s->access_log_file.len ? keep(b, s->access_log_file) : NULL;

@@ -60,6 +60,8 @@ void rx_conn_deadline(struct rx_conn *c, uint32_t ms)
 static bool resets(enum rx_reason why, enum rx_side side)
 {
     switch (why) {
+    case RX_REASON_KILLED: // neither end may take what it got for the whole
+        return true;
     case RX_REASON_CLIENT_RESET:
         return side == RX_SERVER;
     case RX_REASON_SERVER_RESET:

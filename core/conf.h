@@ -169,7 +169,8 @@ struct rx_conf {
     const char *file; // NULL: from the command line alone
 
     uint32_t workers, max_connections, drain_ms;
-    bool hot_reload;
+    bool hot_reload, is_admin_off;
+    const char *admin; // path of the admin socket; NULL: after the first listener's port
     enum rx_access_log access_log;
     const char *access_log_file;
     enum rx_log_format log_format;

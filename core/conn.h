@@ -94,6 +94,10 @@ struct rx_conn {
     struct rx_end ends[2];
     struct rx_dir dir[2];
     uint64_t active_ms; // last byte moved
+    struct {            // flow.c's: bytes per second, and the counts they were measured from
+        uint64_t seen[2];
+        uint32_t rate[2];
+    } pace;
 
     struct rx_answer *answer; // answer.c's; owned
     char *told;               // owned: "sni=… host=…" for the access log; NULL when that is off

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "bind.h"
 #include "log.h"
 #include "reload.h"
@@ -22,6 +23,8 @@ struct engine {
     struct rx_worker *workers;
     unsigned n_workers, n_started;
     atomic_uint active; // connections of all workers
+    struct rx_instance self; // what the admin socket tells of us
+    struct rx_admin *admin;  // owned; NULL: none
     ev_signal term, intr, hup;
     ev_timer drain, poll;
     bool is_stopping;
@@ -61,6 +64,7 @@ static void engine_on_stop(struct ev_loop *loop, ev_signal *s, int events)
     }
     e->is_stopping = true;
     rx_reload_stop(&e->reload);
+    rx_admin_leave(e->admin);
     rx_log(RX_LOG_INFO, "stopping: %u connections may finish within %u s", atomic_load(&e->active),
            e->reload.conf->drain_ms / 1000);
     order_all(e, RX_ORDER_DRAIN);
@@ -184,6 +188,8 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         goto end;
     }
     rx_reload_watch(&e->reload);
+    e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, e->n_workers, rx_now_ms() };
+    e->admin = rx_admin_new(e->loop, &e->self);
     if ((rc = start_workers(e))) {
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));
         order_all(e, RX_ORDER_STOP);
@@ -195,6 +201,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         rx_worker_join(&e->workers[i]);
     tell_totals(e);
 end:
+    rx_admin_free(e->admin);
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);

@@ -152,6 +152,19 @@ void rx_json_free(struct rx_json *j)
     *j = (struct rx_json){ 0 };
 }
 
+int rx_json_take(struct rx_json *j, char **text, size_t *len)
+{
+    put(j, "\n", 1);
+    if (j->is_broken) {
+        rx_json_free(j);
+        return -ENOMEM;
+    }
+    *text = j->text;
+    *len = j->len;
+    *j = (struct rx_json){ 0 };
+    return 0;
+}
+
 int rx_json_write(struct rx_json *j, FILE *out)
 {
     int rc = 0;

@@ -28,6 +28,8 @@ void rx_json_number(struct rx_json *j, uint64_t v);
 void rx_json_bool(struct rx_json *j, bool v);
 void rx_json_null(struct rx_json *j);
 
+// What there is, and a newline: *text is the caller's to free. 0 or -ENOMEM. Leaves a fresh one.
+int rx_json_take(struct rx_json *j, char **text, size_t *len);
 // Writes what there is and a newline; 0 or negative errno. Frees the text in any case.
 int rx_json_write(struct rx_json *j, FILE *out);
 void rx_json_free(struct rx_json *j);

@@ -21,6 +21,8 @@
 enum { ACCESS_BUFFER = 64 * 1024, ACCESS_LINE = 2048 };
 
 static struct rx_log_setup setup = { .level = RX_LOG_INFO };
+static atomic_int level_now = RX_LOG_INFO; // setup's, until somebody changes it
+static const char *const level_words[] = { "error", "warning", "info", "debug" };
 static bool is_terminal;
 static int access_fd = -1;
 static bool is_access_json, is_access_colour, is_access_file, is_stderr_file;
@@ -56,13 +58,37 @@ static bool is_regular(int fd)
 void rx_log_init(const struct rx_log_setup *s)
 {
     setup = *s;
+    rx_log_set_level(s->level);
     is_terminal = isatty(STDERR_FILENO);
     is_stderr_file = is_regular(STDERR_FILENO);
 }
 
 bool rx_log_is(enum rx_level level)
 {
-    return level <= setup.level;
+    return (int)level <= atomic_load_explicit(&level_now, memory_order_relaxed);
+}
+
+void rx_log_set_level(enum rx_level level)
+{
+    atomic_store_explicit(&level_now, (int)level, memory_order_relaxed);
+}
+
+const char *rx_log_level_word(void)
+{
+    return level_words[atomic_load_explicit(&level_now, memory_order_relaxed)];
+}
+
+const char *rx_log_word_of(enum rx_level level)
+{
+    return level_words[level];
+}
+
+int rx_log_level_of(const char *word)
+{
+    for (unsigned i = 0; i < RX_COUNT(level_words); i++)
+        if (!strcmp(word, level_words[i]))
+            return (int)i;
+    return -1;
 }
 
 static size_t now_text(char *buf, size_t size)
@@ -79,7 +105,6 @@ static size_t json_text(char *out, size_t size, const char *text);
 
 void rx_log(enum rx_level level, const char *fmt, ...)
 {
-    static const char *const words[] = { "error", "warning", "info", "debug" };
     static const char *const colours[] = { "\033[31m", "\033[33m", "\033[36m", "\033[2m" };
     static const int priorities[] = { 3, 4, 6, 7 }; // sd-daemon(3)
     char text[1024], line[2400], now[40];
@@ -94,14 +119,14 @@ void rx_log(enum rx_level level, const char *fmt, ...)
         char escaped[2048];
         json_text(escaped, sizeof escaped, text);
         now_text(now, sizeof now);
-        n = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n", now, words[level], escaped);
+        n = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n", now, level_words[level], escaped);
     } else if (is_terminal && setup.format == RX_LOG_AUTO) {
-        n = snprintf(line, sizeof line, "%s%s\033[0m %s\n", colours[level], words[level], text);
+        n = snprintf(line, sizeof line, "%s%s\033[0m %s\n", colours[level], level_words[level], text);
     } else if (setup.format == RX_LOG_AUTO && getenv("JOURNAL_STREAM")) {
         n = snprintf(line, sizeof line, "<%d>%s\n", priorities[level], text);
     } else {
         now_text(now, sizeof now);
-        n = snprintf(line, sizeof line, "%s %s %s\n", now, words[level], text);
+        n = snprintf(line, sizeof line, "%s %s %s\n", now, level_words[level], text);
     }
     put(STDERR_FILENO, is_stderr_file, line, RX_MIN((size_t)n, sizeof line - 1));
 }

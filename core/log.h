@@ -18,6 +18,11 @@ struct rx_log_setup {
 
 void rx_log_init(const struct rx_log_setup *setup);
 bool rx_log_is(enum rx_level level);
+// Any thread; at once.
+void rx_log_set_level(enum rx_level level);
+const char *rx_log_level_word(void); // the one in force
+const char *rx_log_word_of(enum rx_level level);
+int rx_log_level_of(const char *word); // enum rx_level, -1: no such word
 // One line to standard error.
 void rx_log(enum rx_level level, const char *fmt, ...) RX_PRINTF(2, 3);
 

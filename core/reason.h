@@ -29,6 +29,7 @@
     X(LIMIT_ROUTE, "limit_route", "max_connections of the route")                                            \
     X(NO_FDS, "no_fds", "no file descriptor was left")                                                       \
     X(NO_MEMORY, "no_memory", "memory ran out")                                                              \
+    X(KILLED, "killed", "ended by the operator")                                                             \
     X(SHUTDOWN, "shutdown", "still open when drain_timeout ended")
 
 enum rx_reason {

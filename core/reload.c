@@ -67,8 +67,9 @@ static struct rx_swap **swaps_new(struct rx_reload *r, struct rx_conf *conf)
 static void warn_about_fixed(const struct rx_conf *old, const struct rx_conf *conf)
 {
     if (old->workers != conf->workers || old->access_log != conf->access_log || old->log_format != conf->log_format ||
+        old->is_admin_off != conf->is_admin_off || strcmp(old->admin ? old->admin : "", conf->admin ? conf->admin : "") ||
         strcmp(old->access_log_file ? old->access_log_file : "", conf->access_log_file ? conf->access_log_file : ""))
-        rx_log(RX_LOG_WARN, "workers, access_log and log_format take effect at the next start");
+        rx_log(RX_LOG_WARN, "workers, access_log, log_format and admin take effect at the next start");
 }
 
 static void publish(struct rx_reload *r, struct rx_conf *conf, struct rx_swap **swaps)

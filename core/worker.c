@@ -179,6 +179,7 @@ static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
         swap_free(swap);
     else if (swap)
         worker_take(w, swap);
+    rx_errand_run(w);
     if (orders && !w->is_draining) {
         w->is_draining = true;
         stop_listening(w);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "conn.h"
+#include "errand.h"
 #include "pipe.h"
 
 enum { RX_WORKER_BUFFER = 64 * 1024, RX_OUTBOX_LETTERS = 256, RX_LETTER_MAX = 2048 };
@@ -78,6 +79,7 @@ struct rx_worker {
     atomic_uint orders; // enum rx_order bits
     bool is_draining, is_running;
     _Atomic(struct rx_swap *) swap; // owned: waiting to be taken
+    _Atomic(struct rx_errand *) errands; // borrowed from who sent them; to be run
 
     struct rx_wheel wheel;
     struct rx_pipes pipes;
@@ -85,6 +87,7 @@ struct rx_worker {
     struct rx_conn *graveyard, *spare_conns;
     unsigned n_conns, n_spare;
     uint64_t last_id;
+    uint64_t paced_ms; // when flow.c last measured rates
     int spare_fd; // given up to shed a connection when fds run out
 
     struct rx_stat stat;

@@ -99,7 +99,7 @@ local function server(state, model)
   local kind, file = access_log(s.access_log)
   local answer = state.link.server_set {
     workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
-    script_budget_ms = s.script_budget,
+    script_budget_ms = s.script_budget, is_admin_off = s.admin == false, admin = s.admin or "",
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
     fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),
     fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),

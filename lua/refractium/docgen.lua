@@ -25,6 +25,7 @@ local TYPES = {
   duration = { "duration", "rx.Duration" },
   size = { "size", "rx.Size" },
   access_log = { "boolean or path", "boolean|string" },
+  admin = { "path or `false`", "string|false" },
   bytes = { "bytes or list", "string|string[]" },
   segments = { "bytes or list", "string|string[]" },
   texts = { "string or list", "string|string[]" },

@@ -131,6 +131,13 @@ end
 M.duration = measured(units.duration, units.print_duration)
 M.size = measured(units.size, units.print_size)
 
+function M.admin(ctx, _, v)
+  if v == false or (type(v) == "string" and v ~= "" and #v <= 107 and not find(v, "\0", 1, true)) then
+    return v
+  end
+  return fail(ctx, "must be false or the path of a socket, at most 107 bytes, not %s", what(v))
+end
+
 function M.access_log(ctx, _, v)
   if type(v) == "boolean" or (type(v) == "string" and v ~= "") then
     return v

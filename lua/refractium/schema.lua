@@ -26,7 +26,7 @@ M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
-    "user", "group", "admin", "metrics", "trusted_scripts", "canary", "rate_per_ip",
+    "user", "group", "metrics", "trusted_scripts", "canary", "rate_per_ip",
     "store", "max_sessions", "hooks",
   },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
@@ -37,6 +37,9 @@ M.server = section {
     doc = "Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case." },
   { name = "drain_timeout", type = "duration", default = "30s", min = "0ms", max = "1d",
     doc = "How long connections may finish after SIGTERM." },
+  { name = "admin", type = "admin", default_text = "named after the first listener's port",
+    doc = "The unix socket that `refractium status`, `top` and the like talk to: its path, or `false` for none. Without"
+      .. " it the socket is PORT.sock under `$XDG_RUNTIME_DIR/refractium`, or `/run/refractium`." },
   { name = "script_budget", type = "duration", default = "50ms", min = "1ms", max = "10s",
     doc = "How long one call of a function of the config may take. One that takes longer is stopped and not called"
       .. " again until the next good reload." },

@@ -188,6 +188,7 @@ class Refractium:
             self.write_config(config)
             argv += ["-c", "refractium.lua"]
         self.is_stopped, self.expected_code = False, 0
+        env = {"XDG_RUNTIME_DIR": self.directory, **(env or {})}  # its admin socket is its own
         self.process = subprocess.Popen(argv, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, preexec_fn=preexec, env=self.environment(env))
         self.out, self.err = Reader(self.process.stdout), Reader(self.process.stderr)

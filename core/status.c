@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+// Enters: the engine's own view. Leaves: one JSON object. Counters are read one by one while workers go on, so that
+// two of them may be a connection apart.
+#include "status.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#ifndef RX_VERSION
+#define RX_VERSION "0.1.0"
+#endif
+
+static void put_number(struct rx_json *j, const char *key, uint64_t v)
+{
+    rx_json_key(j, key);
+    rx_json_number(j, v);
+}
+
+static void put_text(struct rx_json *j, const char *key, const char *text)
+{
+    rx_json_key(j, key);
+    rx_json_string(j, text);
+}
+
+// ---- counts -------------------------------------------------------------------------------------------------------
+
+struct totals {
+    unsigned long accepted, retries, bytes[2], spliced[2], closed[RX_REASON_COUNT];
+};
+
+static unsigned long get(const atomic_ulong *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static struct totals add_up(const struct rx_instance *i)
+{
+    struct totals t = { 0 };
+    for (unsigned w = 0; w < i->n_workers; w++) {
+        const struct rx_stat *s = &i->workers[w].stat;
+        t.accepted += get(&s->accepted);
+        t.retries += get(&s->retries);
+        for (int d = 0; d < 2; d++) {
+            t.bytes[d] += get(&s->bytes[d]);
+            t.spliced[d] += get(&s->spliced[d]);
+        }
+        for (int r = 0; r < RX_REASON_COUNT; r++)
+            t.closed[r] += get(&s->closed[r]);
+    }
+    return t;
+}
+
+void rx_status_totals(struct rx_json *j, const struct rx_instance *i)
+{
+    struct totals t = add_up(i);
+    put_number(j, "active", atomic_load(i->active));
+    put_number(j, "accepted", t.accepted);
+    put_number(j, "bytes_in", t.bytes[RX_TO_SERVER]);
+    put_number(j, "bytes_out", t.bytes[RX_TO_CLIENT]);
+    put_number(j, "spliced_in", t.spliced[RX_TO_SERVER]);
+    put_number(j, "spliced_out", t.spliced[RX_TO_CLIENT]);
+    put_number(j, "retries", t.retries);
+    rx_json_key(j, "closed");
+    rx_json_open(j, '{');
+    for (int r = 0; r < RX_REASON_COUNT; r++)
+        if (t.closed[r])
+            put_number(j, rx_reason_word((enum rx_reason)r), t.closed[r]);
+    rx_json_close(j);
+}
+
+// ---- what the config names ------------------------------------------------------------------------------------------
+
+static void put_routes(struct rx_json *j, const struct rx_listen *l)
+{
+    rx_json_key(j, "routes");
+    rx_json_open(j, '[');
+    for (uint32_t i = 0; i < l->n_routes; i++) {
+        const struct rx_route *r = &l->routes[i];
+        rx_json_open(j, '{');
+        put_text(j, "name", r->name);
+        put_text(j, "where", r->where);
+        put_text(j, "protocol", r->proto->name);
+        put_text(j, "to", rx_target_word(&r->to));
+        rx_json_key(j, "active");
+        if (r->active)
+            rx_json_number(j, atomic_load(r->active));
+        else
+            rx_json_null(j);
+        rx_json_close(j);
+    }
+    rx_json_close(j);
+}
+
+static void put_listeners(struct rx_json *j, const struct rx_conf *conf)
+{
+    rx_json_key(j, "listeners");
+    rx_json_open(j, '[');
+    for (uint32_t i = 0; i < conf->n_listens; i++) {
+        const struct rx_listen *l = conf->listens[i];
+        rx_json_open(j, '{');
+        put_text(j, "name", l->name);
+        put_text(j, "where", l->where);
+        rx_json_key(j, "addresses");
+        rx_json_open(j, '[');
+        for (uint32_t k = 0; k < l->n_binds; k++)
+            rx_json_string(j, l->binds[k].text);
+        rx_json_close(j);
+        put_number(j, "active", atomic_load(l->active));
+        put_number(j, "pending", atomic_load(l->pending));
+        put_routes(j, l);
+        rx_json_close(j);
+    }
+    rx_json_close(j);
+}
+
+static void put_backend(struct rx_json *j, const struct rx_backend *b)
+{
+    char text[RX_ADDR_TEXT];
+    rx_json_open(j, '{');
+    put_text(j, "name", b->name);
+    put_text(j, "address", rx_addr_print(&b->addr.sa, text));
+    put_number(j, "weight", b->weight);
+    rx_json_key(j, "backup");
+    rx_json_bool(j, b->is_backup);
+    put_number(j, "active", atomic_load(&b->state->active));
+    put_number(j, "connects", get(&b->state->connects));
+    put_number(j, "failures", get(&b->state->refused));
+    rx_json_close(j);
+}
+
+static void put_pools(struct rx_json *j, const struct rx_conf *conf)
+{
+    rx_json_key(j, "pools");
+    rx_json_open(j, '[');
+    for (uint32_t i = 0; i < conf->n_pools; i++) {
+        const struct rx_pool *p = conf->pools[i];
+        rx_json_open(j, '{');
+        put_text(j, "name", p->name);
+        rx_json_key(j, "anonymous");
+        rx_json_bool(j, p->is_anonymous);
+        rx_json_key(j, "backends");
+        rx_json_open(j, '[');
+        for (uint32_t k = 0; k < p->n_backends; k++)
+            put_backend(j, &p->backends[k]);
+        rx_json_close(j);
+        rx_json_close(j);
+    }
+    rx_json_close(j);
+}
+
+static const char *fn_word(enum rx_fn_kind kind)
+{
+    switch (kind) {
+    case RX_FN_IDENTIFY:
+        return "identify";
+    case RX_FN_WHEN:
+        return "when";
+    case RX_FN_TO:
+        return "to";
+    case RX_FN_POLICY:
+        return "policy";
+    case RX_FN_ACCEPT:
+        return "on_accept";
+    }
+    return "function";
+}
+
+static void put_scripts(struct rx_json *j, const struct rx_conf *conf)
+{
+    rx_json_key(j, "scripts");
+    rx_json_open(j, '[');
+    for (uint32_t i = 0; i < conf->n_fns; i++) {
+        const struct rx_fn *f = &conf->fns[i];
+        rx_json_open(j, '{');
+        put_text(j, "where", f->where);
+        put_text(j, "kind", fn_word(f->kind));
+        put_number(j, "errors", get(&f->errors));
+        rx_json_key(j, "quarantined");
+        rx_json_bool(j, atomic_load(&f->is_quarantined));
+        rx_json_close(j);
+    }
+    rx_json_close(j);
+}
+
+static void put_config(struct rx_json *j, const struct rx_conf *conf)
+{
+    char *path = conf->file ? realpath(conf->file, NULL) : NULL;
+    rx_json_key(j, "config");
+    rx_json_open(j, '{');
+    put_text(j, "file", path ? path : conf->file);
+    put_number(j, "generation", conf->id);
+    rx_json_close(j);
+    free(path);
+}
+
+void rx_status_json(struct rx_json *j, const struct rx_instance *i)
+{
+    const struct rx_conf *conf = i->reload->conf;
+    uint64_t up_ms = rx_now_ms() - i->start_ms;
+    rx_json_open(j, '{');
+    put_text(j, "version", RX_VERSION);
+    put_number(j, "pid", (uint64_t)getpid());
+    put_number(j, "started", (uint64_t)time(NULL) - up_ms / 1000);
+    put_number(j, "uptime_ms", up_ms);
+    rx_json_key(j, "stopping");
+    rx_json_bool(j, i->reload->is_stopped);
+    put_number(j, "workers", i->n_workers);
+    put_text(j, "log_level", rx_log_level_word());
+    put_config(j, conf);
+    rx_json_key(j, "totals");
+    rx_json_open(j, '{');
+    rx_status_totals(j, i);
+    put_number(j, "max_connections", conf->max_connections);
+    rx_json_close(j);
+    put_listeners(j, conf);
+    put_pools(j, conf);
+    put_scripts(j, conf);
+    rx_json_close(j);
+}
