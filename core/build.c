@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "arena.h"
+#include "live.h"
 #include "regex.h"
 #include "route.h"
 
@@ -402,8 +403,12 @@ void rx_build_free(struct rx_build *b)
         // Regexes of routes that never reached a listener are still the draft's.
         for (uint32_t i = 0; i < b->n_routes; i++)
             rx_route_fini(&b->routes[i].r);
-        for (uint32_t i = 0; i < b->conf->n_listens; i++)
-            b->conf->listens[i]->n_routes = 0;
+        for (uint32_t i = 0; i < b->conf->n_listens; i++) {
+            struct rx_listen *l = b->conf->listens[i];
+            for (uint32_t k = 0; l->routes && k < l->n_routes; k++)
+                rx_live_put(l->routes[k].active); // these the listener's copies alone have
+            l->n_routes = 0;
+        }
         rx_conf_unref(b->conf);
     }
     free(b->routes);

@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "identify.h"
 #include "limit.h"
+#include "live.h"
 #include "route.h"
 
 static int target_make(struct rx_build *b, const struct rx_target_spec *s, struct rx_target *out)
@@ -113,8 +114,6 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
                               .want = s->ech ? RX_FACT_ECH : 0 };
     if (fn_check(b, s->when, RX_FN_WHEN, &d->r.when_fn))
         return -1;
-    if (s->max_connections && !(d->r.active = rx_arena_get(b->conf->arena, 64)))
-        return no_memory(b);
     if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
         return -1;
     bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
@@ -184,6 +183,9 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
         }
     if (name_routes(b, l))
         return -1;
+    for (uint32_t i = 0; i < l->n_routes; i++)
+        if (!(l->routes[i].active = rx_live_get(l->name, l->routes[i].name, b->conf->id)))
+            return no_memory(b);
     if (l->fallback_tcp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[0], &l->fallback_tcp))
         return -1;
     if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))

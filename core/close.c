@@ -110,7 +110,7 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     free(c->told);
     if (c->backend)
         atomic_fetch_sub_explicit(&c->backend->state->active, 1, memory_order_relaxed);
-    if (c->route && c->route->active)
+    if (c->route)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
     rx_admission_give(w, c->conf, c->listen, &c->client, c->is_pending);
     rx_worker_conn_bury(c);

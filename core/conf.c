@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "identify.h"
 #include "limit.h"
+#include "live.h"
 #include "regex.h"
 #include "script.h"
 
@@ -34,6 +35,7 @@ void rx_route_fini(struct rx_route *r)
     texts_fini(&r->name_cond);
     texts_fini(&r->path);
     texts_fini(&r->software);
+    rx_live_put(r->active);
 }
 
 void rx_conf_unref(struct rx_conf *c)

@@ -91,7 +91,7 @@ struct rx_route {
     int32_t when_fn; // -1: none
     enum rx_priority priority;
     uint32_t idle_ms, connect_ms, max_connections;
-    atomic_uint *active; // connections now; NULL when no limit asks for it
+    atomic_uint *active; // connections now, of all generations (live.h)
 
     bool is_scripted; // a function sees the connection: it is asked when every fact is known
     // conditions; is_plain when there is none

@@ -71,7 +71,8 @@ static void follow(struct rx_conn *c, const struct rx_target *to, const struct r
 
 static bool route_is_full(const struct rx_route *r)
 {
-    if (!r->active || atomic_fetch_add_explicit(r->active, 1, memory_order_relaxed) < r->max_connections)
+    // Counted without a limit too: an edit may set one.
+    if (atomic_fetch_add_explicit(r->active, 1, memory_order_relaxed) < r->max_connections || !r->max_connections)
         return false;
     atomic_fetch_sub_explicit(r->active, 1, memory_order_relaxed);
     return true;

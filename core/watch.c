@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "digest.h"
 
 enum { QUIET_MS = 100, PATIENCE_MS = 1000 }; // a directory that is never quiet is looked at all the same
 
@@ -37,26 +38,17 @@ struct rx_watch {
     } files[];
 };
 
-static const uint64_t fnv_start = 14695981039346656037ull;
-
-static uint64_t fnv(uint64_t h, const void *bytes, size_t len)
-{
-    for (const uint8_t *p = bytes; len--; p++)
-        h = (h ^ *p) * 1099511628211ull;
-    return h;
-}
-
 // FNV-1a over the bytes; 0 when the file cannot be read now.
 static uint64_t digest(const char *path)
 {
     uint8_t buf[16384];
-    uint64_t h = fnv_start;
+    uint64_t h = RX_DIGEST_START;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd == -1)
         return 0;
     ssize_t n;
     while ((n = read(fd, buf, sizeof buf)) > 0)
-        h = fnv(h, buf, (size_t)n);
+        h = rx_digest(h, buf, (size_t)n);
     close(fd);
     return n == 0 ? h | 1 : 0;
 }
@@ -145,7 +137,7 @@ struct rx_watch *rx_watch_new(struct ev_loop *loop, const struct rx_source *file
         char *path = strdup(files[i].path);
         if (!path)
             continue;
-        w->files[w->n++] = (struct watched){ path, fnv(fnv_start, files[i].text, files[i].len) | 1 };
+        w->files[w->n++] = (struct watched){ path, rx_digest(RX_DIGEST_START, files[i].text, files[i].len) | 1 };
         add_directories(w, path);
     }
     ev_timer_again(loop, &w->quiet); // a first look: it may have been edited since it was read

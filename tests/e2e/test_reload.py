@@ -230,12 +230,14 @@ def test_a_symbolic_link_that_is_swapped_is_an_edit(rx, a, b, workdir):
     assert ask(p, wire.SSH) == "b"
 
 
-@pytest.mark.parametrize("limit", ["max_connections_per_ip", "max_connections"])
+@pytest.mark.parametrize("limit", ["max_connections_per_ip", "max_connections", "route"])
 def test_counts_of_limits_are_carried_over(rx, backends, limit):
     """Promise: a reload does not forget who is in, nor count anybody for ever."""
     echo = backends()
 
     def config(number):
+        if limit == "route":
+            return to(echo).replace("rx.ssh,", "rx.ssh, max_connections = %d," % number)
         return make_config("{ rx.ssh, to = %s }" % echo.quoted, options="%s = %d," % (limit, number))
 
     def served():
@@ -263,6 +265,20 @@ def test_counts_of_limits_are_carried_over(rx, backends, limit):
     assert not served()
     for s in inside:
         s.close()
+
+
+def test_a_limit_an_edit_sets_counts_who_is_in(rx, backends):
+    """Promise: a route's new limit holds for those who came before there was one."""
+    echo = backends()
+    p = rx.config(to(echo))
+    with p.connect() as first:
+        first.sendall(wire.SSH)
+        peers.read_exactly(first, len(wire.SSH))
+        edit(p, to(echo).replace("rx.ssh,", "rx.ssh, max_connections = 1,"))
+        with p.connect() as second:
+            second.sendall(wire.SSH)
+            assert peers.how_it_ends(second, 5)[0] == "reset"
+    assert p.access(1, where=lambda line: line["why"] == "limit_route")
 
 
 def test_nobody_notices_edits_under_load(rx, a, b):

@@ -191,6 +191,8 @@ struct rx_conn *room_weld(struct room *r, const struct rx_route *route, int clie
     struct rx_conn *c = room_conn(r, client_end);
     c->is_pending = false;
     c->route = route;
+    if (route)
+        atomic_fetch_add(route->active, 1);
     c->ends[RX_SERVER].io.fd = server_end;
     rx_weld_begin(c, NULL, 0, 0);
     return c;

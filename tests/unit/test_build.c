@@ -235,7 +235,7 @@ static void what_is_left_out_gets_its_default(void **state)
     assert_int_equal(c->max_connections, 10000);
     assert_int_equal(l->routes[0].idle_ms, l->idle_ms);
     assert_int_equal(l->routes[0].connect_ms, l->connect_ms);
-    assert_null(l->routes[0].active);
+    assert_int_equal(l->routes[0].max_connections, 0);
     assert_string_equal(c->file, "test.lua");
     rx_conf_unref(c);
 }

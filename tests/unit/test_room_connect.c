@@ -64,6 +64,7 @@ static struct rx_conn *come(void)
     struct rx_conn *c = room_conn(&room, near_client = fd[1]);
     c->is_pending = false;
     c->route = &room.w.conf->listens[0]->routes[0];
+    atomic_fetch_add(c->route->active, 1);
     return c;
 }
 

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// How many connections a route has now. The count belongs to the listener and the route's name, not to a
+// generation, so that a reload forgets nobody who is inside.
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base.h"
+
+// The count of a route, made on first use; NULL: out of memory. A generation that has several routes of one name in
+// one listener gets a count for each, in their order; `generation` tells such ones apart.
+atomic_uint *rx_live_get(const char *listen, const char *route, uint64_t generation);
+void rx_live_put(atomic_uint *count); // NULL is fine
