@@ -278,7 +278,7 @@ def test_a_limit_an_edit_sets_counts_who_is_in(rx, backends):
         with p.connect() as second:
             second.sendall(wire.SSH)
             assert peers.how_it_ends(second, 5)[0] == "reset"
-    assert p.access(1, where=lambda line: line["why"] == "limit_route")
+    assert p.access(1, where=lambda line: line["reason"] == "limit_route")
 
 
 def test_nobody_notices_edits_under_load(rx, a, b):
