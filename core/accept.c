@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Enters: a readable listening socket. Leaves: connections in PEEK, or closed at once because a limit is reached.
+// Enters: a readable listening socket. Leaves: connections in PEEK, or closed at once because the client is banned
+// or a limit is reached.
 // Errors of one accept never end the loop. When file descriptors run out a spare one is given up to accept and
 // reset the next client (it learns at once, instead of hanging in the backlog), and accepting rests a moment.
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "ban.h"
 #include "limit.h"
 #include "log.h"
 #include "sys.h"
@@ -108,7 +110,7 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
 {
     struct rx_worker *w = l->worker;
     rx_stat_add(&w->stat.accepted, 1);
-    enum rx_reason why = admit(w, l->listen, ip);
+    enum rx_reason why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, l->listen, ip);
     if (why != RX_REASON_DONE) {
         turn_away(l, fd, ip, why);
         return;

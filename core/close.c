@@ -66,6 +66,7 @@ static bool resets(enum rx_reason why, enum rx_side side)
         return side == RX_SERVER;
     case RX_REASON_SERVER_RESET:
     case RX_REASON_REFUSED:
+    case RX_REASON_BANNED:
     case RX_REASON_BACKEND_DOWN:
     case RX_REASON_LIMIT_ROUTE:
     case RX_REASON_NO_FDS:

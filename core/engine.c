@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "ban.h"
 #include "bind.h"
 #include "log.h"
 #include "reload.h"
@@ -117,6 +118,11 @@ static void watch_signals(struct engine *e)
     e->drain.data = e->poll.data = e;
 }
 
+static void engine_on_ban(void *data)
+{
+    order_all(data, RX_ORDER_BANS);
+}
+
 static int start_workers(struct engine *e)
 {
     sigset_t all, old;
@@ -194,7 +200,9 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));
         order_all(e, RX_ORDER_STOP);
     } else {
+        rx_ban_on_add(engine_on_ban, e);
         ev_run(e->loop, 0);
+        rx_ban_on_add(NULL, NULL);
         code = RX_EXIT_OK;
     }
     for (unsigned i = 0; i < e->n_started; i++)
@@ -206,6 +214,7 @@ end:
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);
     rx_reload_fini(&e->reload);
+    rx_ban_clear();
     if (e->loop)
         ev_loop_destroy(e->loop);
     free(e->workers);

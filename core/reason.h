@@ -20,6 +20,7 @@
     X(PROTO_INVALID, "proto_invalid", "first bytes that break their own protocol and no fallback")           \
     X(DROPPED, "dropped", "the route says drop")                                                             \
     X(REFUSED, "refused", "the route says refuse")                                                           \
+    X(BANNED, "banned", "the client's address is banned")                                                    \
     X(ANSWERED, "answered", "a built-in responder said its word")                                            \
     X(BACKEND_DOWN, "backend_down", "no backend of the pool could be reached")                               \
     X(LIMIT_SERVER, "limit_server", "max_connections of rx.server")                                          \

@@ -10,9 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ban.h"
 #include "log.h"
 
-enum { SPARE_CONNS = 256 };
+enum { SPARE_CONNS = 256, TURN_OUT_MS = 10 };
 
 uint64_t rx_worker_next_id(struct rx_worker *w)
 {
@@ -169,9 +170,21 @@ static void swap_free(struct rx_swap *s)
     free(s);
 }
 
-static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
+// However many are banned in a moment, the living are walked once for them all.
+static void worker_on_turn_out(struct ev_loop *loop, ev_timer *t, int events)
 {
     (void)loop, (void)events;
+    struct rx_worker *w = RX_CONTAINER(t, struct rx_worker, turn_out);
+    for (struct rx_conn *c = w->living.next, *next; c != &w->living; c = next) {
+        next = c->next;
+        if (rx_ban_has(&c->client))
+            rx_close(c, RX_REASON_BANNED);
+    }
+}
+
+static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
+{
+    (void)events;
     struct rx_worker *w = RX_CONTAINER(a, struct rx_worker, wake);
     unsigned orders = atomic_exchange(&w->orders, 0);
     struct rx_swap *swap = atomic_exchange(&w->swap, NULL);
@@ -180,7 +193,11 @@ static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
     else if (swap)
         worker_take(w, swap);
     rx_errand_run(w);
-    if (orders && !w->is_draining) {
+    if (orders & RX_ORDER_BANS && !ev_is_active(&w->turn_out)) {
+        ev_timer_set(&w->turn_out, TURN_OUT_MS / 1000.0, 0.);
+        ev_timer_start(loop, &w->turn_out);
+    }
+    if (orders & (RX_ORDER_DRAIN | RX_ORDER_STOP) && !w->is_draining) {
         w->is_draining = true;
         stop_listening(w);
         // Who has said nothing yet has nothing to lose, and who is held in a tarpit nothing to wait for.
@@ -227,6 +244,7 @@ int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, at
     ev_async_start(w->loop, &w->wake);
     ev_prepare_init(&w->tidy, worker_on_tidy);
     ev_prepare_start(w->loop, &w->tidy);
+    ev_timer_init(&w->turn_out, worker_on_turn_out, 0., 0.);
     return 0;
 }
 

@@ -76,6 +76,7 @@ struct rx_worker {
 
     ev_async wake;
     ev_prepare tidy;
+    ev_timer turn_out; // soon: look for the banned among the living
     atomic_uint orders; // enum rx_order bits
     bool is_draining, is_running;
     _Atomic(struct rx_swap *) swap; // owned: waiting to be taken
@@ -102,6 +103,7 @@ struct rx_worker {
 enum rx_order {
     RX_ORDER_DRAIN = 1, // stop accepting, end when the last connection has gone
     RX_ORDER_STOP = 2,  // close every connection now
+    RX_ORDER_BANS = 4,  // somebody was banned: close who is inside
 };
 
 // 0 or negative errno; listeners are bound by the engine before and handed over.
