@@ -27,7 +27,7 @@ LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lev -lpcap -lm -ldl
 SRC := $(wildcard core/*.c core/proto/*.c)
 OBJ := $(SRC:%.c=$(OUT)/%.o)
 LIB := $(filter-out $(OUT)/core/main.o,$(OBJ))
-LUA := $(filter-out lua/refractium/docgen.lua,$(wildcard lua/refractium/*.lua))
+LUA := $(filter-out lua/refractium/docgen.lua,$(wildcard lua/refractium/*.lua lua/refractium/import/*.lua))
 SHIPPED := $(wildcard scripts/protocols/*.lua) scripts/protocols/ORDER
 BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
 

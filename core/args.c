@@ -17,8 +17,8 @@
 
 // ---- what there is ----------------------------------------------------------------------------------------
 
-enum place { IN_RUN = 1, IN_TCP = 2, IN_UDP = 4, IN_INIT = 8, IN_CHECK = 16, IN_EXPLAIN = 32 };
-enum { IN_SERVING = IN_RUN | IN_TCP | IN_UDP, IN_LOADING = IN_SERVING | IN_CHECK | IN_EXPLAIN, IN_ALL = 63 };
+enum place { IN_RUN = 1, IN_TCP = 2, IN_UDP = 4, IN_INIT = 8, IN_CHECK = 16, IN_EXPLAIN = 32, IN_IMPORT = 64 };
+enum { IN_SERVING = IN_RUN | IN_TCP | IN_UDP, IN_LOADING = IN_SERVING | IN_CHECK | IN_EXPLAIN, IN_ALL = 127 };
 
 static const struct command {
     const char *name, *operands, *line, *text;
@@ -45,6 +45,10 @@ static const struct command {
       "Takes a client's first bytes from FILEs (each one segment, in order) or standard input, and prints\n"
       "which route they take and why: every matcher tried, its verdict, the bytes it needed, the backend.\n",
       RX_CMD_EXPLAIN, IN_EXPLAIN, -1 },
+    { "import", " FILE", "turn another program's config into refractium.lua",
+      "Prints a config made from FILE (\"-\": standard input): refractium.toml, rpxy-l4's config.toml, PortMux's\n"
+      "config.yaml, sslh.cfg, or a unit or script with refract's flags. What has no equivalent becomes a comment.\n",
+      RX_CMD_IMPORT, IN_IMPORT, 1 },
 };
 
 // Options without a letter are numbered from here.
@@ -82,6 +86,8 @@ static const struct option_row {
     { 0, "listener", "ADDR", "the listener it comes to (the first)", IN_EXPLAIN, AT(listener), -1 },
     { 0, "builtin", NULL, "no config: identify among everything that ships", IN_EXPLAIN, AT(is_builtin), -1 },
     { 0, "json", NULL, "one JSON object instead of text", IN_CHECK | IN_EXPLAIN, AT(is_json), -1 },
+    { 0, "format", "NAME", "what FILE is, when it cannot be told: refractium, rpxy, portmux,\nsslh or refract",
+      IN_IMPORT, AT(format), -1 },
     { 0, "force", NULL, "overwrite an existing file", IN_INIT, AT(is_forced), -1 },
     { 'q', "quiet", NULL, "warnings and errors only", IN_ALL, AT(is_quiet), -1 },
     { 'V', "version", NULL, "print the version", IN_ALL, 0, -1 },

@@ -5,7 +5,7 @@
 
 #include "base.h"
 
-enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN };
+enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT };
 
 struct rx_args {
     enum rx_command command;
@@ -24,6 +24,8 @@ struct rx_args {
     const char *segments, *from, *listener;
     // init
     bool is_forced;
+    // import
+    const char *format;
 };
 
 // Fills `a`. Returns -1 to go on, else the exit code (0 after --help or --version, 1 after a message on stderr).

@@ -11,6 +11,7 @@
 #include "args.h"
 #include "check.h"
 #include "engine.h"
+#include "import.h"
 #include "load.h"
 #include "log.h"
 #include "script.h"
@@ -135,6 +136,9 @@ int main(int argc, char **argv)
         break;
     case RX_CMD_EXPLAIN:
         code = run_explain(&a);
+        break;
+    case RX_CMD_IMPORT:
+        code = rx_import_run(&a);
         break;
     }
     rx_args_free(&a);

@@ -40,7 +40,7 @@ static void module_name(const char *file, char name[96])
             *p = '.';
 }
 
-static void preload(lua_State *L)
+void rx_script_preload(lua_State *L)
 {
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "preload");
@@ -158,7 +158,7 @@ static bool run(struct rx_script *s, struct rx_build *b, const struct rx_args *a
 {
     lua_State *L = s->L;
     luaL_openlibs(L);
-    preload(L);
+    rx_script_preload(L);
     lua_pushcfunction(L, traceback);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "refractium.load");

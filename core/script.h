@@ -3,6 +3,8 @@
 // through, script_call.c makes the calls, script_view.c answers what running functions ask.
 #pragma once
 
+#include <stdio.h>
+
 #include "args.h"
 #include "build.h"
 
@@ -42,6 +44,13 @@ const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const
 // A turn of the pool (struct rx_pool, order), or -1: the pool's own balance decides.
 int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool);
 bool rx_script_accept(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
+
+// `refractium import` (script_import.c): a predecessor's config to `out` as refractium.lua. `format` may be NULL.
+// 0, or 1 with a word why (malloc'ed; NULL: out of memory).
+int rx_script_import(const char *name, const char *text, size_t len, const char *format, FILE *out, char **why);
+// For script_import.c: the runtime's modules can be required.
+struct lua_State;
+void rx_script_preload(struct lua_State *L);
 
 // The text of the default refractium.lua, as `init` writes it.
 const char *rx_script_template(size_t *len);
