@@ -11,7 +11,7 @@ local toml = require "refractium.import.toml"
 local tree = require "refractium.import.tree"
 
 local error, format, ipairs, pcall, require, type = error, string.format, ipairs, pcall, require, type
-local find = string.find
+local concat, find = table.concat, string.find
 
 local M = {}
 
@@ -43,6 +43,15 @@ function M.guess(text)
   end
 end
 
+local function is_format(name)
+  for _, known in ipairs(M.formats) do
+    if name == known then
+      return true
+    end
+  end
+  return false
+end
+
 local function read(text, syntax, readers)
   if syntax == "toml" then
     return toml(text)
@@ -63,6 +72,9 @@ end
 ---@return string? config, string? wrong
 function M.run(text, options, tools)
   local kind = options.format or M.guess(text)
+  if options.format and not is_format(options.format) then
+    return nil, format("--format: no format %s (%s)", out.quote(options.format), concat(M.formats, ", "))
+  end
   if not kind then
     return nil, "cannot tell what this is; say so with --format"
   end

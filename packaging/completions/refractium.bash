@@ -8,7 +8,7 @@ _refractium() {
     COMPREPLY=()
 
     local with_value=' -b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
-    with_value+=' --max-connections --log-format --segments --from --listener '
+    with_value+=' --max-connections --log-format --segments --from --listener --format '
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ $with_value == *" $word "* ]]; then
@@ -22,6 +22,10 @@ _refractium() {
     -c | --config)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -X '!*.lua' -- "$cur"; compgen -d -- "$cur")
+        return
+        ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W 'refractium rpxy portmux sslh refract' -- "$cur")
         return
         ;;
     --log-format)
@@ -38,6 +42,7 @@ _refractium() {
     case $command in
     '' | tcp | udp) options="$loading $always" ;;
     init) options="--force $always" ;;
+    import) options="--format $always" ;;
     check) options="$loading --json $always" ;;
     explain) options="$loading --hex --pcap --segments --udp --from --listener --builtin --json $always" ;;
     *) return ;;
@@ -46,8 +51,8 @@ _refractium() {
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     elif [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain' -- "$cur")
-    elif [[ $command == explain || $command == init ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import' -- "$cur")
+    elif [[ $command == explain || $command == init || $command == import ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     fi

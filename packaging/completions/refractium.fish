@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Completion of refractium's command line for fish.
 
-set -l commands tcp udp init check explain
+set -l commands tcp udp init check explain import
 set -l none "not __fish_seen_subcommand_from $commands"
-set -l loading "not __fish_seen_subcommand_from init"
+set -l loading "not __fish_seen_subcommand_from init import"
 set -l explain "__fish_seen_subcommand_from explain"
 
 complete -c refractium -f
@@ -12,7 +12,9 @@ complete -c refractium -n $none -a udp -d 'serve UDP only (not in this version)'
 complete -c refractium -n $none -a init -d 'write a commented config'
 complete -c refractium -n $none -a check -d 'validate the config, run its tests, print its routes'
 complete -c refractium -n $none -a explain -d 'say which route some first bytes take, and why'
-complete -c refractium -n '__fish_seen_subcommand_from init explain' -F
+complete -c refractium -n $none -a import -d 'turn another program\'s config into refractium.lua'
+complete -c refractium -n '__fish_seen_subcommand_from init explain import' -F
+complete -c refractium -n '__fish_seen_subcommand_from import' -l format -x -a 'refractium rpxy portmux sslh refract' -d 'what FILE is'
 
 complete -c refractium -n $loading -s b -l bind -x -d 'address to listen on (0.0.0.0)'
 complete -c refractium -n $loading -s p -l port -x -d 'port to listen on (8080)'

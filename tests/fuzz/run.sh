@@ -61,6 +61,12 @@ seed() { # seed HARNESS CORPUS
         printf 'name.test:80' >"$2/seed-5"
         printf '2001:db8::/32' >"$2/seed-6"
         ;;
+    fuzz_import)
+        for pair in 0refractium.toml 1rpxy.toml 2portmux.yaml 3sslh.cfg 4refract.service; do
+            name=${pair#?}
+            { printf '%s' "${pair%"$name"}" && cat "tests/import/$name"; } >"$2/seed-$name"
+        done
+        ;;
     fuzz_names) printf 'a.test\n*.test\n*.b.A.test.\n\na.test\nx.TEST.\ny.b.a.test\n' >"$2/seed-1" ;;
     *) seed_protocol "$1" "$2" ;;
     esac

@@ -118,6 +118,10 @@ static void every_option_reaches_its_field(void **state)
     assert_int_equal(a.n_files, 1);
     assert_string_equal(a.files[0], "-odd-");
     rx_args_free(&a);
+    assert_int_equal(parse(&a, "import --format sslh x.cfg"), -1);
+    assert_true(a.command == RX_CMD_IMPORT && a.n_files == 1);
+    assert_string_equal(a.format, "sslh");
+    rx_args_free(&a);
     assert_int_equal(parse(&a, "init --force here.lua"), -1);
     assert_true(a.command == RX_CMD_INIT && a.is_forced && a.n_files == 1);
     rx_args_free(&a);
@@ -165,7 +169,7 @@ static void bad_flags_are_one_line_that_names_them(void **state)
 static void every_command_has_help(void **state)
 {
     (void)state;
-    static const char *const commands[] = { "", "tcp ", "udp ", "init ", "check ", "explain " };
+    static const char *const commands[] = { "", "tcp ", "udp ", "init ", "check ", "explain ", "import " };
     struct rx_args a;
     char line[64];
     for (unsigned i = 0; i < RX_COUNT(commands); i++)

@@ -60,7 +60,7 @@ end
 
 ---What the other config says and this program has nothing for; one comment for all with the same reason.
 function block:lost(path, node, why)
-  local text = format("%s = %s (line %d)", path, clean(node.text or "..."), node.line)
+  local text = format("%s = %s (line %d)", path, clean(node:show()), node.line)
   local line = self.reasons[why]
   if line then
     line.what[#line.what + 1] = text

@@ -66,8 +66,11 @@ local function ech(r, table, path)
   end
   for _, key in ipairs(ech_table.keys) do
     local node = ech_table.map[key]:use()
-    r:comment("%s.ech.%s (line %d): encrypted hellos are not opened; clients that offer one take this route by their"
-      .. " outer name", path, key, node.line)
+    if key == "private_keys" then
+      node.items, node.text = nil, "(not shown)"
+    end
+    r:lost(format("%s.ech.%s", path, key), node, "encrypted hellos are not opened; clients that offer one take this"
+      .. " route by their outer name")
   end
 end
 
@@ -156,7 +159,6 @@ local function proxy_in(listen, root)
   elseif is_on then
     listen:lost("tcp_recv_proxy_protocol", node, "their program asks for tcp_trusted_proxies with it")
   elseif trusted then
-    trusted_node.text = "..."
     listen:lost("tcp_trusted_proxies", trusted_node, "tcp_recv_proxy_protocol is not on")
   end
 end

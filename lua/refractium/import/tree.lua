@@ -7,7 +7,7 @@
 -- and for tables keys (in order) and map, for lists items.
 
 local error, ipairs, setmetatable, tonumber, tostring, type = error, ipairs, setmetatable, tonumber, tostring, type
-local find, format, lower = string.find, string.format, string.lower
+local concat, find, format, lower = table.concat, string.find, string.format, string.lower
 
 local M = {}
 M.__index = M
@@ -82,6 +82,15 @@ function M:take_strings(key)
   end
   node:use()
   return out, node
+end
+
+---A value in words, for a comment.
+function M:show()
+  local parts = {}
+  for i, item in ipairs(self.items or self.keys or {}) do
+    parts[i] = self.items and item:show() or item .. ": " .. self.map[item]:show()
+  end
+  return self.text or concat(parts, ", ")
 end
 
 -- "server.port", "protocols[2].name"
