@@ -169,7 +169,7 @@ static void bad_flags_are_one_line_that_names_them(void **state)
 static void every_command_has_help(void **state)
 {
     (void)state;
-    static const char *const commands[] = { "", "tcp ", "udp ", "init ", "check ", "explain ", "import " };
+    static const char *const commands[] = { "", "tcp ", "udp ", "init ", "check ", "import ", "explain " };
     struct rx_args a;
     char line[64];
     for (unsigned i = 0; i < RX_COUNT(commands); i++)
@@ -234,7 +234,7 @@ static void completions_and_man_page_list_what_there_is(void **state)
     (void)state;
     static const char *const files[] = { "packaging/completions/refractium.bash", "packaging/completions/_refractium",
                                          "packaging/completions/refractium.fish", "packaging/man/refractium.1" };
-    static const char *const commands[] = { "--help", "init --help", "check --help", "explain --help" };
+    static const char *const commands[] = { "--help", "init --help", "check --help", "import --help", "explain --help" };
     static char help[65536];
     struct rx_args a;
     char name[64];
