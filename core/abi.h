@@ -109,6 +109,20 @@ struct rx_listen_spec {
     int32_t on_accept; // id from fn_new; 0: none
 };
 
+// A number that scripts count with and that /metrics shows.
+struct rx_metric_spec {
+    struct rx_slice name, help;
+    struct rx_slice labels; // names, with commas between them
+    uint32_t is_gauge;
+};
+
+// A table that all workers share.
+struct rx_shared_spec {
+    struct rx_slice name;
+    uint32_t max_entries;
+    double ttl_ms; // 0: entries have no end
+};
+
 // Conditions a route may carry; several values of one kind mean "any of them".
 enum rx_cond {
     RX_COND_SNI = 0,      // "name", "*.suffix" (any depth), "~regex"
@@ -183,6 +197,14 @@ enum rx_fn_kind {
     RX_FN_ACCEPT = 4    // () → true: go on, false: refuse
 };
 
+enum rx_shared_kind {
+    RX_SHARED_NONE = 0, // no such entry
+    RX_SHARED_TEXT = 1,
+    RX_SHARED_NUMBER = 2,
+    RX_SHARED_TRUE = 3,
+    RX_SHARED_FALSE = 4
+};
+
 // What a call is about. One per Lua state, at a fixed address; valid only during a call.
 struct rx_call {
     const uint8_t *ptr; // first bytes
@@ -192,6 +214,31 @@ struct rx_call {
     const void *pool;       // RX_FN_POLICY
     uint64_t until_ns;      // the script budget ends here
     struct rx_slice text;   // where conn_text puts its answer
+    double number;          // where functions of rx_state_door put theirs
+};
+
+// What scripts keep beyond a call: metrics and shared tables by the numbers metric_new and shared_new gave, and bans.
+// Where no connection is served (tests, explain, warming up) metrics and bans are left alone and tables are the
+// state's own. Durations in ms; 0: the table's. All return 0 or more, or -1.
+struct rx_state_door {
+    uint32_t size;
+    // Appends one label value to those of the next metric_add or metric_set.
+    void (*metric_label)(struct rx_call *call, const char *value, uint32_t len);
+    int (*metric_add)(struct rx_call *call, int32_t metric, double by);
+    int (*metric_set)(struct rx_call *call, int32_t metric, double value);
+    // Returns enum rx_shared_kind; the value is in call->text or call->number.
+    int (*shared_get)(struct rx_call *call, int32_t shared, const char *key, uint32_t len);
+    // The value to set next.
+    void (*shared_value)(struct rx_call *call, uint32_t kind, double number, const char *text, uint32_t len);
+    // 1: set; 0: only_new and it is there. -1: out of memory.
+    int (*shared_set)(struct rx_call *call, int32_t shared, const char *key, uint32_t len, double ttl_ms,
+                      uint32_t only_new);
+    // call->number: the sum. -1: it is no number; -2: out of memory.
+    int (*shared_incr)(struct rx_call *call, int32_t shared, const char *key, uint32_t len, double by, double ttl_ms);
+    int (*shared_delete)(struct rx_call *call, int32_t shared, const char *key, uint32_t len); // 1: it was there
+    // 1; 0: no room is left. -1: no address or block.
+    int (*ban)(struct rx_call *call, const char *whom, uint32_t len, double ttl_ms);
+    int (*unban)(struct rx_call *call, const char *whom, uint32_t len); // 1: it was banned
 };
 
 enum rx_conn_text {
@@ -233,6 +280,7 @@ struct rx_view_door {
     void (*log)(uint32_t level, struct rx_slice text); // 0 error … 3 debug; rate-limited
     // First place at or after `from` where needle stands in the call's bytes, -1 when nowhere. memchr-based.
     int64_t (*find)(struct rx_call *call, struct rx_slice needle, uint32_t from);
+    const struct rx_state_door *state;
 };
 
 struct rx_door {
@@ -254,6 +302,9 @@ struct rx_door {
 
     // The next function number, from 1. `where` is "file:line" of the function, for messages.
     int (*fn_new)(struct rx_build *b, uint32_t kind, struct rx_slice where);
+
+    int (*metric_new)(struct rx_build *b, const struct rx_metric_spec *spec);
+    int (*shared_new)(struct rx_build *b, const struct rx_shared_spec *spec);
 
     int (*proto_builtin)(struct rx_build *b, struct rx_slice name); // also "any" and "silent"
     int (*proto_new)(struct rx_build *b, const struct rx_proto_spec *spec);

@@ -46,6 +46,10 @@ int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s);
 int rx_door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backend_spec *s);
 int rx_build_pool_finish(struct rx_build *b, struct rx_pool *p);
 
+// build_state.c
+int rx_door_metric_new(struct rx_build *b, const struct rx_metric_spec *s);
+int rx_door_shared_new(struct rx_build *b, const struct rx_shared_spec *s);
+
 // build_listen.c
 int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s);
 int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr);

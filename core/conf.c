@@ -9,9 +9,11 @@
 #include "backend.h"
 #include "identify.h"
 #include "limit.h"
+#include "metric.h"
 #include "live.h"
 #include "regex.h"
 #include "script.h"
+#include "store.h"
 
 struct rx_script *rx_conf_script(const struct rx_conf *c, int i)
 {
@@ -55,6 +57,10 @@ void rx_conf_unref(struct rx_conf *c)
     for (uint32_t i = 0; i < c->n_pools; i++)
         for (uint32_t k = 0; k < c->pools[i]->n_backends; k++)
             rx_backend_state_put(c->pools[i]->backends[k].state);
+    for (uint32_t i = 0; i < c->n_metrics; i++)
+        rx_metric_put(c->metrics[i]);
+    for (uint32_t i = 0; i < c->n_shared; i++)
+        rx_store_put(c->shared[i].store);
     rx_arena_free(c->arena);
     free(c);
 }
@@ -83,6 +89,8 @@ void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old)
     for (uint32_t i = 0; i < c->n_listens; i++)
         for (uint32_t k = 0; old && k < c->listens[i]->n_binds; k++)
             inherit_file(&c->listens[i]->binds[k], old);
+    for (uint32_t i = 0; i < c->n_shared; i++)
+        rx_store_limit(c->shared[i].store, c->shared[i].max_entries, c->shared[i].ttl_ms);
     for (uint32_t i = 0; i < c->n_listens; i++)
         if (c->listens[i]->per_ip)
             rx_limit_set(c->listens[i]->per_ip, c->listens[i]->max_connections_per_ip);

@@ -13,6 +13,8 @@
 #include "proto.h"
 
 struct rx_matcher;
+struct rx_metric; // metric.h
+struct rx_store;  // store.h
 struct rx_regex; // regex.h
 struct rx_names;
 
@@ -158,6 +160,14 @@ struct rx_fn {
     atomic_ulong errors;
 };
 
+// A table scripts share, and the limits this generation gives it.
+struct rx_shared {
+    struct rx_store *store; // ref
+    const char *name;
+    uint32_t max_entries;
+    uint64_t ttl_ms;
+};
+
 struct rx_source {
     const char *path, *text;
     size_t len;
@@ -189,6 +199,10 @@ struct rx_conf {
     struct rx_fn *fns;
     uint32_t n_fns;
     uint32_t script_budget_ms;
+    struct rx_metric **metrics; // refs
+    uint32_t n_metrics;
+    struct rx_shared *shared;
+    uint32_t n_shared;
     struct rx_source *sources; // the texts it was made from: what each Lua state runs
     uint32_t n_sources;
     struct rx_script **scripts; // owned; [0] for who asks without a socket, then one a worker; NULL: no functions

@@ -318,6 +318,7 @@ void rx_script_free(struct rx_script *s)
         return;
     lua_close(s->L);
     rx_script_dynamics_free(s);
+    rx_script_state_free(s);
     free(s->text);
     free(s->refs);
     free(s);

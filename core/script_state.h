@@ -6,7 +6,9 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "metric.h"
 #include "script.h"
+#include "store.h"
 
 enum { RX_SCRIPT_KEYS = 8, RX_SCRIPT_KEY_MAX = 255 };
 
@@ -25,9 +27,13 @@ struct rx_script {
     struct rx_target action; // an action a function chose
     char keys[RX_SCRIPT_KEYS][RX_SCRIPT_KEY_MAX + 1]; // results of identify live here for a while: several may match one connection
     unsigned next_key;
+    struct rx_metric_key labels;        // of the next use of a metric
+    struct rx_store_value value;        // the value shared_set sets; a text is the caller's
+    struct rx_store **own;              // owned: tables where no connection is served, made on first use
     size_t memory;
     char *text; // owned: the text an rx.respond of a function says
     char buf[512]; // answers of conn_text that have to be written
+    char entry[RX_STORE_TEXT_MAX]; // the text shared_get answers with
 };
 
 // The script whose call runs on this thread: door functions without an argument that tells it ask here. NULL: none.
@@ -39,5 +45,8 @@ bool rx_script_call(struct rx_script *s, uint32_t fn, int results);
 bool rx_script_call_about(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c, int results);
 // Fills s->view (script_view.c).
 void rx_script_view_init(struct rx_script *s);
+// What scripts keep (script_store.c).
+extern const struct rx_state_door rx_script_state_door;
+void rx_script_state_free(struct rx_script *s);
 // Frees the targets that functions named (script_call.c).
 void rx_script_dynamics_free(struct rx_script *s);

@@ -153,5 +153,6 @@ void rx_script_view_init(struct rx_script *s)
                                      .backend_active = view_backend_active,
                                      .now_ns = view_now_ns,
                                      .log = view_log,
-                                     .find = view_find };
+                                     .find = view_find,
+                                     .state = &rx_script_state_door };
 }

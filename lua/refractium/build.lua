@@ -8,7 +8,7 @@ local dispatch = require "refractium.dispatch"
 local schema = require "refractium.schema"
 
 local ipairs = ipairs
-local format = string.format
+local concat, format = table.concat, string.format
 
 local M = {}
 
@@ -221,11 +221,27 @@ local function test(state, t)
   end
 end
 
+-- Functions know metrics and tables by their numbers, which the records of their values carry.
+local function kept(state, model)
+  for _, m in ipairs(model.metrics or {}) do
+    local what = format('%s "%s"', m.is_gauge and "gauge" or "counter", m.name)
+    local id = state.link.metric_new {
+      name = m.name, help = m.help, labels = concat(m.labels, ","), is_gauge = m.is_gauge,
+    }
+    m.record.id, m.record.n_labels = id_or_report(state, id, m.line, what), #m.labels
+  end
+  for _, s in ipairs(model.shared or {}) do
+    local id = state.link.shared_new { name = s.name, max_entries = s.max_entries, ttl_ms = s.ttl }
+    s.record.id = id_or_report(state, id, s.line, format('shared "%s"', s.name))
+  end
+end
+
 ---Builds everything; the report tells whether it went well.
 ---@return table functions number → { kind, fn, where, samples }
 ---@return table pools pool of the model → its number
 function M.run(link, report, model, locate)
   local state = { link = link, report = report, locate = locate, pools = {}, protos = {}, functions = {} }
+  kept(state, model)
   for _, p in ipairs(model.protocols) do
     protocol(state, p)
   end

@@ -437,6 +437,49 @@ local function check_server(ctx, model)
   end)
 end
 
+-- What scripts keep -----------------------------------------------------------------------------------------
+
+local function check_metric(ctx, model, declaration, kind)
+  ctx:begin(declaration)
+  local name, options = declaration.name, ctx:fields(schema[kind], declaration.options)
+  if not find(name, "^[%a_:][%w_:]*$") or #name > 128 then
+    ctx:fail("Prometheus takes no such name: letters, digits, _ and :, not beginning with a digit")
+  elseif find(name, "^refractium_") then
+    ctx:fail("names that begin with refractium_ are the program's own")
+  elseif kind == "counter" and not find(name, "_total$") then
+    ctx:warn(format('by custom of Prometheus a counter\'s name ends in _total: "%s_total"', name))
+  elseif kind == "gauge" and find(name, "_total$") then
+    ctx:warn("by custom of Prometheus only a counter's name ends in _total")
+  end
+  model.metrics[#model.metrics + 1] = {
+    name = name, help = options.help or "", labels = options.labels or {}, is_gauge = kind == "gauge",
+    line = declaration.line, record = declaration.value,
+  }
+end
+
+local function check_shared(ctx, model, declaration)
+  ctx:begin(declaration)
+  local options = ctx:fields(schema.shared, declaration.options)
+  if #declaration.name > 128 or find(declaration.name, "%c") then
+    ctx:fail("a name has at most 128 characters, none of them control characters")
+  end
+  model.shared[#model.shared + 1] = {
+    name = declaration.name, max_entries = options.max_entries, ttl = options.ttl or 0, line = declaration.line,
+    record = declaration.value,
+  }
+end
+
+local function check_kept(ctx, model)
+  for _, kind in ipairs { "counter", "gauge" } do
+    each_declared(ctx.session, kind, function(declaration)
+      check_metric(ctx, model, declaration, kind)
+    end)
+  end
+  each_declared(ctx.session, "shared", function(declaration)
+    check_shared(ctx, model, declaration)
+  end)
+end
+
 -- Tests -----------------------------------------------------------------------------------------------------
 
 local function listener_addresses(model)
@@ -584,6 +627,8 @@ end
 ---pools: list of { name, balance, tries, backends }
 ---listens: list of { addresses, options, routes = list of { proto, options, index }, declaration }
 ---tests: list of { options, declaration }
+---metrics: list of { name, help, labels, is_gauge, record }
+---shared: list of { name, max_entries, ttl, record }
 ---A target is { kind = "pool", pool = ... } or { kind = action, text = ... }.
 
 function M.context(session, link, report, locate)
@@ -595,7 +640,7 @@ end
 
 ---@return rx.Model
 function M.run(ctx, rules, cli)
-  local model = { server = {}, protocols = {}, pools = {}, listens = {}, tests = {} }
+  local model = { server = {}, protocols = {}, pools = {}, listens = {}, tests = {}, metrics = {}, shared = {} }
   for name, v in next, defaults(schema.server) do
     model.server[name] = v
   end
@@ -605,6 +650,7 @@ function M.run(ctx, rules, cli)
   check_pools(ctx, model)
   check_server(ctx, model)
   check_listens(ctx, model)
+  check_kept(ctx, model)
   check_tests(ctx, model)
   forward.apply(ctx, model, rules, cli)
   M.advise(ctx, model)

@@ -32,6 +32,7 @@ local TYPES = {
   target = { "target", "rx.Target" },
   routes = { "list of routes", "rx.Route[]" },
   samples = { "table", "rx.Samples" },
+  labels = { "name or list", "string|string[]" },
   expect = { "table", "rx.Expect" },
   expect_to = { "target or word", "rx.Target|rx.Outcome" },
   expect_protocol = { "protocol", "rx.Protocol|string" },
@@ -180,6 +181,16 @@ later is an error.
 `buf` is what a client has said so far:
 ]]
 
+local BANS = [[
+`rx.ban(whom, ttl)` turns an address or a block away for a while: before anything is spent on its connections, with a
+reset, and connections it has are closed. A plain address bans that address alone, for IPv6 too: to ban a whole network
+write `ip .. "/64"`. `ttl` is a duration or a number of seconds. A ban survives reloads and ends by itself; a second one
+of the same address or block lasts until the later of the two. At most 1000000 are kept: `false` when there is no room.
+`rx.unban(whom)` takes back exactly that entry and returns whether it was there.
+
+Where functions run without a connection (tests, samples, `explain`, warming up) metrics and bans are left alone, and
+`rx.shared` tables are empty ones that nobody else sees; the tests of one load see what earlier tests left in them.]]
+
 local function functions(out)
   out[#out + 1] = FUNCTIONS
   for _, row in ipairs(BUF) do
@@ -193,6 +204,8 @@ local function functions(out)
   end
   out[#out + 1] = ""
   out[#out + 1] = "`pool` lists backends: `#pool`, `pool[i].name` (its address), `pool[i].active` (its connections)."
+  out[#out + 1] = ""
+  out[#out + 1] = BANS
   out[#out + 1] = ""
 end
 
@@ -243,6 +256,7 @@ end
 
 local CLASS = {
   server = "rx.Server", listen = "rx.Listen", route = "rx.Route", pool = "rx.PoolOptions", backend = "rx.Backend",
+  counter = "rx.CounterOptions", gauge = "rx.GaugeOptions", shared = "rx.SharedOptions",
   protocol = "rx.ProtocolOptions", samples = "rx.Samples", test = "rx.Test", expect = "rx.Expect",
 }
 
@@ -286,6 +300,23 @@ local HEAD = [[
 ---@class rx.Backends
 ---@operator len: integer
 ---@field [integer] rx.BackendState
+
+---@class rx.Counter
+---@field inc fun(self: rx.Counter, ...: string|number|boolean) one more, with these label values
+---@field add fun(self: rx.Counter, n: number, ...: string|number|boolean)
+
+---@class rx.Gauge
+---@field set fun(self: rx.Gauge, v: number, ...: string|number|boolean)
+---@field add fun(self: rx.Gauge, n: number, ...: string|number|boolean)
+---@field inc fun(self: rx.Gauge, ...: string|number|boolean)
+---@field dec fun(self: rx.Gauge, ...: string|number|boolean)
+
+---@class rx.Shared
+---@field get fun(self: rx.Shared, key: string|number): string|number|boolean|nil
+---@field set fun(self: rx.Shared, key: string|number, v: string|number|boolean, ttl?: string|number)
+---@field add fun(self: rx.Shared, key: string|number, v: string|number|boolean, ttl?: string|number): boolean
+---@field incr fun(self: rx.Shared, key: string|number, by?: number, ttl?: string|number): number
+---@field delete fun(self: rx.Shared, key: string|number): boolean
 
 ---@class rx.Log
 ---@field error fun(message: any, details?: table)
@@ -360,6 +391,33 @@ function rx.pool(name) end
 ---@return fun(options: rx.Test)
 function rx.test(name) end
 
+---%s
+---@param name string
+---@return fun(options: rx.CounterOptions): rx.Counter
+function rx.counter(name) end
+
+---%s
+---@param name string
+---@return fun(options: rx.GaugeOptions): rx.Gauge
+function rx.gauge(name) end
+
+---%s
+---@param name string
+---@return fun(options: rx.SharedOptions): rx.Shared
+function rx.shared(name) end
+
+---Turns an address or a block away for a while: before anything is spent on its connections, and those it has are
+---closed. Only in functions. False: the list has no room left.
+---@param whom string "192.0.2.1", "2001:db8::/64"
+---@param ttl string|number "10m", or seconds
+---@return boolean
+function rx.ban(whom, ttl) end
+
+---Takes back exactly this ban; true when it was there. Only in functions.
+---@param whom string
+---@return boolean
+function rx.unban(whom) end
+
 ---Runs another file, named relative to this one, once; returns what it returns.
 ---@param path string
 ---@return any
@@ -387,7 +445,8 @@ function M.annotations()
   local function doc(name)
     return schema[name].doc
   end
-  out[#out + 1] = format(VERBS, doc "server", doc "listen", doc "protocol", doc "pool", doc "test")
+  out[#out + 1] = format(VERBS, doc "server", doc "listen", doc "protocol", doc "pool", doc "test", doc "counter",
+    doc "gauge", doc "shared")
   for _, row in ipairs(schema.actions) do
     field(out, row.name, row.doc, "rx.Action")
   end

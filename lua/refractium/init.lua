@@ -6,7 +6,10 @@
 
 local builtin = require "refractium.builtin"
 local include = require "refractium.include"
+local ban = require "refractium.ban"
 local log = require "refractium.log"
+local metric = require "refractium.metric"
+local shared = require "refractium.shared"
 local suggest = require "refractium.suggest"
 local schema = require "refractium.schema"
 local units = require "refractium.units"
@@ -264,6 +267,12 @@ function M.new(session, link, view, run)
   api.pool = curried(session, "pool", named("pool", "web"), value_of("pool"))
   api.test = curried(session, "test", named("test", "what must happen"), value_of("test"))
   api.protocol = curried(session, "protocol", named("protocol", "game"), value_of("protocol"))
+  for _, kind in ipairs { "counter", "gauge" } do
+    local example = kind == "gauge" and "depth" or "knocks_total"
+    api[kind] = curried(session, kind, named(kind, example), metric.maker(session, view))
+  end
+  api.shared = curried(session, "shared", named("shared", "knocks"), shared.maker(session, view))
+  api.ban, api.unban = ban.new(session, view)
   api.include = include.new(session, run)
   session.shipped = include.shipped(session, run)
   api.log = log.new(session, view)

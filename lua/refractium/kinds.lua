@@ -13,6 +13,7 @@ local concat, find, floor, format, gsub, match, sub, upper =
 
 local ADDR_TARGET, ADDR_CIDR = 1, 2
 local NAME_MAX = 255 -- RFC 1035 3.1
+local LABELS_MAX = 4
 
 local M = {}
 local show = units.show
@@ -85,6 +86,32 @@ function M.label(ctx, row, v)
     return fail(ctx, "must be at most 128 characters without control characters")
   end
   return v
+end
+
+-- https://prometheus.io/docs/concepts/data_model: what a label may be called.
+function M.labels(ctx, _, v)
+  local list, seen = type(v) == "string" and { v } or v, {}
+  if type(list) ~= "table" or value.of(list) then
+    return fail(ctx, 'must be a list of names, as in { "route" }, not %s', what(v))
+  elseif #list > LABELS_MAX then
+    return fail(ctx, "at most %d labels, not %d", LABELS_MAX, #list)
+  end
+  for key in next, list do
+    if type(key) ~= "number" or key < 1 or key > #list then
+      return fail(ctx, 'must be a list of names, as in { "route" }')
+    end
+  end
+  for _, name in ipairs(list) do
+    if type(name) ~= "string" or not find(name, "^[%a_][%w_]*$") or sub(name, 1, 2) == "__" or #name > 64 then
+      return fail(ctx, "%s cannot be a label: letters, digits and _, not beginning with a digit or __", what(name))
+    elseif name == "le" or name == "quantile" then
+      return fail(ctx, '"%s" cannot be a label: Prometheus uses it', name)
+    elseif seen[name] then
+      return fail(ctx, '"%s" is there twice', name)
+    end
+    seen[name] = true
+  end
+  return list
 end
 
 function M.choice(ctx, row, v)

@@ -182,6 +182,39 @@ M.route = section {
     doc = "Connections on this route at one time." },
 }
 
+local LABELS = { name = "labels", type = "labels", default_text = "none",
+  doc = "Names of its labels, at most 4. Each set of label values has a number of its own; beyond 1000 sets further"
+    .. " ones are counted as overflow only." }
+local HELP = { name = "help", type = "string", default_text = "empty", doc = "What it counts, in a line." }
+
+M.counter = section {
+  verb = "rx.counter NAME { ... }",
+  doc = "A number that only grows, shown in `/metrics`; by custom its name ends in `_total`. In functions:"
+    .. " `c:inc(label values ...)`, `c:add(n, label values ...)`. All workers count together, and a reload that keeps"
+    .. " its name and labels keeps the count.",
+  HELP, LABELS,
+}
+
+M.gauge = section {
+  verb = "rx.gauge NAME { ... }",
+  doc = "A number that goes up and down, shown in `/metrics`. In functions: `g:set(v, label values ...)`,"
+    .. " `g:add(n, label values ...)` (`n` may be negative), `g:inc(...)`, `g:dec(...)`.",
+  HELP, LABELS,
+}
+
+M.shared = section {
+  verb = "rx.shared NAME { ... }",
+  doc = "A table that all workers share and that survives reloads. In functions: `t:get(key)`,"
+    .. " `t:set(key, value, ttl)`, `t:add(key, value, ttl)` (only when it is not there; `true` if it was set),"
+    .. " `t:incr(key, by, ttl)` (returns the sum), `t:delete(key)`. Keys are strings of at most 255 bytes, or numbers;"
+    .. " values are strings of at most 4096 bytes, numbers, `true` and `false`. A `ttl`, which may be left out, is a"
+    .. " duration or a number of seconds.",
+  { name = "max_entries", type = "count", default = 10000, min = 1, max = 10000000,
+    doc = "When it is full, the entry that was used least recently makes room." },
+  { name = "ttl", type = "duration", min = "1ms", max = "365d", default_text = "no end",
+    doc = "How long entries stay that were given no time of their own." },
+}
+
 M.test = section {
   verb = "rx.test NAME { ... }",
   doc = "What a client that says this must meet. Run on every load and by `refractium check`; a load that fails one is"
@@ -221,7 +254,8 @@ M.samples = section {
 }
 
 -- In the order the reference shows them.
-M.order = { "server", "listen", "route", "pool", "backend", "protocol", "samples", "test", "expect" }
+M.order = { "server", "listen", "route", "pool", "backend", "protocol", "samples", "counter", "gauge", "shared", "test",
+  "expect" }
 
 M.actions = {
   { name = "refuse", doc = "Close with a reset." },
@@ -239,7 +273,7 @@ M.outcomes = { "drop", "refuse", "respond", "echo", "tarpit", "describe" }
 -- Verbs of later versions.
 M.unavailable_verbs = {}
 for _, name in ipairs {
-  "sessions", "tail", "hook", "policy", "every", "counter", "gauge", "shared", "ban", "xray",
+  "sessions", "tail", "hook", "policy", "every", "xray",
 } do
   M.unavailable_verbs[name] = true
 end

@@ -3,8 +3,10 @@
 -- Enters: a kind ("protocol", "pool", "action", ...) and a record. Leaves: a table that shows nothing but a
 -- name; the record stays here, so a config can neither read nor change it.
 
-local error, setmetatable, tostring, type = error, setmetatable, tostring, type
-local format = string.format
+local suggest = require "refractium.suggest"
+
+local error, pairs, setmetatable, tostring, type = error, pairs, setmetatable, tostring, type
+local format, sort = string.format, table.sort
 
 local M = {}
 
@@ -22,10 +24,22 @@ local function no_read(self, key)
   error(format("%s has no field %q", describe(self), tostring(key)), 2)
 end
 
--- `record.text` is what tostring shows; `call`, if given, runs when the value is called.
-function M.new(kind, record, call)
+-- Functions a value has, found before the complaint about those it has not.
+local function with_methods(methods, record)
+  local names = {}
+  for name in pairs(methods) do
+    names[#names + 1] = name
+  end
+  sort(names)
+  return setmetatable(methods, { __index = function(_, key)
+    error(format("%s has no %s%s", record.text, tostring(key), suggest.hint(key, names)), 2)
+  end })
+end
+
+-- `record.text` is what tostring shows; `call`, if given, runs when the value is called; `methods`: name → function.
+function M.new(kind, record, call, methods)
   local self = setmetatable({}, {
-    __index = no_read,
+    __index = methods and with_methods(methods, record) or no_read,
     __newindex = no_write,
     __call = call or function(me)
       error(format("%s is a value, not a function", describe(me)), 2)

@@ -428,6 +428,10 @@ local function open_c(pointer)
   } do
     view[name] = door[name]
   end
+  view.state = door.state
+  if view.state.size ~= ffi.sizeof "struct rx_state_door" then
+    error("the program's state door is not the runtime's: mixed builds", 0)
+  end
   function view.log(level, text)
     slice.ptr, slice.len = text, #text
     door.log(level, slice)

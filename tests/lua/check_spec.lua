@@ -123,9 +123,9 @@ describe("a call", function()
   end)
 
   it("of a verb of a later version", function()
-    says('rx.sessions "x" { by = 1 }\nrx.shared "x" rx.listen "a:1" { fallback_tcp = rx.drop }',
+    says('rx.sessions "x" { by = 1 }\nrx.tail "x" rx.listen "a:1" { fallback_tcp = rx.drop }',
       "refractium.lua:1: rx.sessions is not available in this version",
-      "refractium.lua:2: rx.shared is not available in this version")
+      "refractium.lua:2: rx.tail is not available in this version")
   end)
 
   it("of a protocol", function()

@@ -109,8 +109,75 @@ function M.view()
     ffi.C.clock_gettime(1, time)
     return ffi.cast("uint64_t", time.s) * 1000000000ULL + ffi.cast("uint64_t", time.ns)
   end
+  view.state = M.state(view.call)
   function view.log(level, text) view.logged[#view.logged + 1] = { level, text } end
   return view
+end
+
+-- Keeps what functions say in tables: state.counted, "id:label,label" → number; state.tables[id]; state.bans.
+function M.state(call)
+  local ffi = require "ffi"
+  local state = { counted = {}, tables = {}, bans = {} }
+  local labels, pending = {}, nil
+  local function use(id, fn)
+    local key = id .. ":" .. table.concat(labels, ",")
+    state.counted[key] = fn(state.counted[key] or 0)
+    labels = {}
+    return 0
+  end
+  local function entries(id)
+    state.tables[id] = state.tables[id] or {}
+    return state.tables[id]
+  end
+  function state.metric_label(_, text, n) labels[#labels + 1] = text:sub(1, n) end
+  function state.metric_add(_, id, by) return use(id, function(v) return v + by end) end
+  function state.metric_set(_, id, v) return use(id, function() return v end) end
+  function state.shared_value(_, kind, number, text) pending = { kind, number, text } end
+  function state.shared_get(_, id, key)
+    local v = entries(id)[key]
+    if not v then
+      return 0
+    end
+    call.number = v[2]
+    state.kept = v[3]
+    call.text.ptr, call.text.len = ffi.cast("const char *", v[3]), #v[3]
+    return v[1]
+  end
+  function state.shared_set(_, id, key, _, ttl_ms, only_new)
+    if only_new == 1 and entries(id)[key] then
+      return 0
+    end
+    entries(id)[key] = { pending[1], pending[2], pending[3], ttl_ms }
+    return 1
+  end
+  function state.shared_incr(_, id, key, _, by, ttl_ms)
+    local v = entries(id)[key] or { 2, 0, "", ttl_ms }
+    if v[1] ~= 2 then
+      return -1
+    end
+    v[2] = v[2] + by
+    entries(id)[key] = v
+    call.number = v[2]
+    return 0
+  end
+  function state.shared_delete(_, id, key)
+    local was = entries(id)[key]
+    entries(id)[key] = nil
+    return was and 1 or 0
+  end
+  function state.ban(_, whom, _, ttl_ms)
+    if not whom:find(".", 1, true) then
+      return -1
+    end
+    state.bans[whom] = ttl_ms
+    return 1
+  end
+  function state.unban(_, whom)
+    local was = state.bans[whom]
+    state.bans[whom] = nil
+    return was and 1 or 0
+  end
+  return state
 end
 
 ---Makes a call as the program does. about: bytes, conn, pool, budget (ms). Returns what pcall does.

@@ -19,6 +19,9 @@ local FRAMES = {
   backend = "rx.pool 'w' { { 'h:1', %s = %s } } rx.listen 'a:1' {}",
   protocol = "rx.protocol 'g' { %s = %s } rx.listen 'a:1' {}",
   samples = "rx.protocol 'g' { prefix = 'x', samples = { %s = %s } } rx.listen 'a:1' {}",
+  counter = "rx.counter 'c_total' { %s = %s } rx.listen 'a:1' {}",
+  gauge = "rx.gauge 'g' { %s = %s } rx.listen 'a:1' {}",
+  shared = "rx.shared 's' { %s = %s } rx.listen 'a:1' {}",
   test = "rx.test 't' { %s = %s } rx.listen 'a:1' {}",
   expect = "rx.test 't' { send = 'x', expect = { %s = %s } } rx.listen 'a:1' {}",
 }
@@ -28,6 +31,9 @@ local PLACES = {
   "rx.pool 'p' { %s }", "rx.pool 'p' { 'h:1', %s }", "rx.pool 'p' { { %s } }", "rx.protocol(%s) {}",
   "rx.protocol 'g' (%s)", "rx.test(%s) {}", "rx.test 't' (%s)", "rx.listen 'a:1' { routes = { %s } }",
   "rx.listen 'a:1' { routes = { { %s } } }", "rx.listen 'a:1' { routes = { { rx.tls, %s } } }", "rx.respond(%s)",
+  "rx.counter(%s) {}", "rx.counter 'c' (%s)", "rx.shared(%s) {}", "rx.shared 's' (%s)", "rx.ban(%s)", "rx.ban('x', %s)",
+  "rx.unban(%s)", "local c = rx.counter 'c_total' {} c:inc(%s) c:add(%s)", "local t = rx.shared 's' {} t:set(%s, %s)",
+  "local t = rx.shared 's' {} t:get(%s) t:add(%s) t:incr(%s) t:delete(%s)",
   "rx.listen { %s } {}", "require(%s)", "error(%s)", "local x = rx[%s]", "local x = os[%s]",
 }
 

@@ -32,6 +32,23 @@
 ---@operator len: integer
 ---@field [integer] rx.BackendState
 
+---@class rx.Counter
+---@field inc fun(self: rx.Counter, ...: string|number|boolean) one more, with these label values
+---@field add fun(self: rx.Counter, n: number, ...: string|number|boolean)
+
+---@class rx.Gauge
+---@field set fun(self: rx.Gauge, v: number, ...: string|number|boolean)
+---@field add fun(self: rx.Gauge, n: number, ...: string|number|boolean)
+---@field inc fun(self: rx.Gauge, ...: string|number|boolean)
+---@field dec fun(self: rx.Gauge, ...: string|number|boolean)
+
+---@class rx.Shared
+---@field get fun(self: rx.Shared, key: string|number): string|number|boolean|nil
+---@field set fun(self: rx.Shared, key: string|number, v: string|number|boolean, ttl?: string|number)
+---@field add fun(self: rx.Shared, key: string|number, v: string|number|boolean, ttl?: string|number): boolean
+---@field incr fun(self: rx.Shared, key: string|number, by?: number, ttl?: string|number): number
+---@field delete fun(self: rx.Shared, key: string|number): boolean
+
 ---@class rx.Log
 ---@field error fun(message: any, details?: table)
 ---@field warn fun(message: any, details?: table)
@@ -117,6 +134,21 @@
 ---@field yes? string|string[] Recognised as this protocol.
 ---@field no? string|string[] Not recognised as this protocol.
 
+---A number that only grows, shown in `/metrics`; by custom its name ends in `_total`. In functions: `c:inc(label values ...)`, `c:add(n, label values ...)`. All workers count together, and a reload that keeps its name and labels keeps the count.
+---@class rx.CounterOptions
+---@field help? string What it counts, in a line. Default: empty.
+---@field labels? string|string[] Names of its labels, at most 4. Each set of label values has a number of its own; beyond 1000 sets further ones are counted as overflow only. Default: none.
+
+---A number that goes up and down, shown in `/metrics`. In functions: `g:set(v, label values ...)`, `g:add(n, label values ...)` (`n` may be negative), `g:inc(...)`, `g:dec(...)`.
+---@class rx.GaugeOptions
+---@field help? string What it counts, in a line. Default: empty.
+---@field labels? string|string[] Names of its labels, at most 4. Each set of label values has a number of its own; beyond 1000 sets further ones are counted as overflow only. Default: none.
+
+---A table that all workers share and that survives reloads. In functions: `t:get(key)`, `t:set(key, value, ttl)`, `t:add(key, value, ttl)` (only when it is not there; `true` if it was set), `t:incr(key, by, ttl)` (returns the sum), `t:delete(key)`. Keys are strings of at most 255 bytes, or numbers; values are strings of at most 4096 bytes, numbers, `true` and `false`. A `ttl`, which may be left out, is a duration or a number of seconds.
+---@class rx.SharedOptions
+---@field max_entries? integer When it is full, the entry that was used least recently makes room. Default: `10000`. Range: 1 to 10000000.
+---@field ttl? rx.Duration How long entries stay that were given no time of their own. Default: no end. Range: `1ms` to `365d`.
+
 ---What a client that says this must meet. Run on every load and by `refractium check`; a load that fails one is refused.
 ---@class rx.Test
 ---@field send? string|string[] The client's first bytes: a string, or a list of segments (UDP: datagrams) sent one after the other.
@@ -198,6 +230,33 @@ function rx.pool(name) end
 ---@param name string
 ---@return fun(options: rx.Test)
 function rx.test(name) end
+
+---A number that only grows, shown in `/metrics`; by custom its name ends in `_total`. In functions: `c:inc(label values ...)`, `c:add(n, label values ...)`. All workers count together, and a reload that keeps its name and labels keeps the count.
+---@param name string
+---@return fun(options: rx.CounterOptions): rx.Counter
+function rx.counter(name) end
+
+---A number that goes up and down, shown in `/metrics`. In functions: `g:set(v, label values ...)`, `g:add(n, label values ...)` (`n` may be negative), `g:inc(...)`, `g:dec(...)`.
+---@param name string
+---@return fun(options: rx.GaugeOptions): rx.Gauge
+function rx.gauge(name) end
+
+---A table that all workers share and that survives reloads. In functions: `t:get(key)`, `t:set(key, value, ttl)`, `t:add(key, value, ttl)` (only when it is not there; `true` if it was set), `t:incr(key, by, ttl)` (returns the sum), `t:delete(key)`. Keys are strings of at most 255 bytes, or numbers; values are strings of at most 4096 bytes, numbers, `true` and `false`. A `ttl`, which may be left out, is a duration or a number of seconds.
+---@param name string
+---@return fun(options: rx.SharedOptions): rx.Shared
+function rx.shared(name) end
+
+---Turns an address or a block away for a while: before anything is spent on its connections, and those it has are
+---closed. Only in functions. False: the list has no room left.
+---@param whom string "192.0.2.1", "2001:db8::/64"
+---@param ttl string|number "10m", or seconds
+---@return boolean
+function rx.ban(whom, ttl) end
+
+---Takes back exactly this ban; true when it was there. Only in functions.
+---@param whom string
+---@return boolean
+function rx.unban(whom) end
 
 ---Runs another file, named relative to this one, once; returns what it returns.
 ---@param path string

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""What scripts keep beyond a call: tables all workers share, and bans."""
+import concurrent.futures
+import socket
+import time
+
+import pytest
+
+import wire
+from harness import PATIENCE, SANITIZER, make_config, wait_for
+
+
+def ask(p, data, source=None):
+    """What the server says to these first bytes; "reset" or "" when it does not."""
+    try:
+        with p.connect(source=source) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            parts = []
+            while True:
+                part = s.recv(1000)
+                if not part:
+                    return b"".join(parts).decode()
+                parts.append(part)
+    except (ConnectionResetError, BrokenPipeError):
+        return "reset"
+
+
+def reloads(p):
+    return p.errors().count("listeners,")
+
+
+def reload(p, config):
+    before = reloads(p)
+    p.write_config(config)
+    wait_for(lambda: reloads(p) > before or "refused, the running" in p.errors(), what="a reload")
+
+
+COUNTING = """{ rx.http, to = function(conn)
+  if conn.path == "/count" then return rx.respond(tostring(hits:incr "all")) end
+  if conn.path == "/read" then return rx.respond(tostring(hits:get "all")) end
+  if conn.path == "/once" then return rx.respond(tostring(hits:add(conn.host, true))) end
+  if conn.path == "/soon" then hits:set("soon", "words", "300ms") return rx.respond "set" end
+  if conn.path == "/gone" then return rx.respond(tostring(hits:get "soon")) end
+end }"""
+
+
+@pytest.mark.parametrize("n", [2000 if not SANITIZER else 400])
+def test_workers_count_exactly_together(rx, n):
+    """Promise: a shared table's incr loses no count, whoever of the workers does it."""
+    p = rx(COUNTING, prelude='local hits = rx.shared "hits" {}', workers=2, server="max_connections = 20000,")
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        said = list(pool.map(lambda _: ask(p, wire.get(path="/count")), range(n)))
+    assert sorted(map(int, said)) == list(range(1, n + 1))
+    assert ask(p, wire.get(path="/read")) == str(n)
+
+
+def test_a_shared_table_survives_a_reload_and_has_ends(rx):
+    """Promise: a reload keeps what is in a table; an entry ends in time; add sets only what is new."""
+    config = make_config(COUNTING, prelude='local hits = rx.shared "hits" {}', workers=2)
+    p = rx.config(config)
+    for _ in range(5):
+        ask(p, wire.get(path="/count"))
+    assert (ask(p, wire.get(path="/once", host="x")), ask(p, wire.get(path="/once", host="x"))) == ("true", "false")
+    reload(p, config.replace("hits\" {}", "hits\" { max_entries = 50 }") + "-- edited\n")
+    assert reloads(p) == 1
+    assert ask(p, wire.get(path="/read")) == "5"
+    assert ask(p, wire.get(path="/once", host="x")) == "false"
+    assert ask(p, wire.get(path="/soon")) == "set"
+    wait_for(lambda: ask(p, wire.get(path="/gone")) == "nil", what="the entry to end")
+
+
+def test_tests_of_a_config_leave_no_trace(rx):
+    """Promise: rx.test sees a table of its own, and bans and counts nobody."""
+    config = make_config(
+        """{ rx.http, to = function(conn)
+          if conn.path == "/ban" then rx.ban("127.0.0.0/8", "1h") end
+          return rx.respond(tostring(hits:incr "all"))
+        end }""", prelude='local hits = rx.shared "hits" {}',
+        after="""rx.test "first" { send = "GET /ban HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n", expect = { to = "respond" } }
+                 rx.test "second" { send = "GET /b HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n", expect = { to = "respond" } }""")
+    p = rx.config(config)
+    assert ask(p, wire.get()) == "1"
+    reload(p, config + "-- edited\n")
+    assert ask(p, wire.get()) == "2"
+
+
+BANNING = """{ knock, to = rx.respond "knocked" },
+             { rx.http, to = function(conn)
+                 if conn.path == "/free" then return rx.respond(tostring(rx.unban "127.0.0.1")) end
+                 return rx.respond "in"
+               end },
+             { rx.ssh, to = rx.tarpit }"""
+KNOCK = """local knock = rx.protocol "knock" { transport = "tcp", prefix = "KNOCK", identify = function(buf)
+             rx.ban("127.0.0.1", "%s") return true end }"""
+
+
+def is_closed(s):
+    try:
+        return s.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_ban_closes_who_is_inside_and_keeps_out_who_comes(rx):
+    """Promise: a ban set in identify refuses the next connection and closes live ones, of that address alone."""
+    p = rx(BANNING, prelude=KNOCK % "1h", workers=2, listen='"127.0.0.1:0"')
+    inside = [p.connect() for _ in range(6)]
+    other = p.connect(source=("127.0.0.2", 0))
+    for s in [*inside, other]:
+        s.sendall(wire.SSH)
+    time.sleep(0.3)
+    ask(p, b"KNOCK")
+    for s in inside:
+        s.settimeout(PATIENCE)
+        assert is_closed(s)
+        s.close()
+    assert ask(p, wire.get()) == "reset"
+    assert ask(p, wire.get(), source=("127.0.0.2", 0)) == "in"
+    other.settimeout(0.3)
+    with pytest.raises(socket.timeout):
+        other.recv(1)
+    other.close()
+    lines = p.access(7, where=lambda line: line["reason"] == "banned")
+    assert {line["client"].rsplit(":", 1)[0] for line in lines} == {"127.0.0.1"}
+
+
+def test_a_ban_survives_a_reload_and_can_be_taken_back(rx):
+    """Promise: a reload forgets no ban; rx.unban takes it back."""
+    config = make_config(BANNING, prelude=KNOCK % "1h")
+    p = rx.config(config)
+    ask(p, b"KNOCK")
+    assert ask(p, wire.get()) == "reset"
+    reload(p, config + "-- edited\n")
+    assert reloads(p) == 1
+    assert ask(p, wire.get()) == "reset"
+    assert ask(p, wire.get(path="/free"), source=("127.0.0.2", 0)) == "true"
+    assert ask(p, wire.get()) == "in"
+
+
+def test_a_ban_ends_by_itself(rx):
+    """Promise: when the time is over the address may come again."""
+    p = rx(BANNING, prelude=KNOCK % "700ms")
+    start = time.monotonic()
+    ask(p, b"KNOCK")
+    assert ask(p, wire.get()) == "reset"
+    wait_for(lambda: ask(p, wire.get()) == "in", what="the ban to end", pause=0.05)
+    assert time.monotonic() - start > 0.6
