@@ -107,6 +107,7 @@ struct rx_listen_spec {
     struct rx_target_spec fallback_tcp; // RX_TO_NONE: the server's
     struct rx_target_spec fallback_udp;
     int32_t on_accept; // id from fn_new; 0: none
+    int32_t identify;  // likewise: asked before the routes
 };
 
 // A number that scripts count with and that /metrics shows.
@@ -194,7 +195,16 @@ enum rx_fn_kind {
     RX_FN_WHEN = 1,     // () → boolean
     RX_FN_TO = 2,       // () → enum rx_target_kind [, pool id | address string | text]; nil: the route is skipped
     RX_FN_POLICY = 3,   // () → backend number from 0, or nil
-    RX_FN_ACCEPT = 4    // () → true: go on, false: refuse
+    RX_FN_ACCEPT = 4,   // () → true: go on, false: refuse
+    RX_FN_LISTEN = 5    // () → enum rx_said; behind RX_SAID_PROTOCOL its name [, key string], behind RX_SAID_TARGET as TO
+};
+
+// What a listener's `identify` says of a connection.
+enum rx_said {
+    RX_SAID_NOTHING = 0, // the routes decide
+    RX_SAID_MORE = 1,
+    RX_SAID_PROTOCOL = 2,
+    RX_SAID_TARGET = 3
 };
 
 enum rx_shared_kind {

@@ -141,7 +141,7 @@ static int door_fn_new(struct rx_build *b, uint32_t kind, struct rx_slice where)
     char *copy = keep(b, where);
     if (!list || !copy)
         return no_memory(b);
-    if (kind > RX_FN_ACCEPT)
+    if (kind > RX_FN_LISTEN)
         return fail(b, "unknown kind of function");
     c->fns = list;
     list[c->n_fns++] = (struct rx_fn){ .kind = kind, .where = copy };

@@ -48,7 +48,7 @@ int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
                              .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000 };
     if (target_make(b, &s->fallback_tcp, &l->fallback_tcp) || target_make(b, &s->fallback_udp, &l->fallback_udp))
         return -1;
-    if (fn_check(b, s->on_accept, RX_FN_ACCEPT, &l->accept_fn))
+    if (fn_check(b, s->on_accept, RX_FN_ACCEPT, &l->accept_fn) || fn_check(b, s->identify, RX_FN_LISTEN, &l->identify_fn))
         return -1;
     c->listens = list;
     list[c->n_listens++] = l;

@@ -154,7 +154,7 @@ static void read_reason(const struct rx_outcome *o, struct got *g)
         break;
     }
     // A fallback that drops may be asked for by either name: what it does, or why it came to that.
-    if (!o->d.route && (g->target->kind == RX_TO_NONE || g->target->kind == RX_TO_DROP)) {
+    if (o->d.verdict == RX_NO && (g->target->kind == RX_TO_NONE || g->target->kind == RX_TO_DROP)) {
         g->other_reason = g->target->kind == RX_TO_DROP ? g->reason : NULL;
         g->reason = rx_reason_word(o->is_gone ? RX_REASON_CLIENT_GONE : rx_reason_of_note(o->d.note));
     }
@@ -169,6 +169,8 @@ static struct got read_outcome(const struct rx_listen *l, const struct rx_outcom
         g.protocol = o->d.route->proto->name; // rx.silent and what speaks second: no byte told
     if (o->d.route)
         g.route = o->d.route->name;
+    else if (o->d.verdict == RX_MATCH)
+        g.route = "identify";
     if (g.target) {
         g.to = rx_target_word(g.target);
         read_reason(o, &g);
@@ -235,6 +237,8 @@ static void compare(const struct rx_test *t, const struct rx_outcome *o, struct 
         add(l, " (route \"%s\", %s)", o->d.route->name, o->d.route->where);
     else if (o->is_gone)
         add(l, " (it left without a word)");
+    else if (o->d.verdict == RX_MATCH)
+        add(l, " (the listener's identify says so)");
     else if (!is_more)
         add(l, " (no route takes it: the fallback)");
 }

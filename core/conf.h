@@ -126,7 +126,7 @@ struct rx_listen {
     uint32_t max_connections, max_connections_per_ip, ipv6_prefix, max_pending;
     uint32_t peek_ms, peek_bytes, connect_ms, idle_ms;
     struct rx_target fallback_tcp, fallback_udp;
-    int32_t accept_fn; // -1: none
+    int32_t accept_fn, identify_fn; // -1: none
     struct rx_route *routes;
     uint32_t n_routes;
     struct rx_matcher *tcp; // owned; NULL when no route is for TCP

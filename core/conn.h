@@ -75,7 +75,9 @@ struct rx_conn {
     uint16_t to_port;
 
     uint8_t room;
+    uint8_t to_kind;       // enum rx_target_kind: what was to become of it
     bool is_pending;       // counted in listen->pending
+    bool is_identified;    // the listener's identify said where to, without a route
     bool is_fallback_used; // the pool's fallback was taken already
 
     // connect.c: which backends were tried
@@ -137,6 +139,9 @@ void rx_conn_drop_head(struct rx_conn *c);
 // Makes an end's watcher want exactly these events (EV_READ, EV_WRITE, both or 0).
 void rx_conn_watch(struct rx_conn *c, enum rx_side side, int events);
 void rx_conn_deadline(struct rx_conn *c, uint32_t ms);
+// How the access line and the list of flows call its route and what became of it.
+const char *rx_conn_route_word(const struct rx_conn *c);
+const char *rx_conn_to_word(const struct rx_conn *c);
 // Gives back the places accept.c took.
 void rx_admission_give(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
                        const union rx_ip *ip, bool is_pending);

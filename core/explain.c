@@ -102,6 +102,14 @@ static int choose_client(struct rx_explained *x)
 enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_entry *e, uint32_t n, struct rx_facts *f)
 {
     *f = (struct rx_facts){ .want = e->want, .scratch = x->scratch };
+    if (x->of.said == RX_SAID_PROTOCOL) {
+        const struct rx_proto *def = e->known == x->of.known ? e->known->def : NULL;
+        if (!def || def->identify(x->in.bytes, n, f) == RX_NO)
+            f->have = f->pending = 0;
+        if (x->of.key.ptr)
+            f->key = x->of.key, f->have |= RX_FACT_KEY;
+        return e->known == x->of.known || e->known->is_any ? RX_MATCH : RX_NO;
+    }
     if (n)
         return rx_entry_identify(e, x->in.bytes, n, f, x->client.script);
     return e->known->is_any ? RX_MATCH : RX_MORE;
@@ -131,13 +139,15 @@ static int try_all(struct rx_explained *x)
     x->tried = calloc((m ? m->n_entries : 0) + 1, sizeof *x->tried);
     if (!x->tried)
         return complain("out of memory");
-    for (uint32_t i = 0; m && i < m->n_entries; i++) {
+    bool is_named = x->of.said == RX_SAID_PROTOCOL;
+    for (uint32_t i = 0; m && i < m->n_entries && x->of.said != RX_SAID_TARGET; i++) {
         const struct rx_entry *e = &m->entries[i];
         struct rx_facts f;
         if (d->verdict == RX_MATCH && e->first_route > d->route->index)
             break;
         enum rx_verdict v = rx_explain_ask(x, e, len, &f);
-        x->tried[x->n_tried++] = (struct rx_tried){ e, v, v == RX_MORE ? len : bytes_needed(x, e, len) };
+        x->tried[x->n_tried++] =
+            (struct rx_tried){ e, v, v == RX_MORE || is_named ? len : bytes_needed(x, e, len) };
     }
     return 0;
 }
@@ -201,6 +211,8 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
     x->client.cuts = x->in.cuts;
     x->client.n_cuts = x->in.n_cuts;
     rx_rehearse(x->listen, &x->client, x->scratch, x->args->is_builtin ? ~0u : 0, &x->outcome);
+    if (x->listen->identify_fn >= 0 && x->outcome.len)
+        rx_script_listen(x->client.script, (uint32_t)x->listen->identify_fn, x->in.bytes, x->outcome.len, &x->of);
     if (try_all(x))
         return 1;
     name_it(x);

@@ -8,6 +8,7 @@
 #include "identify.h"
 #include "input.h"
 #include "rehearse.h"
+#include "script.h"
 
 // One matcher, as it was asked.
 struct rx_tried {
@@ -24,6 +25,7 @@ struct rx_explained {
     struct rx_outcome outcome;
     uint8_t *scratch; // RX_SCRATCH_SIZE; owned
 
+    struct rx_said_of of;   // what the listener's identify says of these bytes; RX_SAID_NOTHING without one
     struct rx_tried *tried; // owned; in the order of the routes
     uint32_t n_tried;
     const struct rx_known *seen; // what it was recognised as; NULL: nothing

@@ -79,6 +79,7 @@ static void tried_json(struct rx_json *j, const struct rx_explained *x)
 int rx_explain_json(const struct rx_explained *x, FILE *out)
 {
     static const char *const words[] = { "none", "match", "need_more" };
+    static const char *const said[] = { "nothing", "more", "protocol", "target" };
     const struct rx_decision *d = &x->outcome.d;
     const struct rx_target *to = x->args->is_builtin ? NULL : rx_outcome_target(x->listen, &x->outcome);
     struct rx_json j = { 0 };
@@ -88,9 +89,12 @@ int rx_explain_json(const struct rx_explained *x, FILE *out)
     string(&j, "protocol", x->seen ? x->seen->name : NULL);
     rx_json_key(&j, "facts");
     facts_json(&j, x->seen, &x->facts);
-    string(&j, "route", d->route && !x->args->is_builtin ? d->route->name : NULL);
+    string(&j, "route",
+           d->route && !x->args->is_builtin ? d->route->name : d->verdict == RX_MATCH && !d->route ? "identify" : NULL);
     string(&j, "to", to ? rx_target_word(to) : NULL);
     string(&j, "backend", x->backend ? x->backend->name : NULL);
+    if (x->listen->identify_fn >= 0)
+        string(&j, "identify", said[x->of.said]);
     tried_json(&j, x);
     if (d->note != RX_NOTE_NONE)
         string(&j, "note", rx_note_name(d->note));

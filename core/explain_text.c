@@ -73,6 +73,8 @@ static void print_tried(const struct rx_explained *x, FILE *out)
 {
     static const char *const words[] = { "no", "match", "more" };
     int wide = 7;
+    if (!x->n_tried)
+        return;
     for (uint32_t i = 0; i < x->n_tried; i++)
         wide = RX_MAX(wide, (int)strlen(x->tried[i].entry->known->name));
     fprintf(out, "\n%-*s  verdict  bytes\n", wide, "matcher");
@@ -82,6 +84,27 @@ static void print_tried(const struct rx_explained *x, FILE *out)
         if (t->verdict == RX_MATCH && t->entry->known == x->seen)
             print_facts(x->seen, &x->facts, out);
         fprintf(out, "\n");
+    }
+}
+
+static void print_identify(const struct rx_explained *x, FILE *out)
+{
+    if (x->listen->identify_fn < 0)
+        return;
+    fprintf(out, "\nthe listener's identify: ");
+    switch (x->of.said) {
+    case RX_SAID_NOTHING:
+        fprintf(out, "nothing, the routes decide\n");
+        return;
+    case RX_SAID_MORE:
+        fprintf(out, "more\n");
+        return;
+    case RX_SAID_PROTOCOL:
+        fprintf(out, "%s\n", x->of.known ? x->of.known->name : "a protocol that no route names");
+        return;
+    case RX_SAID_TARGET:
+        fprintf(out, "where it goes\n");
+        return;
     }
 }
 
@@ -216,6 +239,8 @@ static void print_decision(const struct rx_explained *x, const struct rx_outcome
     enum rx_reason none = o->is_gone ? RX_REASON_CLIENT_GONE : rx_reason_of_note(o->d.note);
     if (o->d.route)
         fprintf(out, "route %u \"%s\" (%s)\n   to ", o->d.route->index + 1, o->d.route->name, o->d.route->where);
+    else if (o->d.verdict == RX_MATCH)
+        fprintf(out, "the listener's identify (%s)\n   to ", x->listen->where);
     else
         fprintf(out, "no route takes it: the fallback\n   to ");
     print_target(to, o == &x->outcome ? x->backend : NULL, none, out);
@@ -282,8 +307,9 @@ void rx_explain_text(const struct rx_explained *x, FILE *out)
 {
     const struct rx_outcome *o = &x->outcome;
     print_head(x, out);
+    print_identify(x, out);
     print_tried(x, out);
-    if (!x->args->is_builtin)
+    if (!x->args->is_builtin && x->of.said != RX_SAID_TARGET)
         print_routes(x, out);
     fprintf(out, "\n");
     if (o->d.verdict == RX_MORE) {

@@ -42,16 +42,12 @@ static const char *protocol_of(const struct rx_conn *c)
 
 static const char *route_of(const struct rx_conn *c)
 {
-    return c->room == RX_ROOM_PEEK ? "" : c->route ? c->route->name : "fallback";
+    return c->room == RX_ROOM_PEEK ? "" : rx_conn_route_word(c);
 }
 
 static const char *to_of(const struct rx_conn *c)
 {
-    if (c->room == RX_ROOM_PEEK)
-        return "";
-    if (c->backend)
-        return c->backend->name;
-    return c->pool ? c->pool->name : rx_target_word(c->route ? &c->route->to : &c->listen->fallback_tcp);
+    return c->room == RX_ROOM_PEEK ? "" : rx_conn_to_word(c);
 }
 
 // Printing an address is the dear part: only for a filter that could be in one.

@@ -244,7 +244,7 @@ char *rx_told_new(const struct rx_decision *d)
     return k ? strdup(buf) : NULL;
 }
 
-static const char *to_word(const struct rx_conn *c)
+const char *rx_conn_to_word(const struct rx_conn *c)
 {
     if (!c->conf)
         return "-"; // turned away at the door
@@ -252,14 +252,16 @@ static const char *to_word(const struct rx_conn *c)
         return c->backend->name;
     if (c->pool)
         return c->pool->name;
+    if (c->to_kind > RX_TO_POOL)
+        return rx_target_word(&(const struct rx_target){ .kind = c->to_kind });
     return rx_target_word(c->route ? &c->route->to : &c->listen->fallback_tcp);
 }
 
-static const char *route_word(const struct rx_conn *c)
+const char *rx_conn_route_word(const struct rx_conn *c)
 {
     if (!c->conf)
         return "-";
-    return c->route ? c->route->name : "fallback";
+    return c->route ? c->route->name : c->is_identified ? "identify" : "fallback";
 }
 
 static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, size_t size)
@@ -268,8 +270,8 @@ static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, si
     const char *dim = is_access_colour ? "\033[2m" : "", *bold = is_access_colour ? "\033[1m" : "";
     const char *off = is_access_colour ? "\033[0m" : "";
     now_text(now, sizeof now);
-    rx_log_escape((const uint8_t *)route_word(c), strlen(route_word(c)), route, sizeof route);
-    rx_log_escape((const uint8_t *)to_word(c), strlen(to_word(c)), to, sizeof to);
+    rx_log_escape((const uint8_t *)rx_conn_route_word(c), strlen(rx_conn_route_word(c)), route, sizeof route);
+    rx_log_escape((const uint8_t *)rx_conn_to_word(c), strlen(rx_conn_to_word(c)), to, sizeof to);
     const char *quote = strchr(to, ' ') ? "\"" : "";
     return snprintf(line, size,
                     "%s%s%s conn=%lx client=%s listen=%s protocol=%s%s%s%s%s route=\"%s\" to=%s%s%s in=%lu out=%lu "
@@ -286,8 +288,8 @@ static int json_line(const struct rx_conn *c, enum rx_reason why, char *line, si
     char client[RX_ADDR_TEXT], now[40], told[ACCESS_LINE / 2], route[300], to[300], listen[300], seen[100];
     now_text(now, sizeof now);
     json_text(told, sizeof told, c->told ? c->told : "");
-    json_text(route, sizeof route, route_word(c));
-    json_text(to, sizeof to, to_word(c));
+    json_text(route, sizeof route, rx_conn_route_word(c));
+    json_text(to, sizeof to, rx_conn_to_word(c));
     json_text(listen, sizeof listen, c->listen->name);
     json_text(seen, sizeof seen, c->seen ? c->seen->name : "null");
     return snprintf(line, size,

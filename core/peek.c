@@ -45,6 +45,7 @@ static int64_t ask_policy(struct rx_conn *c, const struct rx_pool *pool, const s
 static void follow(struct rx_conn *c, const struct rx_target *to, const struct rx_decision *d, const uint8_t *head,
                    uint32_t len, enum rx_reason otherwise)
 {
+    c->to_kind = (uint8_t)to->kind;
     switch (to->kind) {
     case RX_TO_POOL:
         c->turn = to->pool->policy_fn < 0 ? -1 : ask_policy(c, to->pool, d, head, len);
@@ -88,7 +89,8 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
         rx_log(RX_LOG_DEBUG, "conn=%lx protocol=%s route=%s bytes=%u note=%s", (unsigned long)c->id,
                d->seen ? d->seen->name : "-", d->route ? d->route->name : "-", len, rx_note_name(d->note));
     if (!d->route) {
-        follow(c, &c->listen->fallback_tcp, d, head, len, rx_reason_of_note(d->note));
+        c->is_identified = d->verdict == RX_MATCH;
+        follow(c, c->is_identified ? d->to : &c->listen->fallback_tcp, d, head, len, rx_reason_of_note(d->note));
         return;
     }
     if (route_is_full(d->route)) {

@@ -462,6 +462,21 @@ static inline bool decide_fast(const struct rx_listen *listen, const struct rx_m
     return true;
 }
 
+static enum rx_verdict conclude(const struct search *s, struct rx_decision *out)
+{
+    // A route need not wait for itself: one of its prefixes is there, a longer one may come.
+    if (s->best != RX_NO_ROUTE && s->best <= s->hold) {
+        out->route = &s->listen->routes[s->best];
+        out->to = s->to ? s->to : &out->route->to;
+        return out->verdict = RX_MATCH;
+    }
+    if (s->hold == RX_NO_ROUTE)
+        return out->verdict = RX_NO;
+    if (out->need <= s->ask->n)
+        out->need = s->ask->n + 1;
+    return out->verdict = RX_MORE;
+}
+
 // The general case, from candidate `from` on.
 static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_listen *listen, const struct rx_ask *ask,
                                                              const struct rx_cand *from, int known,
@@ -476,17 +491,62 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
             decide_prefixes(&s, m, out);
         decide_candidates(&s, m, from, known, out);
     }
-    // A route need not wait for itself: one of its prefixes is there, a longer one may come.
-    if (s.best != RX_NO_ROUTE && s.best <= s.hold) {
-        out->route = &listen->routes[s.best];
-        out->to = s.to ? s.to : &out->route->to;
-        return out->verdict = RX_MATCH;
-    }
-    if (s.hold == RX_NO_ROUTE)
-        return out->verdict = RX_NO;
-    if (out->need <= ask->n)
+    return conclude(&s, out);
+}
+
+// What a listener's identify named counts as recognised. Its routes are tried, and those for any protocol; what other
+// routes wait for is nothing to wait for any more.
+static enum rx_verdict decide_as(const struct rx_listen *listen, const struct rx_ask *ask, const struct rx_said_of *of,
+                                 struct rx_decision *out)
+{
+    struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE, NULL };
+    const struct rx_matcher *m = listen->tcp;
+    struct rx_facts *f = &out->facts;
+    enum rx_verdict v = RX_NO;
+    out->seen = of->known;
+    *f = (struct rx_facts){ .want = ask->also_want, .scratch = ask->scratch };
+    for (uint32_t i = 0; i < m->n_entries; i++)
+        if (m->entries[i].known == of->known)
+            f->want |= m->entries[i].want;
+    if (of->known && of->known->def)
+        v = of->known->def->identify(ask->p, ask->n, f);
+    if (v == RX_NO)
+        f->have = f->pending = 0; // it need not agree; then nothing is known of it but its name
+    else if (v == RX_MORE)
+        f->have = 0, f->pending = of->known->def->facts;
+    if (ask->ended == RX_ENDED_EOF)
+        f->pending = 0;
+    if (of->key.ptr)
+        f->key = of->key, f->have |= RX_FACT_KEY;
+    for (uint32_t i = 0; i < m->n_entries && m->entries[i].first_route < bound(&s); i++)
+        if (m->entries[i].known == of->known || m->entries[i].known->is_any)
+            take(&s, &m->entries[i], f);
+    out->need = v == RX_MORE || f->pending ? f->need : 0;
+    return conclude(&s, out);
+}
+
+// A listener's identify comes before the routes, once there is a byte. False: they decide.
+static bool decide_listener(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
+{
+    struct rx_said_of of = { .said = RX_SAID_MORE };
+    if (ask->n)
+        rx_script_listen(ask->script, (uint32_t)listen->identify_fn, ask->p, ask->n, &of);
+    switch (of.said) {
+    case RX_SAID_NOTHING:
+        return false;
+    case RX_SAID_MORE:
         out->need = ask->n + 1;
-    return out->verdict = RX_MORE;
+        out->verdict = RX_MORE;
+        return ask->ended == RX_OPEN;
+    case RX_SAID_PROTOCOL:
+        decide_as(listen, ask, &of, out);
+        return true;
+    case RX_SAID_TARGET:
+        out->to = of.to;
+        out->verdict = RX_MATCH;
+        return true;
+    }
+    return false;
 }
 
 static void note_hit(void *data, const struct rx_entry *e)
@@ -511,6 +571,9 @@ enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *a
     out->seen = NULL;
     if (RX_UNLIKELY(!m))
         return out->verdict = RX_NO;
+    if (RX_UNLIKELY(listen->identify_fn >= 0) && decide_listener(listen, ask, out))
+        return out->verdict;
+    out->need = 0;
     if (RX_UNLIKELY(ask->n == 0))
         return decide_slow(listen, ask, NULL, UNASKED, out);
     const struct rx_first *first = &m->first[ask->p[0]];

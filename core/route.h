@@ -28,8 +28,8 @@ struct rx_ask {
 
 struct rx_decision {
     enum rx_verdict verdict;      // MATCH: `route`; MORE: `need`; NO: the fallback
-    const struct rx_route *route; // borrowed from the generation
-    const struct rx_target *to;   // with MATCH: the route's, or what its function said; borrowed like the route
+    const struct rx_route *route; // borrowed from the generation; NULL with MATCH: the listener's identify said where to
+    const struct rx_target *to;   // with MATCH: the route's, or what a function said; borrowed like the route
     uint32_t need;                // with MORE: asking again is idle before this many bytes
     enum rx_note note;            // why bytes that looked like a protocol were not taken for it
     const struct rx_known *seen;  // the protocol recognised, also when no route takes it; NULL: none

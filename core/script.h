@@ -38,6 +38,16 @@ int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, r
 void rx_script_free(struct rx_script *s);
 
 enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_facts *f);
+
+// What a listener's identify says of the first bytes. A function that fails says nothing.
+struct rx_said_of {
+    enum rx_said said;
+    const struct rx_known *known; // RX_SAID_PROTOCOL; NULL: one that no route of the config names
+    struct rx_text key;           // what it learned, with RX_SAID_PROTOCOL; ptr NULL: nothing
+    const struct rx_target *to;   // RX_SAID_TARGET; lives as long as the generation, an action until the next call
+};
+void rx_script_listen(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_said_of *out);
+
 bool rx_script_when(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
 // NULL: the function failed or said nil. Lives as long as the generation.
 const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);

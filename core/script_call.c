@@ -24,16 +24,16 @@ struct rx_script_dynamic {
     char name[];
 };
 
-static void keep_key(struct rx_script *s, struct rx_facts *f)
+// The string at stack place `at`, kept for as long as one decision takes.
+static struct rx_text keep_key(struct rx_script *s, int at)
 {
     size_t len;
-    const char *key = lua_tolstring(s->L, 2, &len);
+    const char *key = lua_type(s->L, at) == LUA_TSTRING ? lua_tolstring(s->L, at, &len) : NULL;
     if (!key || len > RX_SCRIPT_KEY_MAX)
-        return;
+        return (struct rx_text){ NULL, 0 };
     char *kept = s->keys[s->next_key++ % RX_SCRIPT_KEYS];
     memcpy(kept, key, len);
-    f->key = (struct rx_text){ (const uint8_t *)kept, (uint32_t)len };
-    f->have = RX_FACT_KEY;
+    return (struct rx_text){ (const uint8_t *)kept, (uint32_t)len };
 }
 
 enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_facts *f)
@@ -47,8 +47,8 @@ enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8
     if (!rx_script_call(s, fn, 2))
         return RX_NO;
     int v = (int)lua_tointeger(s->L, 1);
-    if (v == RX_MATCH && lua_type(s->L, 2) == LUA_TSTRING)
-        keep_key(s, f);
+    if (v == RX_MATCH && lua_type(s->L, 2) == LUA_TSTRING && (f->key = keep_key(s, 2)).ptr)
+        f->have = RX_FACT_KEY;
     lua_settop(s->L, 0);
     return v == RX_MATCH || v == RX_MORE ? (enum rx_verdict)v : RX_NO;
 }
@@ -136,10 +136,10 @@ void rx_script_dynamics_free(struct rx_script *s)
     }
 }
 
-static const struct rx_target *action_target(struct rx_script *s, enum rx_target_kind kind)
+static const struct rx_target *action_target(struct rx_script *s, enum rx_target_kind kind, int at)
 {
     size_t len = 0;
-    const char *text = lua_tolstring(s->L, 2, &len);
+    const char *text = lua_tolstring(s->L, at, &len);
     free(s->text);
     s->text = NULL;
     if (kind == RX_TO_RESPOND && text && (s->text = malloc(len + 1)))
@@ -148,21 +148,55 @@ static const struct rx_target *action_target(struct rx_script *s, enum rx_target
     return &s->action;
 }
 
+// The target at stack places `at` (its kind) and behind; NULL: none.
+static const struct rx_target *target_at(struct rx_script *s, int at)
+{
+    int kind = lua_type(s->L, at) == LUA_TNUMBER ? (int)lua_tointeger(s->L, at) : -1;
+    if (kind == RX_TO_POOL && lua_type(s->L, at + 1) == LUA_TSTRING)
+        return dynamic_target(s, lua_tostring(s->L, at + 1));
+    if (kind == RX_TO_POOL && lua_type(s->L, at + 1) == LUA_TNUMBER) {
+        uint32_t pool = (uint32_t)lua_tointeger(s->L, at + 1);
+        return pool < s->conf->n_pools ? s->conf->pools[pool]->target : NULL;
+    }
+    return kind > RX_TO_POOL && kind < RX_TO_SCRIPT ? action_target(s, (enum rx_target_kind)kind, at + 1) : NULL;
+}
+
 const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c)
 {
-    const struct rx_target *to = NULL;
     if (!rx_script_call_about(s, fn, c, 2))
         return NULL;
-    int kind = lua_type(s->L, 1) == LUA_TNUMBER ? (int)lua_tointeger(s->L, 1) : -1;
-    if (kind == RX_TO_POOL && lua_type(s->L, 2) == LUA_TSTRING) {
-        to = dynamic_target(s, lua_tostring(s->L, 2));
-    } else if (kind == RX_TO_POOL && lua_type(s->L, 2) == LUA_TNUMBER) {
-        uint32_t pool = (uint32_t)lua_tointeger(s->L, 2);
-        if (pool < s->conf->n_pools)
-            to = s->conf->pools[pool]->target;
-    } else if (kind > RX_TO_POOL && kind < RX_TO_SCRIPT) {
-        to = action_target(s, (enum rx_target_kind)kind);
-    }
+    const struct rx_target *to = target_at(s, 1);
     lua_settop(s->L, 0);
     return to;
+}
+
+// Protocols are known to Lua by name: the numbers are those of the state that built the generation.
+static const struct rx_known *known_named(const struct rx_conf *conf, const char *name)
+{
+    for (uint32_t i = 0; name && i < conf->n_known; i++)
+        if (!strcmp(conf->known[i]->name, name))
+            return conf->known[i];
+    return NULL;
+}
+
+void rx_script_listen(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_said_of *out)
+{
+    *out = (struct rx_said_of){ .said = RX_SAID_NOTHING };
+    if (!s)
+        return;
+    s->call.ptr = p;
+    s->call.len = n;
+    if (!rx_script_call(s, fn, 3))
+        return;
+    enum rx_said said = (enum rx_said)lua_tointeger(s->L, 1);
+    if (said == RX_SAID_MORE) {
+        out->said = said;
+    } else if (said == RX_SAID_PROTOCOL) {
+        out->said = said;
+        out->known = known_named(s->conf, lua_tostring(s->L, 2));
+        out->key = keep_key(s, 3);
+    } else if (said == RX_SAID_TARGET && (out->to = target_at(s, 2))) {
+        out->said = said;
+    }
+    lua_settop(s->L, 0);
 }

@@ -164,6 +164,8 @@ static const char *fn_word(enum rx_fn_kind kind)
         return "policy";
     case RX_FN_ACCEPT:
         return "on_accept";
+    case RX_FN_LISTEN:
+        return "listener identify";
     }
     return "function";
 }

@@ -183,8 +183,9 @@ local function listen(state, listener)
   local o, line = listener.options, listener.declaration.line
   listener.title = listener.declaration.title or format('listen "%s"', listener.addresses[1])
   local on_accept = fn_id(state, dispatch.ACCEPT, o.on_accept, line, listener.title .. ".on_accept")
+  local identify = fn_id(state, dispatch.LISTEN, o.identify, line, listener.title .. ".identify")
   local id = state.link.listen_new {
-    on_accept = on_accept,
+    on_accept = on_accept, identify = identify,
     where = place(state, line, listener.where),
     max_connections = o.max_connections or 0, max_connections_per_ip = o.max_connections_per_ip or 0,
     ipv6_prefix = o.ipv6_prefix, peek_ms = o.peek_timeout, peek_bytes = o.peek_buffer_size,

@@ -415,7 +415,7 @@ local function check_listens(ctx, model)
     local out = listen(ctx, declaration, taken)
     model.listens[#model.listens + 1] = out
     local is_broken = declaration.options.routes ~= nil and not out.options.routes
-    if not (is_broken or out.has_routes or has_fallback(out.options, declaration.options)
+    if not (is_broken or out.has_routes or out.options.identify or has_fallback(out.options, declaration.options)
       or has_fallback(model.server, model.server_options) or ctx.has_rules) then
       ctx:fail("no routes and no fallback: every connection would be dropped")
     end

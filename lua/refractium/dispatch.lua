@@ -16,9 +16,10 @@ local format, gsub, match, rep = string.format, string.gsub, string.match, strin
 
 local M = {}
 
-M.IDENTIFY, M.WHEN, M.TO, M.POLICY, M.ACCEPT = 0, 1, 2, 3, 4
+M.IDENTIFY, M.WHEN, M.TO, M.POLICY, M.ACCEPT, M.LISTEN = 0, 1, 2, 3, 4, 5
 
 local KEY_MAX = 255
+local SAID_PROTOCOL, SAID_TARGET = 2, 3
 local POOL, ACTIONS = 1, { refuse = 2, drop = 3, tarpit = 4, respond = 5, describe = 6, echo = 7 }
 
 -- More, and longer, traces than the VM allows by itself: the chain of a config's functions is one long piece of code.
@@ -78,6 +79,18 @@ return function()
   local number = number_of(answer, #pool)
   return number
 end]],
+  [M.LISTEN] = [[
+local f, buf, more, answer_of = ...
+return function()
+  local answer, key = f(buf)
+  if answer == nil or answer == false then
+    return 0
+  elseif answer == more then
+    return 1
+  end
+  local said, what, detail = answer_of(answer, key)
+  return said, what, detail
+end]],
   [M.ACCEPT] = [[
 local f, conn, refuse = ...
 return function()
@@ -105,8 +118,7 @@ local function key_check(where)
   end
 end
 
-local function target_maker(where, targets)
-  local wrong = refuse_with(where, "to must return a pool, an address, a port or an action")
+local function target_maker(where, targets, verb, wrong)
   local function from_value(v, record)
     if record.kind == "action" then
       return ACTIONS[record.action], record.bytes
@@ -122,8 +134,8 @@ local function target_maker(where, targets)
     if kind == "table" then
       local record = value.of(v)
       if not record or record.kind == "unknown" then
-        error(format('%s: to must return one target; got a table (for several addresses make a pool: rx.pool "name"'
-          .. " { ... })", where), 0)
+        error(format('%s: %s must return one target; got a table (for several addresses make a pool: rx.pool "name"'
+          .. " { ... })", where, verb), 0)
       end
       local target, what = from_value(v, record)
       return target, what
@@ -133,6 +145,33 @@ local function target_maker(where, targets)
       return POOL, "127.0.0.1:" .. v
     end
     wrong(v)
+  end
+end
+
+-- A listener's identify: a protocol, by value or name, or else what `to` may return.
+local function answer_maker(where, targets, session)
+  local wrong = refuse_with(where, "identify must return a protocol, a pool, an address, a port, an action, rx.more or"
+    .. " nothing")
+  local target_of = target_maker(where, targets, "identify", wrong)
+  local check_key = key_check(where)
+  local function protocol_of(v)
+    if type(v) == "string" then
+      local known = session.protocols[v]
+      return known and known.name
+    end
+    local record = value.of(v, "protocol")
+    return record and record.name
+  end
+  return function(v, key)
+    local name = protocol_of(v)
+    if name then
+      if key ~= nil then
+        check_key(key)
+      end
+      return SAID_PROTOCOL, name, key
+    end
+    local kind, what = target_of(v)
+    return SAID_TARGET, kind, what
   end
 end
 
@@ -155,7 +194,10 @@ local function arguments(kind, where, view, session, targets)
   elseif kind == M.WHEN then
     return view.conn, refuse_with(where, "when must return true or false")
   elseif kind == M.TO then
-    return view.conn, target_maker(where, targets)
+    return view.conn, target_maker(where, targets, "to",
+      refuse_with(where, "to must return a pool, an address, a port or an action"))
+  elseif kind == M.LISTEN then
+    return view.buf, session.more, answer_maker(where, targets, session)
   elseif kind == M.POLICY then
     return view.conn, view.pool, backend_number(where, view.numbers)
   end
@@ -230,7 +272,7 @@ function M.warm(functions, view)
   local was = { call.ptr, call.len, call.is_open, call.until_ns }
   call.is_open = 1
   for _, fn in ipairs(functions) do
-    if fn.kind == M.IDENTIFY then
+    if fn.kind == M.IDENTIFY or fn.kind == M.LISTEN then
       call.until_ns = view.now_ns() + PATIENCE
       warm_one(fn, fn.samples or {}, view)
       warm_one(fn, BEGINNINGS, view)

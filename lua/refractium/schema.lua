@@ -76,6 +76,11 @@ M.listen = section {
     doc = "At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs." },
   { name = "max_pending", type = "count", min = 1, max = 10000000, default_text = "no limit",
     doc = "Connections that are not recognised yet at one time." },
+  { name = "identify", type = "func", args = "buf: rx.Buf",
+    returns = "rx.Protocol|rx.Pool|rx.Action|rx.More|string|integer|nil, string?",
+    doc = "`function(buf)`, asked before the routes: a protocol or its name (the routes of that protocol are tried),"
+      .. " a pool, an address, an action or a port of 127.0.0.1 (it goes there), `rx.more`, or nothing (the routes"
+      .. " decide, as when it fails)." },
   { name = "on_accept", type = "func", args = "conn: rx.Conn", returns = "rx.Action?",
     doc = "`function(conn)`, called for every connection before its first byte; `rx.refuse` turns it away, anything"
       .. " else lets it in. A function that fails turns it away too." },

@@ -85,6 +85,45 @@ describe("identify", function()
   end)
 end)
 
+describe("a listener's identify", function()
+  local function says(body)
+    local functions, view = loaded("local web = rx.pool 'web' { 'h:1' } local game = rx.protocol 'game' { prefix = 'G' }"
+      .. " rx.listen 'a:1' { routes = { { game, to = web } }, identify = function(buf) " .. body .. " end }")
+    return mock.call(view, functions[1], { bytes = "abc" })
+  end
+
+  it("names a protocol, a target, or leaves it to the routes", function()
+    assert.same({ true, 0 }, { says "" })
+    assert.same({ true, 0 }, { says "return false" })
+    assert.same({ true, 1 }, { says "return rx.more" })
+    assert.same({ true, 2, "game" }, { says "return game" })
+    assert.same({ true, 2, "game", "k" }, { says "return game, 'k'" })
+    assert.same({ true, 2, "tls" }, { says "return 'https'" })
+    assert.same({ true, 3, 1, 0 }, { says "return web" })
+    assert.same({ true, 3, 1, 0 }, { says "return 'web'" })
+    assert.same({ true, 3, 1, "10.0.0.1:5" }, { says "return '10.0.0.1:5'" })
+    assert.same({ true, 3, 1, "127.0.0.1:22" }, { says "if buf[0] == 97 then return 22 end" })
+    assert.same({ true, 3, 5, "hi" }, { says "return rx.respond 'hi'" })
+    assert.same({ true, 3, 3 }, { says "return rx.drop" })
+  end)
+
+  it("is told what it must return", function()
+    local words = "refractium.lua:1: identify must return a protocol, a pool, an address, a port, an action, rx.more or"
+      .. " nothing; got "
+    fails(words .. "0", says "return 0")
+    fails(words .. "70000", says "return 70000")
+    fails(words .. "a cdata", says "return buf")
+    fails("refractium.lua:1: identify's key must be a string; got 3", says "return game, 3")
+    fails('refractium.lua:1: identify must return one target; got a table (for several addresses make a pool: rx.pool'
+      .. ' "name" { ... })', says "return {}")
+  end)
+
+  it("may stand without routes", function()
+    local _, errors = mock.config "rx.listen 'a:1' { identify = function() end }"
+    assert.same({}, errors)
+  end)
+end)
+
 describe("buf", function()
   local BYTES = "\1\2\3\4\255\254\r\nAB\r\nC"
 

@@ -79,6 +79,7 @@
 ---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
 ---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.
 ---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
+---@field identify? fun(buf: rx.Buf): rx.Protocol|rx.Pool|rx.Action|rx.More|string|integer|nil, string? `function(buf)`, asked before the routes: a protocol or its name (the routes of that protocol are tried), a pool, an address, an action or a port of 127.0.0.1 (it goes there), `rx.more`, or nothing (the routes decide, as when it fails).
 ---@field on_accept? fun(conn: rx.Conn): rx.Action? `function(conn)`, called for every connection before its first byte; `rx.refuse` turns it away, anything else lets it in. A function that fails turns it away too.
 ---@field connect_timeout? rx.Duration How long connecting may take, all backends that are tried together. Default: `"5s"`. Range: `10ms` to `10m`.
 ---@field idle_timeout? rx.Duration A connection with no byte in either direction for so long is closed. Default: `"1h"`. Range: `100ms` to `30d`.
