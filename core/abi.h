@@ -64,6 +64,8 @@ struct rx_server_spec {
     uint32_t max_connections; // all listeners together
     uint32_t drain_ms;        // how long SIGTERM lets connections finish
     uint32_t hot_reload;      // 1: watch the file
+    uint32_t canary_ppm;      // millionths of new connections a new config gets first, at most half; 0: no canary
+    uint32_t canary_ms;       // for so long
     uint32_t script_budget_ms; // how long one call of a function of the config may take; 0: the default
     uint32_t access_log;      // enum rx_access_log
     struct rx_slice access_log_file;
@@ -312,6 +314,8 @@ struct rx_door {
 
     // The next function number, from 1. `where` is "file:line" of the function, for messages.
     int (*fn_new)(struct rx_build *b, uint32_t kind, struct rx_slice where);
+    // Its text, by which a reload tells whether an edit changed it. May be left out.
+    int (*fn_text)(struct rx_build *b, int32_t fn, struct rx_slice text);
 
     int (*metric_new)(struct rx_build *b, const struct rx_metric_spec *spec);
     int (*shared_new)(struct rx_build *b, const struct rx_shared_spec *spec);

@@ -37,9 +37,9 @@ static void count_down(atomic_uint *count, uint32_t limit)
 }
 
 // Takes a place everywhere, or nowhere. RX_REASON_DONE: admitted.
-static enum rx_reason admit(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip)
+static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
+                            const union rx_ip *ip)
 {
-    struct rx_conf *conf = w->conf;
     if (!count_up(w->active, conf->max_connections))
         return RX_REASON_LIMIT_SERVER;
     if (!count_up(l->active, l->max_connections)) {
@@ -110,22 +110,29 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
 {
     struct rx_worker *w = l->worker;
     rx_stat_add(&w->stat.accepted, 1);
-    enum rx_reason why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, l->listen, ip);
+    struct rx_conf *conf = w->conf;
+    const struct rx_listen *listen = l->listen;
+    if (RX_UNLIKELY(l->trial) && rx_worker_is_trials_turn(w)) {
+        conf = w->trial;
+        listen = l->trial;
+    }
+    enum rx_reason why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, conf, listen, ip);
     if (why != RX_REASON_DONE) {
         turn_away(l, fd, ip, why);
         return;
     }
-    struct rx_conn *c = rx_worker_conn_get(w);
+    struct rx_conn *c = rx_worker_conn_of(w, conf);
     if (!c) {
-        rx_admission_give(w, w->conf, l->listen, ip, true);
+        rx_admission_give(w, conf, listen, ip, true);
         turn_away(l, fd, ip, RX_REASON_NO_MEMORY);
         return;
     }
     c->client = *ip;
-    c->listen = l->listen;
+    c->listen = listen;
     c->to_port = rx_addr_port(&l->addr.sa);
     c->is_pending = true;
     c->ends[RX_CLIENT].io.fd = fd;
+    rx_worker_tried(c, RX_MEASURE_SCRIPT);
     rx_peek_begin(c);
 }
 

@@ -291,7 +291,12 @@ static void do_reload(struct rx_admin_client *c)
         return;
     }
     c->is_reload = true;
-    rx_reload_request(r, "admin");
+    struct ucred peer = { 0 };
+    socklen_t len = sizeof peer;
+    char who[64];
+    getsockopt(c->io.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+    snprintf(who, sizeof who, "pid %d, uid %u", (int)peer.pid, (unsigned)peer.uid);
+    rx_reload_request(r, "admin", who);
 }
 
 // ---- what is answered at once ---------------------------------------------------------------------------------------

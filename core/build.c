@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "arena.h"
+#include "digest.h"
 #include "live.h"
 #include "regex.h"
 #include "route.h"
@@ -148,6 +149,14 @@ static int door_fn_new(struct rx_build *b, uint32_t kind, struct rx_slice where)
     return (int)c->n_fns; // from 1: in a spec, 0 means none
 }
 
+static int door_fn_text(struct rx_build *b, int32_t fn, struct rx_slice text)
+{
+    if (fn <= 0 || (uint32_t)fn > b->conf->n_fns)
+        return fail(b, "no such function");
+    b->conf->fns[fn - 1].digest = rx_build_digest_bytes(RX_DIGEST_START, b->conf->fns[fn - 1].kind, text);
+    return 0;
+}
+
 int fn_check(struct rx_build *b, int32_t fn, enum rx_fn_kind kind, int32_t *out)
 {
     *out = -1;
@@ -162,10 +171,13 @@ int fn_check(struct rx_build *b, int32_t fn, enum rx_fn_kind kind, int32_t *out)
 static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
 {
     struct rx_conf *c = b->conf;
+    c->digest = rx_build_digest_server(b, s);
     c->workers = s->workers;
     c->max_connections = s->max_connections ? s->max_connections : 10000;
     c->drain_ms = s->drain_ms;
     c->hot_reload = s->hot_reload;
+    c->canary_share = (uint32_t)(RX_MIN(s->canary_ppm, 500000u) * 4294967296ull / 1000000);
+    c->canary_ms = s->canary_ms;
     c->is_admin_off = s->is_admin_off;
     c->admin = s->admin.len ? keep(b, s->admin) : NULL;
     c->script_budget_ms = s->script_budget_ms ? s->script_budget_ms : 50;
@@ -229,6 +241,7 @@ static int door_proto_new(struct rx_build *b, const struct rx_proto_spec *s)
     k->name = keep(b, s->name);
     k->transport = s->transport ? s->transport : RX_BOTH;
     k->within = s->within ? s->within : 1024;
+    k->digest = rx_build_digest_proto(b, s);
     if (fn_check(b, s->identify, RX_FN_IDENTIFY, &k->identify_fn))
         return -1;
     return (int)b->conf->n_known - 1;
@@ -250,6 +263,7 @@ static int door_proto_prefix(struct rx_build *b, int32_t id, struct rx_slice byt
         return -1;
     if (k->def || !bytes.len)
         return fail(b, "a prefix must not be empty");
+    k->digest = rx_build_digest_bytes(k->digest, 0, bytes);
     return rx_texts_add(b->conf->arena, &k->prefix, bytes) ? no_memory(b) : 0;
 }
 
@@ -260,6 +274,7 @@ static int door_proto_pattern(struct rx_build *b, int32_t id, struct rx_slice by
         return -1;
     if (k->def || !bytes.len)
         return fail(b, "a pattern must not be empty");
+    k->digest = rx_build_digest_bytes(k->digest, 1, bytes);
     bool *table = (bool *)k->pattern_table;
     if (!table && !(k->pattern_table = table = rx_arena_get(b->conf->arena, 256 * sizeof *table)))
         return no_memory(b);
@@ -427,6 +442,7 @@ const struct rx_door rx_door = {
     .fn_new = door_fn_new,
     .metric_new = rx_door_metric_new,
     .shared_new = rx_door_shared_new,
+    .fn_text = door_fn_text,
     .proto_builtin = door_proto_builtin,
     .proto_new = door_proto_new,
     .proto_prefix = door_proto_prefix,

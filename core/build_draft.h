@@ -56,3 +56,13 @@ int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr
 int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s);
 int rx_door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice value);
 int rx_build_listen_finish(struct rx_build *b, uint32_t id);
+
+// build_digest.c
+uint64_t rx_build_digest_server(const struct rx_build *b, const struct rx_server_spec *s);
+uint64_t rx_build_digest_proto(const struct rx_build *b, const struct rx_proto_spec *s);
+uint64_t rx_build_digest_pool(const struct rx_build *b, const struct rx_pool_spec *s);
+uint64_t rx_build_digest_listen(const struct rx_build *b, const struct rx_listen_spec *s);
+uint64_t rx_build_digest_route(const struct rx_build *b, const struct rx_route_spec *s);
+// With one more part of it: h is the digest so far.
+uint64_t rx_build_digest_backend(uint64_t h, const struct rx_backend_spec *s);
+uint64_t rx_build_digest_bytes(uint64_t h, uint32_t kind, struct rx_slice bytes);

@@ -50,6 +50,7 @@ int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
         return -1;
     if (fn_check(b, s->on_accept, RX_FN_ACCEPT, &l->accept_fn) || fn_check(b, s->identify, RX_FN_LISTEN, &l->identify_fn))
         return -1;
+    l->digest = rx_build_digest_listen(b, s);
     c->listens = list;
     list[c->n_listens++] = l;
     return (int)c->n_listens - 1;
@@ -80,6 +81,7 @@ int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr
     }
     if (!l->name)
         l->name = text;
+    l->digest = rx_build_digest_bytes(l->digest, 0, addr);
     free(list);
     return rc;
 }
@@ -114,6 +116,7 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
                               .want = s->ech ? RX_FACT_ECH : 0 };
     if (fn_check(b, s->when, RX_FN_WHEN, &d->r.when_fn))
         return -1;
+    d->r.digest = rx_build_digest_route(b, s);
     if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
         return -1;
     bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
@@ -130,7 +133,9 @@ int rx_door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct 
 {
     if (route < 0 || (uint32_t)route >= b->n_routes)
         return fail(b, "no such route");
-    return rx_cond_add(b->conf->arena, &b->routes[route].r, cond, v, b->error);
+    struct rx_route *r = &b->routes[route].r;
+    r->digest = rx_build_digest_bytes(r->digest, cond, v);
+    return rx_cond_add(b->conf->arena, r, cond, v, b->error);
 }
 
 // ---- finishing ------------------------------------------------------------------------------------------------

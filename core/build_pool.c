@@ -18,6 +18,7 @@ int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
         return no_memory(b);
     if (s->balance != RX_BALANCE_ROUND_ROBIN)
         return fail(b, "unknown balance");
+    p->digest = rx_build_digest_pool(b, s);
     p->name = keep(b, s->name);
     p->is_anonymous = !s->name.len;
     p->tries = s->tries;
@@ -55,6 +56,7 @@ int rx_door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backe
         return -1;
     if (rx_addr_parse_target(buf, true, &list, &n, why))
         return fail(b, "%s", why);
+    b->conf->pools[pool]->digest = rx_build_digest_backend(b->conf->pools[pool]->digest, s);
     struct rx_backend one = { .name = keep(b, s->addr), .weight = RX_MAX(s->weight, 1u), .is_backup = s->is_backup };
     int rc = one.name ? 0 : no_memory(b);
     for (unsigned i = 0; i < n && !rc; i++) {

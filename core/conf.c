@@ -44,6 +44,14 @@ void rx_conf_unref(struct rx_conf *c)
 {
     if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
+    if (c->reap)
+        c->reap(c);
+    else
+        rx_conf_free(c);
+}
+
+void rx_conf_free(struct rx_conf *c)
+{
     for (uint32_t i = 0; i < c->n_listens; i++) {
         struct rx_listen *l = c->listens[i];
         for (uint32_t k = 0; l->routes && k < l->n_routes; k++)
@@ -65,12 +73,17 @@ void rx_conf_unref(struct rx_conf *c)
     free(c);
 }
 
-static void inherit_cursor(struct rx_pool *p, const struct rx_conf *old)
+// Both lists are mostly in the same order, so a search begins behind the last find.
+void rx_conf_inherit_cursors(struct rx_conf *c, const struct rx_conf *old)
 {
-    for (uint32_t i = 0; i < old->n_pools; i++)
-        if (old->pools[i]->is_anonymous == p->is_anonymous && !strcmp(old->pools[i]->name, p->name)) {
-            atomic_store(p->cursor, atomic_load(old->pools[i]->cursor));
-            return;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < c->n_pools; i++)
+        for (uint32_t n = 0; n < old->n_pools; n++) {
+            struct rx_pool *p = c->pools[i], *was = old->pools[at++ % old->n_pools];
+            if (was->is_anonymous == p->is_anonymous && !strcmp(was->name, p->name)) {
+                atomic_store(p->cursor, atomic_load(was->cursor));
+                break;
+            }
         }
 }
 
@@ -84,8 +97,8 @@ static void inherit_file(struct rx_bind *b, const struct rx_conf *old)
 
 void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old)
 {
-    for (uint32_t i = 0; old && i < c->n_pools; i++)
-        inherit_cursor(c->pools[i], old);
+    if (old)
+        rx_conf_inherit_cursors(c, old);
     for (uint32_t i = 0; i < c->n_listens; i++)
         for (uint32_t k = 0; old && k < c->listens[i]->n_binds; k++)
             inherit_file(&c->listens[i]->binds[k], old);

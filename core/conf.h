@@ -41,6 +41,7 @@ struct rx_known {
     enum rx_transport transport;
     struct rx_texts prefix, pattern;
     uint32_t within;
+    uint64_t digest; // of the config's own, as are the other digests here: what an edit changed (diff.h)
     uint8_t pattern_first[4]; // the bytes patterns begin with, repeated to fill; used when there are no more than 4
     uint16_t n_pattern_first; // how many different ones; above 4 the table below tells
     const bool *pattern_table;
@@ -63,6 +64,7 @@ struct rx_backend {
 };
 
 struct rx_pool {
+    uint64_t digest;
     const char *name; // "web", or the list of addresses for an anonymous one
     bool is_anonymous;
     uint32_t tries; // >= 1
@@ -87,6 +89,7 @@ struct rx_target {
 struct rx_route {
     const char *name, *where;
     uint32_t index; // place in its listener
+    uint64_t digest;
     const struct rx_known *proto;
     enum rx_transport transport; // what it is for, at most the protocol's
     struct rx_target to, fallback;
@@ -121,6 +124,7 @@ struct rx_bind {
 struct rx_listen {
     const char *where;
     const char *name; // its first address as written
+    uint64_t digest;  // without its routes
     struct rx_bind *binds;
     uint32_t n_binds;
     uint32_t max_connections, max_connections_per_ip, ipv6_prefix, max_pending;
@@ -156,6 +160,7 @@ struct rx_sample {
 struct rx_fn {
     enum rx_fn_kind kind;
     const char *where;
+    uint64_t digest; // of its text
     atomic_bool is_quarantined;
     atomic_ulong errors;
 };
@@ -176,10 +181,15 @@ struct rx_source {
 struct rx_conf {
     atomic_uint refs;
     uint64_t id;
+    void (*reap)(struct rx_conf *c); // takes it apart where that disturbs nobody; NULL: whoever lets go last does
+    void *reaper;                    // reap's
+    struct rx_conf *next_dead;       // reap's
     const char *file; // NULL: from the command line alone
 
     uint32_t workers, max_connections, drain_ms;
     bool hot_reload, is_admin_off;
+    uint32_t canary_share, canary_ms; // of 2^32; 0: no canary
+    uint64_t digest;                  // of what is said of the server
     const char *admin; // path of the admin socket; NULL: after the first listener's port
     enum rx_access_log access_log;
     const char *access_log_file;
@@ -215,7 +225,9 @@ struct rx_conf {
 struct rx_script *rx_conf_script(const struct rx_conf *c, int i);
 void rx_conf_ref(struct rx_conf *c);
 void rx_conf_unref(struct rx_conf *c);
+void rx_conf_free(struct rx_conf *c); // for reap
 // A new generation goes on where an old one (NULL: none) stands: pool cursors, per-address limits.
+void rx_conf_inherit_cursors(struct rx_conf *c, const struct rx_conf *old); // the pools' alone: all that a trial gets
 void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old);
 void rx_route_fini(struct rx_route *r); // what is not in the arena
 const char *rx_target_word(const struct rx_target *t); // "drop", "echo", …; a pool's name

@@ -31,6 +31,7 @@ static void let_go(struct rx_conn *c)
 static void failed(struct rx_conn *c, int err)
 {
     atomic_fetch_add_explicit(&c->backend->state->refused, 1, memory_order_relaxed);
+    rx_worker_failed(c, RX_MEASURE_CONNECT);
     rx_log_limited(RX_LOG_WARN, "backend %s: %s", c->backend->name, strerror(err));
     let_go(c);
     rx_stat_add(&c->worker->stat.retries, 1);
@@ -65,6 +66,7 @@ static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const
     c->backend = b;
     atomic_fetch_add_explicit(&b->state->active, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&b->state->connects, 1, memory_order_relaxed);
+    rx_worker_tried(c, RX_MEASURE_CONNECT);
     int fd = socket(b->addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     c->ends[RX_SERVER].io.fd = fd;
     if (fd == -1)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,7 +27,8 @@ struct engine {
     atomic_uint active; // connections of all workers
     struct rx_instance self; // what the admin socket tells of us
     struct rx_admin *admin;  // owned; NULL: none
-    ev_signal term, intr, hup;
+    ev_signal term, intr;
+    ev_async hup;
     ev_timer drain, poll;
     bool is_stopping;
 };
@@ -96,23 +98,56 @@ static int bind_all(struct engine *e)
     return 0;
 }
 
-static void engine_on_hup(struct ev_loop *loop, ev_signal *s, int events)
+// libev does not tell who sent a signal.
+static struct {
+    struct ev_loop *loop;
+    ev_async *async;
+    atomic_int pid;
+    atomic_uint uid;
+} hup;
+
+static void on_hup(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    atomic_store(&hup.pid, info->si_pid);
+    atomic_store(&hup.uid, info->si_uid);
+    ev_async_send(hup.loop, hup.async); // which may be called here
+}
+
+static void engine_on_hup(struct ev_loop *loop, ev_async *a, int events)
 {
     (void)loop, (void)events;
-    struct engine *e = s->data;
-    rx_reload_request(&e->reload, "SIGHUP");
+    struct engine *e = a->data;
+    char who[64];
+    int pid = atomic_load(&hup.pid);
+    if (pid)
+        snprintf(who, sizeof who, "pid %d, uid %u", pid, atomic_load(&hup.uid));
+    else
+        snprintf(who, sizeof who, "the terminal");
+    rx_reload_request(&e->reload, "SIGHUP", who);
+}
+
+static void watch_hup(struct engine *e)
+{
+    struct sigaction action = { .sa_sigaction = on_hup, .sa_flags = SA_SIGINFO | SA_RESTART };
+    ev_async_init(&e->hup, engine_on_hup);
+    e->hup.data = e;
+    ev_async_start(e->loop, &e->hup);
+    hup.loop = e->loop;
+    hup.async = &e->hup;
+    sigaction(SIGHUP, &action, NULL);
 }
 
 static void watch_signals(struct engine *e)
 {
-    ev_signal *all[] = { &e->term, &e->intr, &e->hup };
+    ev_signal *all[] = { &e->term, &e->intr };
     ev_signal_init(&e->term, engine_on_stop, SIGTERM);
     ev_signal_init(&e->intr, engine_on_stop, SIGINT);
-    ev_signal_init(&e->hup, engine_on_hup, SIGHUP);
     for (unsigned i = 0; i < RX_COUNT(all); i++) {
         all[i]->data = e;
         ev_signal_start(e->loop, all[i]);
     }
+    watch_hup(e);
     ev_timer_init(&e->drain, engine_on_drained, 0., 0.);
     ev_timer_init(&e->poll, engine_on_poll, 0.02, 0.02);
     e->drain.data = e->poll.data = e;
@@ -166,7 +201,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     int rc = rx_access_open(conf->access_log, conf->access_log_file);
     if (rc) {
         rx_log(RX_LOG_ERROR, "access_log %s: %s", conf->access_log_file, strerror(-rc));
-        rx_conf_unref(conf);
+        rx_reload_fini(&e->reload);
         free(e);
         return RX_EXIT_BIND;
     }
@@ -193,7 +228,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         code = RX_EXIT_BIND;
         goto end;
     }
-    rx_reload_watch(&e->reload);
+    rx_reload_start(&e->reload);
     e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, e->n_workers, rx_now_ms() };
     e->admin = rx_admin_new(e->loop, &e->self);
     if ((rc = start_workers(e))) {
@@ -209,6 +244,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         rx_worker_join(&e->workers[i]);
     tell_totals(e);
 end:
+    signal(SIGHUP, SIG_IGN);
     rx_admin_free(e->admin);
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)

@@ -34,7 +34,7 @@ static void report_build(void *data, unsigned severity, const char *text, size_t
 static struct rx_conf *builtin_conf(void)
 {
     const struct rx_args everything = { .config = RX_SCRIPT_EVERYTHING, .is_config_typed = true };
-    return rx_script_load(&everything, report_build, NULL);
+    return rx_script_load(&everything, NULL, report_build, NULL);
 }
 
 // ---- which listener, which client ---------------------------------------------------------------------------

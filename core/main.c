@@ -70,7 +70,7 @@ static int run_init(const struct rx_args *a)
 static int run_check(const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = rx_load(a, &f);
+    struct rx_conf *conf = rx_load(a, NULL, &f);
     int code = rx_check_run(conf, a, &f);
     rx_conf_unref(conf);
     rx_findings_free(&f);
@@ -80,7 +80,7 @@ static int run_check(const struct rx_args *a)
 static int run_explain(const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = a->is_builtin || a->is_udp ? NULL : rx_load(a, &f);
+    struct rx_conf *conf = a->is_builtin || a->is_udp ? NULL : rx_load(a, NULL, &f);
     int code = RX_EXIT_USAGE;
     rx_findings_print(&f, stderr, rx_load_is_coloured());
     if (conf || a->is_builtin || a->is_udp)
@@ -107,7 +107,7 @@ static int run_serve(const struct rx_args *a)
         fprintf(stderr, "refractium: UDP is not served yet by this version; \"refractium tcp\" serves TCP\n");
         return RX_EXIT_USAGE;
     }
-    struct rx_conf *conf = rx_load_tested(a, print_finding, NULL);
+    struct rx_conf *conf = rx_load_tested(a, NULL, print_finding, NULL);
     if (!conf)
         return RX_EXIT_USAGE;
     const struct rx_log_setup setup = { .level = a->is_debug   ? RX_LOG_DEBUG

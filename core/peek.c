@@ -83,6 +83,9 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
 {
     leave_pending(c);
     c->seen = d->seen;
+    rx_worker_tried(c, RX_MEASURE_UNIDENTIFIED);
+    if (!d->route)
+        rx_worker_failed(c, RX_MEASURE_UNIDENTIFIED);
     if (rx_access_is_on() && d->seen)
         c->told = rx_told_new(d);
     if (rx_log_is(RX_LOG_DEBUG))

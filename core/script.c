@@ -196,6 +196,19 @@ static bool is_carried(const char *path)
     return rx_embed_find(path) ? strncmp(path, "scripts/", 8) == 0 : !strcmp(path, RX_SCRIPT_EVERYTHING);
 }
 
+// The files on the stack's top: path → text, or false.
+static void take_seen(lua_State *L, struct rx_seen *seen)
+{
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        size_t len = 0;
+        const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+        if (lua_type(L, -2) == LUA_TSTRING && !is_carried(lua_tostring(L, -2)))
+            rx_seen_add(seen, lua_tostring(L, -2), text, len);
+        lua_pop(L, 1);
+    }
+}
+
 static int take_sources(struct rx_script *s, struct rx_build *b)
 {
     lua_State *L = s->L;
@@ -203,7 +216,7 @@ static int take_sources(struct rx_script *s, struct rx_build *b)
     while (lua_next(L, -2)) {
         size_t len;
         const char *text = lua_tolstring(L, -1, &len);
-        if (lua_type(L, -2) == LUA_TSTRING && is_carried(lua_tostring(L, -2))) {
+        if (lua_type(L, -1) == LUA_TBOOLEAN || (lua_type(L, -2) == LUA_TSTRING && is_carried(lua_tostring(L, -2)))) {
             lua_pop(L, 1);
             continue;
         }
@@ -216,15 +229,18 @@ static int take_sources(struct rx_script *s, struct rx_build *b)
 
 static struct rx_script *script_new(struct rx_conf *conf);
 
-struct rx_conf *rx_script_load(const struct rx_args *a, rx_report_fn *report, void *data)
+struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report, void *data)
 {
     struct rx_conf *conf = NULL;
     struct rx_build *b = rx_build_new(report, data);
     struct rx_script *s = b ? script_new(NULL) : NULL;
+    bool has_run = b && s && run(s, b, a, NULL);
+    if (has_run && seen)
+        take_seen(s->L, seen);
     if (!b || !s) {
         static const char words[] = "out of memory";
         report(data, RX_REPORT_ERROR, words, sizeof words - 1);
-    } else if (!run(s, b, a, NULL)) {
+    } else if (!has_run) {
         rx_build_report(b, RX_REPORT_ERROR, "%s", lua_tostring(s->L, -1));
     } else if (!rx_build_errors(b)) {
         bool has_file = a->is_config_typed || a->n_forward == 0;

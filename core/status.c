@@ -220,5 +220,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_listeners(j, conf);
     put_pools(j, conf);
     put_scripts(j, conf);
+    rx_json_key(j, "reloads");
+    rx_history_json(&i->reload->history, j);
     rx_json_close(j);
 }

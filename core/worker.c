@@ -22,6 +22,11 @@ uint64_t rx_worker_next_id(struct rx_worker *w)
 
 struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
 {
+    return rx_worker_conn_of(w, w->conf);
+}
+
+struct rx_conn *rx_worker_conn_of(struct rx_worker *w, struct rx_conf *conf)
+{
     struct rx_conn *c = w->spare_conns;
     if (c) {
         w->spare_conns = c->next;
@@ -31,7 +36,7 @@ struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
     }
     memset(c, 0, sizeof *c);
     c->worker = w;
-    c->conf = w->conf;
+    c->conf = conf;
     rx_conf_ref(c->conf);
     c->script = rx_conf_script(c->conf, (int)w->index);
     c->turn = -1;
@@ -129,8 +134,51 @@ static struct rx_listener *listener_at(struct rx_worker *w, const struct rx_addr
     return NULL;
 }
 
+static void end_trial(struct rx_worker *w)
+{
+    for (unsigned i = 0; i < w->n_listeners; i++)
+        w->listeners[i]->trial = NULL;
+    rx_conf_unref(w->trial);
+    w->trial = NULL;
+}
+
+// Sockets stay as they are: the trial serves those of its addresses that are there.
+static void begin_trial(struct rx_worker *w, const struct rx_swap *s)
+{
+    end_trial(w);
+    for (unsigned i = 0; i < s->n; i++) {
+        struct rx_listener *l = listener_at(w, &s->items[i].bind->addr);
+        if (l) {
+            l->trial = s->items[i].listen;
+            l->is_kept = true;
+        }
+    }
+    for (unsigned i = 0; i < w->n_listeners; i++)
+        w->listeners[i]->is_kept = false;
+    w->trial = s->conf;
+    w->trial_turn = (w->index + 1) * 0x9e3779b9u; // workers take turns, too
+    for (int k = 0; k < 2; k++)
+        for (int m = 0; m < RX_MEASURES; m++) {
+            atomic_store_explicit(&w->tally[k].tried[m], 0, memory_order_relaxed);
+            atomic_store_explicit(&w->tally[k].failed[m], 0, memory_order_relaxed);
+        }
+}
+
+bool rx_worker_is_trials_turn(struct rx_worker *w)
+{
+    uint32_t before = w->trial_turn;
+    w->trial_turn += w->trial->canary_share;
+    return w->trial_turn < before;
+}
+
+void rx_worker_count(struct rx_worker *w, const struct rx_conf *conf, enum rx_measure m, bool is_failure)
+{
+    if (conf == w->conf || conf == w->trial) // not an older one
+        rx_stat_add(is_failure ? &w->tally[conf == w->trial].failed[m] : &w->tally[conf == w->trial].tried[m], 1);
+}
+
 // From here on new connections get the new generation; the living keep the one they were routed by.
-static void worker_take(struct rx_worker *w, struct rx_swap *s)
+static void worker_take(struct rx_worker *w, const struct rx_swap *s)
 {
     for (unsigned i = 0; i < s->n; i++) {
         struct rx_listener *l = s->items[i].fd < 0 ? listener_at(w, &s->items[i].bind->addr) : NULL;
@@ -156,6 +204,22 @@ static void worker_take(struct rx_worker *w, struct rx_swap *s)
     }
     rx_conf_unref(w->conf);
     w->conf = s->conf;
+}
+
+static void worker_swap(struct rx_worker *w, struct rx_swap *s)
+{
+    switch (s->kind) {
+    case RX_SWAP_SERVE:
+        end_trial(w);
+        worker_take(w, s);
+        break;
+    case RX_SWAP_TRY:
+        begin_trial(w, s);
+        break;
+    case RX_SWAP_END:
+        end_trial(w);
+        break;
+    }
     atomic_fetch_sub(s->n_left, 1);
     free(s);
 }
@@ -191,7 +255,7 @@ static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
     if (swap && w->is_draining)
         swap_free(swap);
     else if (swap)
-        worker_take(w, swap);
+        worker_swap(w, swap);
     rx_errand_run(w);
     if (orders & RX_ORDER_BANS && !ev_is_active(&w->turn_out)) {
         ev_timer_set(&w->turn_out, TURN_OUT_MS / 1000.0, 0.);
@@ -335,5 +399,6 @@ void rx_worker_fini(struct rx_worker *w)
     struct rx_swap *late = atomic_exchange(&w->swap, NULL);
     if (late)
         swap_free(late);
+    rx_conf_unref(w->trial);
     rx_conf_unref(w->conf);
 }

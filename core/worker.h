@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "canary.h"
 #include "conn.h"
 #include "errand.h"
 #include "pipe.h"
@@ -17,13 +18,21 @@ struct rx_listener {
     ev_timer retry; // accepting again after the fds ran out
     struct rx_worker *worker;
     const struct rx_listen *listen; // borrowed from the worker's conf
+    const struct rx_listen *trial;  // borrowed from its trial; NULL: the trial does not serve this address
     struct rx_addr wanted, addr;    // as configured, as bound
     bool is_unix;
     bool is_kept; // worker_take's
 };
 
+enum rx_swap_kind {
+    RX_SWAP_SERVE, // conf is served; a trial ends
+    RX_SWAP_TRY,   // conf is on trial
+    RX_SWAP_END,   // the trial ends; conf is NULL
+};
+
 // A new generation on its way to a worker. Where fd is -1 the socket that has this address already goes on.
 struct rx_swap {
+    enum rx_swap_kind kind;
     struct rx_conf *conf; // ref, the worker's from then on
     atomic_uint *n_left;  // counted down when the worker has taken it; borrowed from the engine
     unsigned n;
@@ -70,6 +79,9 @@ struct rx_worker {
     struct ev_loop *loop;     // owned
     pthread_t thread;
     struct rx_conf *conf; // ref: what new connections get
+    struct rx_conf *trial; // ref: what a share of them get instead; NULL: none is on trial
+    uint32_t trial_turn;   // grows by the trial's share with each; when it runs over, the trial has its turn
+    struct rx_tally tally[2]; // while one is on trial: conf's and the trial's
 
     struct rx_listener **listeners; // owned, and each of them
     unsigned n_listeners;
@@ -118,4 +130,20 @@ void rx_worker_fini(struct rx_worker *w);
 // For accept.c and close.c.
 uint64_t rx_worker_next_id(struct rx_worker *w);
 struct rx_conn *rx_worker_conn_get(struct rx_worker *w); // zeroed; NULL when out of memory
+struct rx_conn *rx_worker_conn_of(struct rx_worker *w, struct rx_conf *conf); // the same, of another generation than w->conf
+// Whether the next connection is the trial's.
+bool rx_worker_is_trials_turn(struct rx_worker *w);
+
+// Counts for the comparison, while there is one.
+void rx_worker_count(struct rx_worker *w, const struct rx_conf *conf, enum rx_measure m, bool is_failure);
+static inline void rx_worker_tried(struct rx_conn *c, enum rx_measure m)
+{
+    if (RX_UNLIKELY(c->worker->trial))
+        rx_worker_count(c->worker, c->conf, m, false);
+}
+static inline void rx_worker_failed(struct rx_conn *c, enum rx_measure m)
+{
+    if (RX_UNLIKELY(c->worker->trial))
+        rx_worker_count(c->worker, c->conf, m, true);
+}
 void rx_worker_conn_bury(struct rx_conn *c);

@@ -23,6 +23,7 @@ local CALLS = {
   fn_new = { "number", "slice" },
   metric_new = { "rx_metric_spec" },
   shared_new = { "rx_shared_spec" },
+  fn_text = { "number", "slice" },
   proto_builtin = { "slice" },
   proto_new = { "rx_proto_spec" },
   proto_prefix = { "number", "slice" },

@@ -47,6 +47,9 @@ local function fn_id(state, kind, fn, line, what, samples)
   end
   local where = place(state, state.report.sources:of_function(fn), place(state, line))
   local id = id_or_report(state, state.link.fn_new(kind, where), line, what)
+  if id then
+    state.link.fn_text(id, state.report.sources:text_of_function(fn))
+  end
   state.functions[#state.functions + 1] = { kind = kind, fn = fn, where = where, samples = samples }
   return id or 0
 end
@@ -99,6 +102,7 @@ local function server(state, model)
   local kind, file = access_log(s.access_log)
   local answer = state.link.server_set {
     workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
+    canary_ppm = s.canary and s.canary.share or 0, canary_ms = s.canary and s.canary.watch or 0,
     script_budget_ms = s.script_budget, is_admin_off = s.admin == false, admin = s.admin or "",
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
     fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),

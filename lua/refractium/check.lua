@@ -106,6 +106,8 @@ local function defaults(section)
       local v = row.default
       if row.type == "duration" and v then
         v = units.duration(v)
+      elseif row.type == "percent" then
+        v = units.percent(v)
       elseif row.type == "size" and v then
         v = units.size(v)
       elseif row.type == "workers" then

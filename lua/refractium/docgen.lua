@@ -34,6 +34,8 @@ local TYPES = {
   samples = { "table", "rx.Samples" },
   labels = { "name or list", "string|string[]" },
   expect = { "table", "rx.Expect" },
+  percent = { "percentage", "string" },
+  canary = { "table or `false`", "rx.Canary|false" },
   expect_to = { "target or word", "rx.Target|rx.Outcome" },
   expect_protocol = { "protocol", "rx.Protocol|string" },
   client = { "address", "string" },
@@ -258,6 +260,7 @@ local CLASS = {
   server = "rx.Server", listen = "rx.Listen", route = "rx.Route", pool = "rx.PoolOptions", backend = "rx.Backend",
   counter = "rx.CounterOptions", gauge = "rx.GaugeOptions", shared = "rx.SharedOptions",
   protocol = "rx.ProtocolOptions", samples = "rx.Samples", test = "rx.Test", expect = "rx.Expect",
+  canary = "rx.Canary",
 }
 
 local POSITIONS = {

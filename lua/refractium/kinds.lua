@@ -157,6 +157,7 @@ end
 
 M.duration = measured(units.duration, units.print_duration)
 M.size = measured(units.size, units.print_size)
+M.percent = measured(units.percent, units.print_percent)
 
 function M.admin(ctx, _, v)
   if v == false or (type(v) == "string" and v ~= "" and #v <= 107 and not find(v, "\0", 1, true)) then
@@ -549,6 +550,17 @@ end
 
 M.expect = nested(schema.expect)
 M.samples = nested(schema.samples)
+
+local canary = nested(schema.canary)
+
+function M.canary(ctx, row, v)
+  if v == false then
+    return nil
+  elseif v == true then
+    return fail(ctx, 'must be false or a table like { share = "5%%", watch = "30s" }, not true')
+  end
+  return canary(ctx, row, v)
+end
 
 -- Routes are walked by check.lua, which knows protocols and listeners; here only their outer shape counts.
 function M.routes(ctx, _, v)

@@ -26,7 +26,7 @@ M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
-    "user", "group", "metrics", "trusted_scripts", "canary", "rate_per_ip",
+    "user", "group", "metrics", "trusted_scripts", "rate_per_ip",
     "store", "max_sessions", "hooks",
   },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
@@ -35,6 +35,9 @@ M.server = section {
     doc = "Connections at one time, all listeners together." },
   { name = "hot_reload", type = "boolean", default = true,
     doc = "Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case." },
+  { name = "canary", type = "canary", default_text = "`false`",
+    doc = "`{ share = \"5%\", watch = \"30s\" }`: a new config first gets a share of new connections, and goes again"
+      .. " by itself when it does worse than the running one. `false`: it gets all of them at once." },
   { name = "drain_timeout", type = "duration", default = "30s", min = "0ms", max = "1d",
     doc = "How long connections may finish after SIGTERM." },
   { name = "admin", type = "admin", default_text = "named after the first listener's port",
@@ -50,6 +53,15 @@ M.server = section {
   { name = "fallback_tcp", type = "target", default_text = "drop",
     doc = FALLBACK_TCP .. " A listener's own comes first." },
   { name = "fallback_udp", type = "target", default_text = "drop", doc = FALLBACK_UDP },
+}
+
+M.canary = section {
+  verb = "`canary` in rx.server",
+  doc = "A new config is tried on a share of new connections first.",
+  { name = "share", type = "percent", default = "5%", min = "0.1%", max = "50%",
+    doc = "How many of the new connections it gets." },
+  { name = "watch", type = "duration", default = "30s", min = "1s", max = "1d",
+    doc = "How long; then it gets all of them, unless it did worse than the running one." },
 }
 
 M.listen = section {
@@ -259,8 +271,8 @@ M.samples = section {
 }
 
 -- In the order the reference shows them.
-M.order = { "server", "listen", "route", "pool", "backend", "protocol", "samples", "counter", "gauge", "shared", "test",
-  "expect" }
+M.order = { "server", "canary", "listen", "route", "pool", "backend", "protocol", "samples", "counter", "gauge", "shared",
+  "test", "expect" }
 
 M.actions = {
   { name = "refuse", doc = "Close with a reset." },

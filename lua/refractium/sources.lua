@@ -10,8 +10,8 @@ local locate = require "refractium.locate"
 
 local floor, io, ipairs, load, next, setmetatable, tonumber, type =
   math.floor, io, ipairs, load, next, setmetatable, tonumber, type
-local concat, format, gmatch, gsub, match, sub =
-  table.concat, string.format, string.gmatch, string.gsub, string.match, string.sub
+local concat, find, format, gmatch, gsub, match, sub =
+  table.concat, string.find, string.format, string.gmatch, string.gsub, string.match, string.sub
 local getinfo = debug.getinfo
 
 local M = {}
@@ -21,7 +21,8 @@ local FILE = 2 ^ 24 -- more lines than the VM can count
 
 ---@param chunks table? path → text, for files that are not to be read from disk
 function M.new(chunks)
-  return setmetatable({ chunks = type(chunks) == "table" and chunks or {}, list = {}, by_path = {}, by_source = {} }, M)
+  return setmetatable({ chunks = type(chunks) == "table" and chunks or {}, list = {}, by_path = {}, by_source = {},
+    missing = {} }, M)
 end
 
 local function from_disk(path)
@@ -53,6 +54,7 @@ function M:add(path)
     text, wrong = from_disk(path)
   end
   if not text then
+    self.missing[path] = true
     return nil, wrong
   end
   local number = #self.list
@@ -148,6 +150,29 @@ function M:of_function(fn)
   return file and info.linedefined > 0 and self:place(file, info.linedefined) or nil
 end
 
+-- Where each line of a text begins, and behind the last one where the text ends.
+local function line_starts(text)
+  local starts, at = { 1 }, find(text, "\n", 1, true)
+  while at do
+    starts[#starts + 1] = at + 1
+    at = find(text, "\n", at + 1, true)
+  end
+  starts[#starts + 1] = #text + 1
+  return starts
+end
+
+---The lines a function of the config stands on; "" for one of Lua's own.
+function M:text_of_function(fn)
+  local info = getinfo(fn, "S")
+  local file = self.by_source[info.source]
+  if not file or info.linedefined < 1 then
+    return ""
+  end
+  file.starts = file.starts or line_starts(file.text)
+  local first, behind = file.starts[info.linedefined], file.starts[info.lastlinedefined + 1]
+  return sub(file.text, first or 1, (behind or #file.text + 1) - 1)
+end
+
 -- The same interface as a locator (locate.lua), for all files. A locator knows lines, not places.
 local function locator(self, declaration)
   local number = floor(declaration.line / FILE)
@@ -176,9 +201,12 @@ function M:entries(declaration, path)
   return lines
 end
 
----path → text as it was read, of everything this load saw.
+---path → text as it was read, of everything this load saw; false for what was not there.
 function M:texts()
   local out = {}
+  for path in next, self.missing do
+    out[path] = false
+  end
   for _, file in ipairs(self.list) do
     out[file.path] = file.raw
   end

@@ -53,6 +53,16 @@ function M.size(value)
   return parse(value, SIZE, "size", '"16k"', "b, k, m, g", { "k", "b" })
 end
 
+---"5%", "0.5%" → millionths.
+function M.percent(value)
+  local number = type(value) == "string" and match(value, "^(%d+%.?%d*)%s?%%$")
+  if not number then
+    return nil, format('must be a percentage like "5%%", not %s',
+      type(value) == "table" and "a table" or M.show(value))
+  end
+  return floor(tonumber(number) * 10000 + 0.5)
+end
+
 local function print_with(n, units, order)
   for i = 1, #order do
     local factor = units[order[i]]
@@ -65,6 +75,10 @@ end
 
 function M.print_duration(ms)
   return print_with(ms, DURATION, DURATION_ORDER)
+end
+
+function M.print_percent(millionths)
+  return format("%.14g%%", millionths / 10000)
 end
 
 function M.print_size(bytes)

@@ -23,6 +23,7 @@ local FRAMES = {
   gauge = "rx.gauge 'g' { %s = %s } rx.listen 'a:1' {}",
   shared = "rx.shared 's' { %s = %s } rx.listen 'a:1' {}",
   test = "rx.test 't' { %s = %s } rx.listen 'a:1' {}",
+  canary = "rx.server { canary = { %s = %s } } rx.listen 'a:1' {}",
   expect = "rx.test 't' { send = 'x', expect = { %s = %s } } rx.listen 'a:1' {}",
 }
 

@@ -60,6 +60,7 @@
 ---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
 ---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
 ---@field hot_reload? boolean Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case. Default: `true`.
+---@field canary? rx.Canary|false `{ share = "5%", watch = "30s" }`: a new config first gets a share of new connections, and goes again by itself when it does worse than the running one. `false`: it gets all of them at once. Default: `false`.
 ---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
 ---@field admin? string|false The unix socket that `refractium status`, `top` and the like talk to: its path, or `false` for none. Without it the socket is PORT.sock under `$XDG_RUNTIME_DIR/refractium`, or `/run/refractium`. Default: named after the first listener's port.
 ---@field script_budget? rx.Duration How long one call of a function of the config may take. One that takes longer is stopped and not called again until the next good reload. Default: `"50ms"`. Range: `1ms` to `10s`.
@@ -67,6 +68,11 @@
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
 ---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. A listener's own comes first. Default: drop.
 ---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: drop.
+
+---A new config is tried on a share of new connections first.
+---@class rx.Canary
+---@field share? string How many of the new connections it gets. Default: `"5%"`. Range: `0.1%` to `50%`.
+---@field watch? rx.Duration How long; then it gets all of them, unless it did worse than the running one. Default: `"30s"`. Range: `1s` to `1d`.
 
 ---Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these. P may be a range, as in `8000-8010`.
 ---@class rx.Listen
