@@ -271,8 +271,10 @@ M.samples = section {
 }
 
 -- In the order the reference shows them.
-M.order = { "server", "canary", "listen", "route", "pool", "backend", "protocol", "samples", "counter", "gauge", "shared",
-  "test", "expect" }
+M.order = {
+  "server", "canary", "listen", "route", "pool", "backend", "protocol", "samples", "counter", "gauge",
+  "shared", "test", "expect",
+}
 
 M.actions = {
   { name = "refuse", doc = "Close with a reset." },
