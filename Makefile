@@ -99,10 +99,12 @@ test-tsan: ## the same under ThreadSanitizer
 FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 
+FUZZHELP     := tests/unit/identcheck.c tests/unit/quicmake.c
+
 # Only with MODE=fuzz, which tests/fuzz/run.sh passes.
-build/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) tests/unit/identcheck.c $(LIB)
+build/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(FUZZHELP) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests/fuzz -Itests/unit $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< tests/unit/identcheck.c $(LIB) $(LDLIBS)
+	$(CC) $(CPPFLAGS) -Itests/fuzz -Itests/unit $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZHELP) $(LIB) $(LDLIBS)
 
 fuzz: ## fuzz every parser and the decider for FUZZ_SECONDS each
 	@sh tests/fuzz/run.sh $(FUZZ_SECONDS)

@@ -9,13 +9,16 @@
 
 #include "proto/list.h"
 
-// First those whose opening bytes say their name, then those with a magic number or an exact length, last the
-// lines and frames that leave most to chance. sftp follows ssh: whoever wants it must ask for it by name.
-const struct rx_proto *const rx_protos[] = { &rx_proto_tls,    &rx_proto_http,    &rx_proto_ssh,      &rx_proto_sftp,
-                                             &rx_proto_vnc,    &rx_proto_xmpp,    &rx_proto_mqtt,     &rx_proto_rdp,
-                                             &rx_proto_socks5, &rx_proto_socks4,  &rx_proto_postgres, &rx_proto_dns,
-                                             &rx_proto_mysql,  &rx_proto_openvpn, &rx_proto_redis,    &rx_proto_smtp,
-                                             &rx_proto_imap,   &rx_proto_ftp,     &rx_proto_pop3 };
+// TCP: first those whose opening bytes say their name, then those with a magic number or an exact length, last the
+// lines and frames that leave most to chance. sftp follows ssh: whoever wants it must ask for it by name. UDP: rtp last,
+// it has the least to go by.
+const struct rx_proto *const rx_protos[] = { &rx_proto_tls,    &rx_proto_http,    &rx_proto_ssh,       &rx_proto_sftp,
+                                             &rx_proto_vnc,    &rx_proto_xmpp,    &rx_proto_mqtt,      &rx_proto_rdp,
+                                             &rx_proto_socks5, &rx_proto_socks4,  &rx_proto_postgres,  &rx_proto_dns,
+                                             &rx_proto_mysql,  &rx_proto_openvpn, &rx_proto_redis,     &rx_proto_smtp,
+                                             &rx_proto_imap,   &rx_proto_ftp,     &rx_proto_pop3,      &rx_proto_coap,
+                                             &rx_proto_quic,   &rx_proto_dtls,    &rx_proto_wireguard, &rx_proto_stun,
+                                             &rx_proto_ntp,    &rx_proto_rtp };
 const unsigned rx_n_protos = RX_COUNT(rx_protos);
 
 const struct rx_proto *rx_proto_find(const char *name)

@@ -5,6 +5,10 @@
 // An identifier is a pure function of the bytes a client sent first. It never reads past p[n - 1], never
 // allocates, never keeps a pointer, and looks only at its arguments.
 //
+// TCP is asked through `identify`, UDP through `datagram`. A datagram is complete: MATCH and NO are final, and MORE
+// means that further datagrams of the flow may tell. p then holds `n_grams` datagrams, one after another; all but
+// QUIC and DTLS, whose hello may need several, look at the first alone (rx_first_gram).
+//
 // Law of prefixes: once it has said RX_NO or RX_MATCH for some bytes it says the same for every
 // continuation of those bytes. A fact, once present, keeps its value as bytes are added. Being pure is what
 // makes it resumable: nothing is remembered between calls, and `need` tells the caller when asking again
@@ -26,18 +30,18 @@ enum rx_transport {
 };
 
 // Facts an identifier can learn. X(identifier, name as users see it)
-#define RX_FACT_LIST(X)                                                                                      \
-    X(SNI, "sni")                                                                                            \
-    X(ALPN, "alpn")                                                                                          \
-    X(ECH, "ech")                                                                                            \
-    X(HOST, "host")                                                                                          \
-    X(PATH, "path")                                                                                          \
-    X(METHOD, "method")                                                                                      \
-    X(SOFTWARE, "software")                                                                                  \
-    X(QNAME, "qname")                                                                                        \
-    X(QTYPE, "qtype")                                                                                        \
-    X(VERSION, "version")                                                                                    \
-    X(USER, "user")                                                                                          \
+#define RX_FACT_LIST(X)                                                                                              \
+    X(SNI, "sni")                                                                                                    \
+    X(ALPN, "alpn")                                                                                                  \
+    X(ECH, "ech")                                                                                                    \
+    X(HOST, "host")                                                                                                  \
+    X(PATH, "path")                                                                                                  \
+    X(METHOD, "method")                                                                                              \
+    X(SOFTWARE, "software")                                                                                          \
+    X(QNAME, "qname")                                                                                                \
+    X(QTYPE, "qtype")                                                                                                \
+    X(VERSION, "version")                                                                                            \
+    X(USER, "user")                                                                                                  \
     X(KEY, "key")
 
 enum rx_fact_index {
@@ -54,12 +58,12 @@ enum rx_fact {
 };
 
 // Named outcomes: why bytes that look like a protocol are not taken for it. Never confused with "fact absent".
-#define RX_NOTE_LIST(X)                                                                                      \
-    X(NONE, "none")                                                                                          \
-    X(TLS_INVALID, "tls_invalid")     /* a ClientHello that breaks its own lengths or RFC 8446/6066 rules */ \
-    X(TLS_OVERSIZE, "tls_oversize")   /* a ClientHello longer than may be peeked */                          \
-    X(HTTP_INVALID, "http_invalid")   /* a request line that is HTTP but broken */                           \
-    X(HTTP_OVERSIZE, "http_oversize") /* a request head longer than may be peeked */                         \
+#define RX_NOTE_LIST(X)                                                                                              \
+    X(NONE, "none")                                                                                                  \
+    X(TLS_INVALID, "tls_invalid")     /* a ClientHello that breaks its own lengths or RFC 8446/6066 rules */         \
+    X(TLS_OVERSIZE, "tls_oversize")   /* a ClientHello longer than may be peeked */                                  \
+    X(HTTP_INVALID, "http_invalid")   /* a request line that is HTTP but broken */                                   \
+    X(HTTP_OVERSIZE, "http_oversize") /* a request head longer than may be peeked */                                 \
     X(PROTO_INVALID, "proto_invalid") /* any other protocol, broken */
 
 enum rx_note {
@@ -79,8 +83,10 @@ enum { RX_SCRATCH_SIZE = 32 * 1024 };
 
 struct rx_facts {
     // in, set by the caller
-    uint32_t want;    // facts some route asks for; an identifier may skip the work for the others
-    uint8_t *scratch; // RX_SCRATCH_SIZE bytes for joining what records split; borrowed
+    uint32_t want;            // facts some route asks for; an identifier may skip the work for the others
+    uint8_t *scratch;         // RX_SCRATCH_SIZE bytes for joining what records split; borrowed
+    const uint32_t *gram_len; // UDP: the length of each datagram in p; borrowed
+    uint32_t n_grams;         // TCP: 0
 
     // out; an identifier sets all five whenever it returns RX_MATCH, the last two also with RX_MORE, `note` always
     uint32_t have;    // facts below that are present
@@ -97,17 +103,25 @@ struct rx_facts {
     struct rx_text key;  // what a script's identify returned beside true
 };
 
+// How much of p is the flow's first datagram.
+static inline uint32_t rx_first_gram(const struct rx_facts *f, uint32_t n)
+{
+    return f->n_grams ? f->gram_len[0] : n;
+}
+
 typedef enum rx_verdict rx_identify_fn(const uint8_t *p, uint32_t n, struct rx_facts *f);
 
 struct rx_proto {
     const char *name;
-    const char *alias;          // second name users may type, or NULL
+    const char *alias; // second name users may type, or NULL
     enum rx_transport transport;
-    rx_identify_fn *identify;   // NULL for the pseudo-protocols
-    const char *first;          // pairs of bytes (low, high): ranges a first byte may lie in; NULL: any
-    uint8_t first_len;          // bytes in `first`
-    bool is_server_first;       // its clients wait for a greeting: also takes the silent
-    uint32_t facts;             // facts it can learn
+    rx_identify_fn *identify;         // TCP; NULL: not there
+    rx_identify_fn *datagram;         // UDP; NULL: not there
+    const char *first;                // TCP: pairs of bytes (low, high): ranges a first byte may lie in; NULL: any
+    const char *first_udp;            // the same for UDP
+    uint8_t first_len, first_udp_len; // bytes in these
+    bool is_server_first;             // its clients wait for a greeting: also takes the silent
+    uint32_t facts;                   // facts it can learn
 };
 
 // Every built-in, in the order `explain --builtin` tries them: one that could be mistaken for another comes later.

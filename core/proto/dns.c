@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Enters: the first bytes of a TCP connection. Leaves: whether they are a DNS query (RFC 1035 4.2.2: two
-// bytes of length, then the message), and its qname and qtype.
+// Enters: the first bytes of a TCP connection, or the first datagram of a UDP flow. Leaves: whether they are a DNS
+// query (RFC 1035 4.2.1; over TCP behind two bytes of length, 4.2.2), and its qname and qtype.
 //
 // Invariants:
 // - A header of twelve bytes has to be a client's: QR clear, a known opcode, Z and RCODE zero, one question,
 //   counts the length has room for. Short input is judged as if the best possible bytes followed, so that a
 //   prefix is refused at the first byte that rules a query out.
 // - MATCH once the question is parsed; what follows it (EDNS, TSIG, updates) is the server's business.
-// - message() knows nothing of the two bytes of length and may be asked about a datagram (n == len).
+// - A datagram is judged whole: the records its counts promise must fill it.
 //
 // `qname` keeps its case; labels are joined by dots, the root is ".". A byte that is no visible ASCII is
 // written \DDD, a dot or backslash inside a label \. and \\ (RFC 1035 5.1, RFC 4343 2.1), so that two names
@@ -40,6 +40,9 @@ enum {
     RCODE = 0x000f,
     Z_SEVEN = 0x07f0, // what UPDATE and DSO keep zero
     EXTRA_MAX = 3,    // OPT, and TSIG or SIG(0)
+
+    TYPE_NB = 32,     // RFC 1002 4.2.1.1
+    TYPE_NBSTAT = 33, // there; SRV here
 };
 
 static uint32_t opcode_of(const uint8_t *p)
@@ -178,9 +181,56 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
     return verdict;
 }
 
+// RFC 6891 6.1.1, RFC 8945 5.1: behind the question of a query stand additional records, OPT first as a rule; what is
+// there must be a whole record and nothing may follow the last. `at` is behind the question.
+static bool is_rest(const uint8_t *p, uint32_t n, uint32_t at, uint32_t records)
+{
+    for (; records; records--) {
+        while (at < n && p[at] && p[at] < 0xc0)
+            at += 1u + p[at];
+        at += at < n && p[at] ? 2 : 1; // a pointer, or the root
+        if (at + RR_MIN - 1 > n)
+            return false;
+        at += RR_MIN - 1 + wire_be16(p + at + 8);
+    }
+    return at == n;
+}
+
+// A NetBIOS name query (RFC 1002 4.2.12) has the form of a DNS query and is not for a DNS server: sixteen bytes written
+// with the letters A to P (RFC 1001 14.1).
+static bool is_netbios(const uint8_t *p, uint32_t n, uint16_t qtype)
+{
+    if ((qtype != TYPE_NB && qtype != TYPE_NBSTAT) || n < HEADER + 1 + 32 || p[HEADER] != 32)
+        return false;
+    for (uint32_t i = HEADER + 1; i < HEADER + 1 + 32; i++)
+        if (p[i] < 'A' || p[i] > 'P')
+            return false;
+    return true;
+}
+
+// A datagram is a whole message, so that all of it can be held against its counts: a weak header (id, flags and counts
+// that are mostly zero) must not take what belongs to others.
+static enum rx_verdict datagram(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    n = rx_first_gram(f, n);
+    if (n < HEADER || opcode_of(p) == OP_DSO || !is_header(p, n))
+        return wire_no(f);
+    enum rx_verdict verdict = message(p, n, n, f);
+    if (verdict != RX_MATCH)
+        return wire_broken(f);
+    if (is_netbios(p, n, f->qtype))
+        return wire_no(f);
+    uint32_t at = HEADER;
+    while (p[at])
+        at += 1u + p[at];
+    uint32_t records = wire_be16(p + 6) + wire_be16(p + 8) + wire_be16(p + 10);
+    return is_rest(p, n, at + QUESTION_MIN, records) ? verdict : wire_broken(f);
+}
+
 const struct rx_proto rx_proto_dns = {
     .name = "dns",
     .transport = RX_BOTH,
     .identify = identify,
+    .datagram = datagram,
     .facts = RX_FACT_QNAME | RX_FACT_QTYPE,
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Enters: the first bytes of a TCP connection. Leaves: whether they are the hard reset by which an OpenVPN
-// client opens (OpenVPN's doc_protocol_overview.h, tls-crypt-v2.txt; draft openvpn-wire-protocol): two bytes
-// of length, then
+// Enters: the first bytes of a TCP connection, or a UDP flow's first datagram. Leaves: whether they are the hard reset
+// by which an OpenVPN client opens (OpenVPN's doc_protocol_overview.h, tls-crypt-v2.txt; draft openvpn-wire-protocol): over TCP
+// two bytes of length, then
 //
 //     opcode (5 bits), key id (3 bits, 0) | session id (8) | wrapping | ack count (1, 0) | packet id (4, 0)
 //
@@ -123,10 +123,26 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
     return wire_match(f, 0);
 }
 
+// The same packet without the two bytes of length, which over UDP is the datagram's own.
+static enum rx_verdict datagram(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    uint8_t head[2 + CRYPT_V2_MAX];
+    n = rx_first_gram(f, n);
+    if (n < PLAIN || n > CRYPT_V2_MAX)
+        return wire_no(f);
+    head[0] = (uint8_t)(n >> 8);
+    head[1] = (uint8_t)n;
+    memcpy(head + 2, p, n);
+    return identify(head, n + 2, f) == RX_MATCH ? RX_MATCH : wire_no(f);
+}
+
 const struct rx_proto rx_proto_openvpn = {
     .name = "openvpn",
-    .transport = RX_TCP,
+    .transport = RX_BOTH,
     .identify = identify,
+    .datagram = datagram,
+    .first_udp = "\x08\x08\x38\x38\x50\x50",
+    .first_udp_len = 6,
     .first = "\x00\x04",
     .first_len = 2,
 };

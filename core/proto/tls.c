@@ -19,6 +19,7 @@
 // in record headers is ignored (RFC 5246 E.1, RFC 8446 5.1). An SSLv2-compatible hello is not TLS: no client
 // needs it any more.
 #include "list.h"
+#include "tls.h"
 
 #include <string.h>
 
@@ -28,10 +29,10 @@ enum {
     RECORD_HANDSHAKE = 22, // RFC 8446 5.1 ContentType
     RECORD_HEADER = 5,
     RECORD_MAX = 1 << 14, // RFC 8446 5.1: TLSPlaintext.length
-    HS_CLIENT_HELLO = 1,  // RFC 8446 4 HandshakeType
-    HS_HEADER = 4,
-    HELLO_MIN = 2 + 32 + 1 + 2 + 2 + 1 + 1, // version, random, no session id, one cipher, one compression method
-    HELLO_MAX = 1 << 14,
+    HS_CLIENT_HELLO = RX_TLS_CLIENT_HELLO,
+    HS_HEADER = RX_TLS_HS_HEADER,
+    HELLO_MIN = RX_TLS_HELLO_MIN,
+    HELLO_MAX = RX_TLS_HELLO_MAX,
     EARLY = RECORD_HEADER + HS_HEADER + 1, // up to here every byte is judged as it comes
     SESSION_ID_MAX = 32,
     NAME_MAX_LEN = 255, // longer than any DNS name (RFC 1035 2.3.4)
@@ -164,16 +165,10 @@ static bool read_extensions(const uint8_t *p, const uint8_t *end, struct rx_fact
     return true;
 }
 
-// The body of a ClientHello, at least HELLO_MIN bytes (RFC 8446 4.1.2, RFC 5246 7.4.1.2)
-static bool read_hello(const uint8_t *p, uint32_t n, struct rx_facts *f)
+bool rx_tls_read_offers(const uint8_t *p, const uint8_t *end, struct rx_facts *f)
 {
-    const uint8_t *end = p + n;
-    f->version = (uint16_t)be16(p);
-    f->have = RX_FACT_VERSION;
-    uint32_t session_id = p[34];
-    if (session_id > SESSION_ID_MAX || n - 35 < session_id + 6)
+    if (end - p < 2 + 2 + 2)
         return false;
-    p += 35 + session_id;
     uint32_t ciphers = be16(p);
     if (ciphers < 2 || ciphers % 2 != 0 || (size_t)(end - p) < 2 + ciphers + 2)
         return false;
@@ -190,6 +185,16 @@ static bool read_hello(const uint8_t *p, uint32_t n, struct rx_facts *f)
     if (end - p < 2 || be16(p) != (size_t)(end - p) - 2)
         return false;
     return read_extensions(p + 2, end, f);
+}
+
+bool rx_tls_read_hello(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    f->version = (uint16_t)be16(p);
+    f->have = RX_FACT_VERSION;
+    uint32_t session_id = p[34];
+    if (session_id > SESSION_ID_MAX || n - 35 < session_id + 6)
+        return false;
+    return rx_tls_read_offers(p + 35 + session_id, p + n, f);
 }
 
 static enum rx_verdict invalid(struct rx_facts *f)
@@ -243,7 +248,7 @@ static enum rx_verdict identify_records(const uint8_t *p, uint32_t n, struct rx_
             return invalid(f);
         uint32_t total = got >= HS_HEADER ? HS_HEADER + be24(msg + 1) : 0;
         if (total && got >= total)
-            return read_hello(msg + HS_HEADER, total - HS_HEADER, f) ? RX_MATCH : invalid(f);
+            return rx_tls_read_hello(msg + HS_HEADER, total - HS_HEADER, f) ? RX_MATCH : invalid(f);
         if (there < len) {
             if (got <= HS_HEADER)
                 return more(f, 0);
@@ -268,7 +273,7 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
             uint32_t end = RECORD_HEADER + HS_HEADER + hello;
             if (n < end)
                 return more(f, end);
-            if (RX_LIKELY(read_hello(p + RECORD_HEADER + HS_HEADER, hello, f)))
+            if (RX_LIKELY(rx_tls_read_hello(p + RECORD_HEADER + HS_HEADER, hello, f)))
                 return RX_MATCH;
             return invalid(f);
         }

@@ -10,13 +10,6 @@ local function row(name, transport, facts, doc)
   M[#M + 1] = { name = name, transport = transport, facts = facts, doc = doc }
 end
 
-local function later(names)
-  M.later = {}
-  for _, name in ipairs(names) do
-    M.later[name] = true
-  end
-end
-
 local NAMED = { "sni", "alpn", "ech" }
 
 row("tls", "tcp", NAMED, "TLS 1.0 to 1.3, HTTPS among them (alias `https`)")
@@ -32,20 +25,21 @@ row("socks4", "tcp", { "host" }, "SOCKS 4 and 4a")
 row("postgres", "tcp", {}, "PostgreSQL")
 row("dns", "both", { "qname", "qtype" }, "DNS queries")
 row("mysql", "tcp", {}, "MySQL and MariaDB; their clients wait for the server's greeting")
-row("openvpn", "tcp", {}, "OpenVPN")
+row("openvpn", "both", {}, "OpenVPN")
 row("redis", "tcp", {}, "Redis")
 row("smtp", "tcp", {}, "SMTP; its clients wait for the server's greeting")
 row("imap", "tcp", {}, "IMAP; its clients wait for the server's greeting")
 row("ftp", "tcp", {}, "FTP clients that speak first")
 row("pop3", "tcp", {}, "POP3; its clients wait for the server's greeting")
+row("coap", "both", {}, "CoAP")
+row("quic", "udp", NAMED, "QUIC, HTTP/3 among it: versions 1 and 2, drafts, and by their common header all others")
+row("dtls", "udp", NAMED, "DTLS 1.0 to 1.3")
+row("wireguard", "udp", {}, "WireGuard")
+row("stun", "udp", {}, "STUN and TURN")
+row("ntp", "udp", {}, "NTP")
+row("rtp", "udp", {}, "RTP and RTCP; its routes belong after others, it has the least to be told by")
 row("any", "both", {}, "whatever it is")
 row("silent", "tcp", {}, "nothing said within `peek_timeout`: the client waits for the server")
-
--- Protocols of later versions: as they ship, their rows move up. Until then naming one says so.
-later {
-  "rtsp", "rtmp", "sip", "adb", "amqp", "ldap", "smb", "bittorrent", "memcached", "git", "rsync", "telnet",
-  "irc", "syslog", "tinc", "winbox", "quic", "wireguard", "dtls", "stun", "ntp", "teamspeak", "rtp", "coap",
-}
 
 M.by_name = {}
 for i = 1, #M do

@@ -4,7 +4,6 @@
 -- its name, its options as written and its line. Nothing is judged here but the shape of the call itself:
 -- check.lua does that when the whole file has run.
 
-local builtin = require "refractium.builtin"
 local include = require "refractium.include"
 local ban = require "refractium.ban"
 local log = require "refractium.log"
@@ -58,9 +57,6 @@ end
 
 ---What to say of a protocol's name that names none; `is_value`: where rx.NAME belongs, not a string.
 function session_methods:no_protocol(name, is_value)
-  if builtin.later[name] then
-    return format('protocol "%s" is not available in this version', name)
-  end
   local close = suggest.closest(name, self.names)
   local hint = close and format(is_value and " (did you mean rx.%s?)" or ' (did you mean "%s"?)', close) or ""
   return format("no protocol named %s%s", units.show(name), hint)
@@ -238,7 +234,7 @@ local function unknown_verb(session, api)
     end
     if known ~= nil then
       return known
-    elseif schema.unavailable_verbs[key] or builtin.later[key] then
+    elseif schema.unavailable_verbs[key] then
       session:complain(format("rx.%s is not available in this version", key))
     else
       local names = {}

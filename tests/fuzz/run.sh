@@ -52,6 +52,12 @@ seed_decide() {
 
 seed() { # seed HARNESS CORPUS
     case $1 in
+    fuzz_datagram) cp -n tests/corpus/*/*.d? "$2" 2>/dev/null ;;
+    fuzz_quic)
+        # An Initial that holds a hello's CRYPTO frame, then its two halves in two datagrams.
+        printf '\040\000\007\000\006\000\003\001\000\000' >"$2/seed-1"
+        printf '\040\000\007\001\006\002\003\001\000\000\000\007\000\006\000\002\001\000\000' >"$2/seed-2"
+        ;;
     fuzz_decide) seed_decide "$1" "$2" ;;
     fuzz_addr)
         printf '*:80-90' >"$2/seed-1"

@@ -182,7 +182,6 @@ describe("a route", function()
   it("names its protocol by value", function()
     route_says('"tls", to = rx.drop', "[1]", 'write the value rx.tls, not the string "tls"')
     route_says('"tsl", to = rx.drop', "[1]", 'no protocol named "tsl" (did you mean rx.tls?)')
-    route_says('"quic", to = rx.drop', "[1]", 'protocol "quic" is not available in this version')
     route_says("3, to = rx.drop", "[1]", "must be a protocol value like rx.tls, not 3")
     route_says("to = rx.drop", "", "begins with no protocol: { rx.tls, to = ... }")
     route_says("rx.drop, to = rx.drop", "[1]", "must be a protocol value like rx.tls, not rx.drop")
@@ -213,9 +212,9 @@ describe("a route", function()
     { "rx.http", "sni = 'x'", "sni", 'rx.http has no sni (did you mean "host"?)' },
     { "rx.tls", "host = 'x'", "host", 'rx.tls has no host (did you mean "sni"?)' },
     { "rx.dns", "host = 'x'", "host", 'rx.dns has no host (did you mean "qname"?)' },
-    { "rx.ssh", "alpn = 'x'", "alpn", "rx.ssh has no alpn (only rx.tls)" },
+    { "rx.ssh", "alpn = 'x'", "alpn", "rx.ssh has no alpn (only rx.tls, rx.quic, rx.dtls)" },
     { "rx.tls", "software = 'x'", "software", "rx.tls has no software (only rx.ssh, rx.sftp)" },
-    { "rx.any", "ech = true", "ech", "rx.any has no ech (only rx.tls)" },
+    { "rx.any", "ech = true", "ech", "rx.any has no ech (only rx.tls, rx.quic, rx.dtls)" },
     { "rx.tls", "key = 'x'", "key", "rx.tls has no key; only protocols of your own do" },
     { "rx.https", "qtype = 1", "qtype", "rx.tls has no qtype (only rx.dns)" },
     { "rx.protocol 'g' { prefix = 'x' }", "sni = 'x'", "sni",

@@ -84,7 +84,6 @@ describe("-f", function()
     rule_says("http=h:1,,h:2", "has an empty target")
     rule_says("http/=h:1", 'has nothing after the "/"')
     rule_says("htpt=h:1", 'no protocol named "htpt" (did you mean "http"?)')
-    rule_says("quic=h:1", 'protocol "quic" is not available in this version')
     rule_says("ssh/x=h:1", "ssh has no name to match")
     rule_says("http=h", '"h" is no address: does not parse')
     rule_says("http/a.*.b=h:1",

@@ -23,6 +23,12 @@ struct room {
     uint8_t *input_end, *scratch;
 };
 
+// The datagrams that the input consists of; none: TCP.
+struct grams {
+    const uint32_t *len;
+    uint32_t n;
+};
+
 static struct room rooms[2];
 static unsigned turn;
 
@@ -101,13 +107,16 @@ static bool has_same_facts(const struct rx_facts *a, const struct rx_facts *b, u
 
 // What an identifier need not set is cleared, so that results can be compared.
 static struct ident_result ask_in(struct room *room, const struct rx_proto *proto, const uint8_t *p, uint32_t n,
-                                  uint32_t want, int garbage)
+                                  const struct grams *g, uint32_t want, int garbage)
 {
     struct ident_result r;
     memset(&r.f, garbage, sizeof r.f);
+    memset(room->scratch, garbage, RX_SCRATCH_SIZE);
     r.f.want = want;
     r.f.scratch = room->scratch;
-    r.verdict = proto->identify(p, n, &r.f);
+    r.f.gram_len = g ? g->len : NULL;
+    r.f.n_grams = g ? g->n : 0;
+    r.verdict = (g ? proto->datagram : proto->identify)(p, n, &r.f);
     if (r.verdict != RX_MATCH)
         r.f.have = r.f.pending = 0;
     if (r.verdict == RX_NO || (r.verdict == RX_MATCH && !r.f.pending))
@@ -115,14 +124,14 @@ static struct ident_result ask_in(struct room *room, const struct rx_proto *prot
     return r;
 }
 
-static struct ident_result ask(const struct rx_proto *proto, const uint8_t *bytes, uint32_t n, uint32_t want,
-                               const char **error)
+static struct ident_result ask(const struct rx_proto *proto, const uint8_t *bytes, uint32_t n, const struct grams *g,
+                               uint32_t want, const char **error)
 {
     struct room *room = next_room();
     uint8_t *p = room->input_end - n;
     if (n)
         memcpy(p, bytes, n);
-    struct ident_result r = ask_in(room, proto, p, n, want, 0xa5);
+    struct ident_result r = ask_in(room, proto, p, n, g, want, 0xa5);
     if (n && memcmp(p, bytes, n) != 0)
         *error = "the input was written to";
     // texts in scratch are overwritten by the second call, with the same bytes or the comparison below fails
@@ -138,17 +147,18 @@ static struct ident_result ask(const struct rx_proto *proto, const uint8_t *byte
     }
     if (*error)
         return r;
-    struct ident_result again = ask_in(room, proto, p, n, want, 0x5a);
+    struct ident_result again = ask_in(room, proto, p, n, g, want, 0x5a);
     if (again.verdict != r.verdict || again.f.have != r.f.have || again.f.pending != r.f.pending ||
         again.f.need != r.f.need || again.f.note != r.f.note || !has_same_facts(&r.f, &again.f, r.f.have))
         *error = "the same question got another answer (or something was left unset)";
     return r;
 }
 
-struct ident_result ident_ask(const struct rx_proto *proto, const void *p, uint32_t n, uint32_t want)
+static struct ident_result ask_or_die(const struct rx_proto *proto, const void *p, uint32_t n, const struct grams *g,
+                                      uint32_t want)
 {
     const char *error = NULL;
-    struct ident_result r = ask(proto, p, n, want, &error);
+    struct ident_result r = ask(proto, p, n, g, want, &error);
     if (error) {
         fprintf(stderr, "%s: %s\n", proto->name, error);
         abort();
@@ -156,24 +166,46 @@ struct ident_result ident_ask(const struct rx_proto *proto, const void *p, uint3
     return r;
 }
 
-static bool may_start_with(const struct rx_proto *proto, uint8_t byte)
+struct ident_result ident_ask(const struct rx_proto *proto, const void *p, uint32_t n, uint32_t want)
 {
-    if (!proto->first)
+    return ask_or_die(proto, p, n, NULL, want);
+}
+
+static uint32_t sum_of(const struct grams *g)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->n; i++)
+        n += g->len[i];
+    return n;
+}
+
+struct ident_result ident_ask_grams(const struct rx_proto *proto, const void *p, const uint32_t *len, uint32_t n,
+                                    uint32_t want)
+{
+    const struct grams g = { len, n };
+    return ask_or_die(proto, p, sum_of(&g), &g, want);
+}
+
+static bool may_start_with(const char *first, unsigned len, uint8_t byte)
+{
+    if (!first)
         return true;
-    for (unsigned i = 0; i + 1 < proto->first_len; i += 2)
-        if (byte >= (uint8_t)proto->first[i] && byte <= (uint8_t)proto->first[i + 1])
+    for (unsigned i = 0; i + 1 < len; i += 2)
+        if (byte >= (uint8_t)first[i] && byte <= (uint8_t)first[i + 1])
             return true;
     return false;
 }
 
-static const char *check_one(const struct rx_proto *proto, const uint8_t *p, uint32_t n, uint32_t want,
-                             const struct ident_result *r)
+static const char *check_one(const struct rx_proto *proto, const uint8_t *p, uint32_t n, const struct grams *g,
+                             uint32_t want, const struct ident_result *r)
 {
+    const char *first = g ? proto->first_udp : proto->first;
+    unsigned first_len = g ? proto->first_udp_len : proto->first_len;
     if (r->verdict != RX_NO && r->verdict != RX_MATCH && r->verdict != RX_MORE)
         return "not a verdict";
     if (r->f.note >= RX_NOTE_COUNT)
         return "not a note";
-    if (n > 0 && r->verdict != RX_NO && !may_start_with(proto, p[0]))
+    if (n > 0 && r->verdict != RX_NO && !may_start_with(first, first_len, p[0]))
         return "the first byte is not among `first`";
     if (r->f.have & ~proto->facts)
         return "a fact the protocol does not declare";
@@ -213,9 +245,9 @@ const char *ident_law_at(const struct rx_proto *proto, const void *p, const uint
     struct ident_result before = { .verdict = RX_MORE };
     for (uint32_t i = 0; i < n_at; i++) {
         const char *error = NULL;
-        struct ident_result r = ask(proto, p, at[i], want, &error);
+        struct ident_result r = ask(proto, p, at[i], NULL, want, &error);
         if (!error)
-            error = check_one(proto, p, at[i], want, &r);
+            error = check_one(proto, p, at[i], NULL, want, &r);
         if (!error && i > 0)
             error = check_pair(&before, &r, at[i]);
         if (error) {
@@ -226,6 +258,31 @@ const char *ident_law_at(const struct rx_proto *proto, const void *p, const uint
         // a promise of `need` holds until it is reached, whatever the calls in between say
         if (i > 0 && before.f.need > r.f.need && at[i] < before.f.need)
             r.f.need = before.f.need;
+        before = r;
+    }
+    if (last)
+        *last = before;
+    return NULL;
+}
+
+const char *ident_law_grams(const struct rx_proto *proto, const void *p, const uint32_t *len, uint32_t n,
+                            uint32_t want, struct ident_result *last)
+{
+    static char message[256];
+    struct ident_result before = { .verdict = RX_MORE };
+    for (uint32_t i = 1; i <= n; i++) {
+        const struct grams g = { len, i };
+        const char *error = NULL;
+        struct ident_result r = ask(proto, p, sum_of(&g), &g, want, &error);
+        if (!error)
+            error = check_one(proto, p, sum_of(&g), &g, want, &r);
+        if (!error && i > 1)
+            error = check_pair(&before, &r, UINT32_MAX);
+        if (error) {
+            snprintf(message, sizeof message, "%s at %u datagrams: %s (verdict %d after %d)", proto->name, i, error,
+                     (int)r.verdict, (int)before.verdict);
+            return message;
+        }
         before = r;
     }
     if (last)

@@ -31,3 +31,9 @@ const struct rx_text *ident_text(const struct rx_facts *f, uint32_t fact);
 
 // Whether a fact is present and has this value.
 bool ident_is(const struct ident_result *r, uint32_t fact, const char *value);
+
+// The same for UDP: p holds n datagrams one after another, len[i] bytes each; the law is checked after each of them.
+struct ident_result ident_ask_grams(const struct rx_proto *proto, const void *p, const uint32_t *len, uint32_t n,
+                                    uint32_t want);
+const char *ident_law_grams(const struct rx_proto *proto, const void *p, const uint32_t *len, uint32_t n,
+                            uint32_t want, struct ident_result *last);

@@ -374,6 +374,34 @@ rx.ftp = nil
 ---@type rx.Protocol
 rx.pop3 = nil
 
+---CoAP
+---@type rx.Protocol
+rx.coap = nil
+
+---QUIC, HTTP/3 among it: versions 1 and 2, drafts, and by their common header all others
+---@type rx.Protocol
+rx.quic = nil
+
+---DTLS 1.0 to 1.3
+---@type rx.Protocol
+rx.dtls = nil
+
+---WireGuard
+---@type rx.Protocol
+rx.wireguard = nil
+
+---STUN and TURN
+---@type rx.Protocol
+rx.stun = nil
+
+---NTP
+---@type rx.Protocol
+rx.ntp = nil
+
+---RTP and RTCP; its routes belong after others, it has the least to be told by
+---@type rx.Protocol
+rx.rtp = nil
+
 ---whatever it is
 ---@type rx.Protocol
 rx.any = nil
