@@ -205,7 +205,7 @@ end
 function out:label(wanted)
   self.labels = self.labels or {}
   local label, n = sub(wanted, 1, 50), 1
-  while self.labels[label] or builtin.by_name[label] or builtin.later[label] or self.shipped[label] do
+  while self.labels[label] or builtin.by_name[label] or self.shipped[label] do
     n = n + 1
     label = sub(wanted, 1, 50) .. "-" .. n
   end
