@@ -104,7 +104,7 @@ enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_ent
     *f = (struct rx_facts){ .want = e->want, .scratch = x->scratch };
     if (x->of.said == RX_SAID_PROTOCOL) {
         const struct rx_proto *def = e->known == x->of.known ? e->known->def : NULL;
-        if (!def || def->identify(x->in.bytes, n, f) == RX_NO)
+        if (!def || rx_proto_ask(def, x->in.bytes, n, f) == RX_NO)
             f->have = f->pending = 0;
         if (x->of.key.ptr)
             f->key = x->of.key, f->have |= RX_FACT_KEY;
@@ -173,7 +173,7 @@ static void name_it(struct rx_explained *x)
         seen = first_match(x, x->outcome.d.verdict == RX_MORE ? x->outcome.len : all);
     x->seen = seen;
     x->facts = (struct rx_facts){ .want = ~0u, .scratch = x->scratch };
-    if (seen && seen->def && seen->def->identify(x->in.bytes, all, &x->facts) != RX_MATCH)
+    if (seen && seen->def && rx_proto_ask(seen->def, x->in.bytes, all, &x->facts) != RX_MATCH)
         x->facts.have = 0;
 }
 

@@ -31,6 +31,16 @@ const struct rx_proto *rx_proto_find(const char *name)
     return NULL;
 }
 
+enum rx_verdict rx_proto_ask(const struct rx_proto *proto, const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    rx_identify_fn *ask = f->n_grams ? proto->datagram : proto->identify;
+    if (ask)
+        return ask(p, n, f);
+    f->have = f->pending = f->need = 0;
+    f->note = RX_NOTE_NONE;
+    return RX_NO;
+}
+
 const char *rx_note_name(enum rx_note note)
 {
     static const char *const names[RX_NOTE_COUNT] = {

@@ -124,6 +124,9 @@ struct rx_proto {
     uint32_t facts;                   // facts it can learn
 };
 
+// Asks the one of the two that is for what p holds; NO where the protocol is not spoken over that transport.
+enum rx_verdict rx_proto_ask(const struct rx_proto *proto, const uint8_t *p, uint32_t n, struct rx_facts *f);
+
 // Every built-in, in the order `explain --builtin` tries them: one that could be mistaken for another comes later.
 extern const struct rx_proto *const rx_protos[];
 extern const unsigned rx_n_protos;

@@ -509,7 +509,7 @@ static enum rx_verdict decide_as(const struct rx_listen *listen, const struct rx
         if (m->entries[i].known == of->known)
             f->want |= m->entries[i].want;
     if (of->known && of->known->def)
-        v = of->known->def->identify(ask->p, ask->n, f);
+        v = rx_proto_ask(of->known->def, ask->p, ask->n, f);
     if (v == RX_NO)
         f->have = f->pending = 0; // it need not agree; then nothing is known of it but its name
     else if (v == RX_MORE)

@@ -358,7 +358,10 @@ static void the_registry_is_sound(void **state)
         assert_ptr_equal(rx_proto_find(proto->name), proto);
         if (proto->alias)
             assert_ptr_equal(rx_proto_find(proto->alias), proto);
-        assert_non_null(proto->identify);
+        assert_int_equal(proto->identify != NULL, (proto->transport & RX_TCP) != 0);
+        assert_int_equal(proto->datagram != NULL, proto->datagram && proto->transport & RX_UDP);
+        assert_int_equal(proto->first_udp_len % 2, 0);
+        assert_true(proto->first_udp || proto->first_udp_len == 0);
         assert_int_equal(proto->first_len % 2, 0);
         assert_true(proto->first || proto->first_len == 0);
         assert_int_equal(proto->facts & ~((1u << RX_FACT_COUNT) - 1), 0);
