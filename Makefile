@@ -32,7 +32,7 @@ SHIPPED := $(wildcard scripts/protocols/*.lua) scripts/protocols/ORDER
 BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-compare \
+.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-compare bench-reload \
         test-unit test-lua test-e2e test-asan test-tsan check-headers check-docs
 
 all: $(BIN) ## build (the default): build/refractium
@@ -115,6 +115,8 @@ bench-identify: all $(OUT)/bench/identify ## nanoseconds per identification
 	@$(OUT)/bench/identify
 bench-compare: all $(OUT)/bench/loadgen ## beside HAProxy, nginx and sslh, in a network namespace (root)
 	@python3 bench/compare/run.py --loadgen $(OUT)/bench/loadgen $(BENCH_ARGS)
+bench-reload: all $(OUT)/bench/loadgen ## what an edit costs: who connects meanwhile, who is connected, and loading
+	@python3 bench/compare/reload.py $(BENCH_ARGS)
 
 $(OUT)/bench/identify: bench/micro/identify.c $(LIB)
 	@mkdir -p $(@D)

@@ -174,6 +174,7 @@ struct rx_watch *rx_watch_new(struct ev_loop *loop, const struct rx_seen *files,
     rx_seen_add_all(&w->files, files);
     for (unsigned i = 0; i < w->files.n; i++)
         add_way(w, w->files.list[i].path);
+    w->since = ev_now(loop);
     ev_timer_again(loop, &w->quiet); // a first look: it may have been edited since it was read
     return w;
 }

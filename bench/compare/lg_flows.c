@@ -57,7 +57,8 @@ struct churn {
     struct lg_frame frame;
     uint32_t n_closed;
     uint64_t n_errors;
-    int last_errno; // 0: the connection ended before its answer
+    int last_errno;  // 0: the connection ended before its answer
+    uint64_t due_ns; // with a rate: when the next may be opened
 };
 
 static void churn_fail(struct churn *c, struct flow *f, int why)
@@ -112,15 +113,35 @@ static void churn_on_ready(struct churn *c, struct flow *f)
         return;
     lg_latency_add(lg_now_ns() - f->since_ns);
     close(f->fd);
-    churn_open(c, f);
+    f->fd = -1;
+    if (c->opt->rate)
+        c->n_closed++;
+    else
+        churn_open(c, f);
+}
+
+static bool churn_is_due(struct churn *c, uint64_t now_ns)
+{
+    if (!c->opt->rate)
+        return true;
+    if (c->due_ns > now_ns)
+        return false;
+    c->due_ns += 1000000000ull / c->opt->rate;
+    return true;
 }
 
 static void churn_reopen(struct churn *c)
 {
+    uint64_t now_ns = lg_now_ns();
     c->n_closed = 0;
-    for (uint32_t i = 0; i < c->opt->n_flows; i++)
-        if (c->flows[i].fd == -1)
+    for (uint32_t i = 0; i < c->opt->n_flows; i++) {
+        if (c->flows[i].fd != -1)
+            continue;
+        if (churn_is_due(c, now_ns))
             churn_open(c, &c->flows[i]);
+        else
+            c->n_closed++;
+    }
 }
 
 int lg_churn_run(const struct lg_options *opt)
@@ -129,7 +150,8 @@ int lg_churn_run(const struct lg_options *opt)
                        .poll_fd = poller_new(),
                        .flows = flows_new(opt->n_flows),
                        .frame = lg_frame_build(LG_JOB_ECHO, 0),
-                       .n_closed = opt->n_flows };
+                       .n_closed = opt->n_flows,
+                       .due_ns = lg_now_ns() };
     struct epoll_event events[LG_EVENTS_MAX];
     struct lg_window window;
     lg_window_init(&window, opt);

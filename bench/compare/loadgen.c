@@ -46,6 +46,7 @@ static const char usage_text[] =
     "  -k, --small N         mixed: ping-pong connections (8)\n"
     "  -n, --count N         idle: connections (4000)\n"
     "  -b, --bytes N         message size (64); verify: bytes each way (8388608)\n"
+    "  -r, --rate N          connrate: so many a second, if --flows at a time suffice (0: as fast as they end)\n"
     "  -s, --seconds S       recorded window (1)\n"
     "  -w, --warmup S        unrecorded time before it (0.3)\n"
     "  -d, --direction DIR   bulk and mixed: up, down (default) or both, seen from the client\n"
@@ -65,6 +66,7 @@ static const struct option long_options[] = {
     { "small", required_argument, NULL, 'k' },
     { "count", required_argument, NULL, 'n' },
     { "bytes", required_argument, NULL, 'b' },
+    { "rate", required_argument, NULL, 'r' },
     { "seconds", required_argument, NULL, 's' },
     { "warmup", required_argument, NULL, 'w' },
     { "direction", required_argument, NULL, 'd' },
@@ -167,6 +169,9 @@ static void option_take(struct command *cmd, int letter, char *value)
         opt->window_s = seconds_parse(value);
         cmd->has_seconds = true;
         break;
+    case 'r':
+        opt->rate = (uint32_t)number_parse(value, 0, 1000000);
+        break;
     case 'w':
         opt->warmup_s = seconds_parse(value);
         break;
@@ -254,7 +259,7 @@ int main(int argc, char **argv)
                   { "mixed", lg_mixed_run },    { "idle", lg_idle_run },         { "verify", lg_verify_run } };
 
     int letter;
-    while ((letter = getopt_long(argc, argv, "a:l:c:k:n:b:s:w:d:zp:H:P:L:h", long_options, NULL)) != -1)
+    while ((letter = getopt_long(argc, argv, "a:l:c:k:n:b:r:s:w:d:zp:H:P:L:h", long_options, NULL)) != -1)
         option_take(&cmd, letter, optarg);
     if (optind != argc - 1)
         usage_fail("one mode is wanted", optind < argc ? argv[optind + 1] : "none given");

@@ -33,6 +33,7 @@ struct lg_options {
     uint32_t n_idle;    // idle: connections opened and held
     uint32_t msg_bytes; // one message of ping-pong
     uint64_t verify_bytes;
+    uint32_t rate; // connrate: connections opened per second; 0: as fast as they end
     double window_s;
     double warmup_s;
     bool is_discarding;      // throw received bulk bytes away in the kernel instead of copying them out
