@@ -226,6 +226,7 @@ struct rx_call {
     const void *pool;       // RX_FN_POLICY
     uint64_t until_ns;      // the script budget ends here
     struct rx_slice text;   // where conn_text puts its answer
+    uint32_t spans[20];     // where re_find puts its
     double number;          // where functions of rx_state_door put theirs
 };
 
@@ -289,9 +290,13 @@ struct rx_view_door {
     int (*backend_name)(struct rx_call *call, uint32_t i); // like conn_text
     uint32_t (*backend_active)(struct rx_call *call, uint32_t i);
     uint64_t (*now_ns)(void);
-    void (*log)(uint32_t level, struct rx_slice text); // 0 error … 3 debug; rate-limited
-    // First place at or after `from` where needle stands in the call's bytes, -1 when nowhere. memchr-based.
-    int64_t (*find)(struct rx_call *call, struct rx_slice needle, uint32_t from);
+    // 0 error … 3 debug; rate-limited. No structs by value from here on: the VM does not compile such calls.
+    void (*log)(uint32_t level, const char *text, uint32_t len);
+    // A compiled regular expression: its number, or -1 and why in call->text. They live as long as the Lua state.
+    int (*re_new)(struct rx_call *call, const char *pattern, uint32_t len);
+    // Its first match at or after `from` in `text` (NULL: in the call's bytes): how many spans call->spans holds, begin and
+    // end of each, UINT32_MAX for a group that took no part; 0: none; -1: a limit ended it.
+    int (*re_find)(struct rx_call *call, uint32_t re, const char *text, uint32_t len, uint32_t from);
     const struct rx_state_door *state;
 };
 

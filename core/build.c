@@ -115,7 +115,7 @@ static int door_addr_check(struct rx_build *b, uint32_t kind, struct rx_slice te
 static int door_regex_check(struct rx_build *b, struct rx_slice pattern)
 {
     char why[128];
-    struct rx_regex *r = rx_regex_new(pattern.ptr, pattern.len, why);
+    struct rx_regex *r = rx_regex_new(pattern.ptr, pattern.len, RX_REGEX_CASELESS, why);
     if (!r)
         return fail(b, "%s", why);
     rx_regex_free(r);

@@ -61,7 +61,7 @@ static int cond_text(struct rx_arena *arena, struct rx_texts *t, struct rx_slice
     char *copy = rx_arena_copy(arena, v.ptr, v.len);
     if (!list || !text || !copy)
         return no_memory(err);
-    struct rx_regex *r = rx_regex_new(v.ptr + 1, v.len - 1, why);
+    struct rx_regex *r = rx_regex_new(v.ptr + 1, v.len - 1, RX_REGEX_CASELESS, why);
     if (!r)
         return fail(err, "%s", why);
     t->regex = list;

@@ -14,6 +14,7 @@
 
 #include "embed.h"
 #include "log.h"
+#include "regex.h"
 #include "route.h"
 #include "sys.h"
 
@@ -335,6 +336,9 @@ void rx_script_free(struct rx_script *s)
     lua_close(s->L);
     rx_script_dynamics_free(s);
     rx_script_state_free(s);
+    for (uint32_t i = 0; i < s->n_res; i++)
+        rx_regex_free(s->res[i]);
+    free(s->res);
     free(s->text);
     free(s->refs);
     free(s);

@@ -10,7 +10,7 @@
 #include "script.h"
 #include "store.h"
 
-enum { RX_SCRIPT_KEYS = 8, RX_SCRIPT_KEY_MAX = 255 };
+enum { RX_SCRIPT_KEYS = 8, RX_SCRIPT_KEY_MAX = 255, RX_SCRIPT_RES = 10000 };
 
 struct rx_script_dynamic;
 
@@ -30,6 +30,9 @@ struct rx_script {
     struct rx_metric_key labels;        // of the next use of a metric
     struct rx_store_value value;        // the value shared_set sets; a text is the caller's
     struct rx_store **own;              // owned: tables where no connection is served, made on first use
+    struct rx_regex **res; // owned, and each of them: rx.re
+    uint32_t n_res;
+    unsigned n_searches;
     size_t memory;
     char *text; // owned: the text an rx.respond of a function says
     char buf[512]; // answers of conn_text that have to be written

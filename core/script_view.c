@@ -3,10 +3,13 @@
 // live as long as the call. All are leaves: they never call Lua, never raise.
 #include "script_state.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "addr.h"
 #include "log.h"
+#include "regex.h"
 #include "route.h"
 #include "sys.h"
 
@@ -118,27 +121,53 @@ static uint64_t view_now_ns(void)
     return now;
 }
 
-static void view_log(uint32_t level, struct rx_slice text)
+static void view_log(uint32_t level, const char *text, uint32_t len)
 {
     char line[1024];
-    rx_log_escape((const uint8_t *)text.ptr, text.len, line, sizeof line);
+    rx_log_escape((const uint8_t *)text, len, line, sizeof line);
     rx_log_limited(RX_MIN(level, (uint32_t)RX_LOG_DEBUG), "script: %s", line);
 }
 
-static int64_t view_find(struct rx_call *call, struct rx_slice needle, uint32_t from)
+static int view_re_new(struct rx_call *call, const char *pattern, uint32_t len)
 {
-    if (!call->ptr || from > call->len || !needle.len)
-        return call->ptr && !needle.len && from <= call->len ? (int64_t)from : -1;
-    const uint8_t *at = call->ptr + from, *end = call->ptr + call->len;
-    while ((size_t)(end - at) >= needle.len) {
-        at = memchr(at, (uint8_t)needle.ptr[0], (size_t)(end - at) - needle.len + 1);
-        if (!at)
-            return -1;
-        if (!memcmp(at, needle.ptr, needle.len))
-            return at - call->ptr;
-        at++;
+    struct rx_script *s = script_of(call);
+    char *why = s->buf;
+    struct rx_regex *r = NULL;
+    snprintf(why, 128, "there are more than %d", RX_SCRIPT_RES);
+    if (s->n_res < RX_SCRIPT_RES && (r = rx_regex_new(pattern, len, RX_REGEX_GROUPS, why))) {
+        struct rx_regex **list = realloc(s->res, (s->n_res + 1) * sizeof *list);
+        if (list) {
+            s->res = list;
+            list[s->n_res] = r;
+            return (int)s->n_res++;
+        }
+        rx_regex_free(r);
+        snprintf(why, 128, "out of memory");
     }
+    answer_string(call, why);
     return -1;
+}
+
+// Ticks look at the clock now and then, and count each search as nothing: so does this.
+static bool is_time_up(struct rx_script *s)
+{
+    enum { SEARCHES = 8 };
+    if (!s->call.is_open || ++s->n_searches % SEARCHES)
+        return false;
+    return view_now_ns() >= s->call.until_ns;
+}
+
+static int view_re_find(struct rx_call *call, uint32_t re, const char *text, uint32_t len, uint32_t from)
+{
+    struct rx_script *s = script_of(call);
+    const uint8_t *p = (const uint8_t *)text;
+    if (re >= s->n_res || is_time_up(s))
+        return -1;
+    if (!p) {
+        len = call->ptr ? call->len : 0;
+        p = len ? call->ptr : (const uint8_t *)"";
+    }
+    return rx_regex_find(s->res[re], p, len, from, call->is_open ? call->until_ns : 0, call->spans);
 }
 
 void rx_script_view_init(struct rx_script *s)
@@ -153,6 +182,7 @@ void rx_script_view_init(struct rx_script *s)
                                      .backend_active = view_backend_active,
                                      .now_ns = view_now_ns,
                                      .log = view_log,
-                                     .find = view_find,
+                                     .re_new = view_re_new,
+                                     .re_find = view_re_find,
                                      .state = &rx_script_state_door };
 }

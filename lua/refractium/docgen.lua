@@ -176,11 +176,25 @@ local FUNCTIONS = [[
 `identify`, `when`, `to`, `balance` and `on_accept` are called while connections are served, each worker for itself:
 what a function keeps in a variable, other workers do not see. A call may take `script_budget`; one that takes longer
 is stopped, and its function is not called again until the next good reload. An error in a function counts as
-described with it, and is logged. Patterns (`string.match`, `gmatch`, `gsub`, and `find` without its fourth argument)
-are only there while the config loads. `buf`, `conn` and `pool` are good for the call they were given to; using them
-later is an error.
+described with it, and is logged. Patterns (`string.match`, `gmatch`, `gsub`, and `find` without its fourth
+argument) are only there while the config loads; regular expressions made by `rx.re` always are. `buf`, `conn` and
+`pool` are good for the call they were given to; using them later is an error.
 
 `buf` is what a client has said so far:
+]]
+
+local RE = [[
+`rx.re "pattern"` compiles a Perl-compatible regular expression (PCRE2) while the config loads; functions may use it on
+strings and on `buf`, whose bytes are not copied. `(?i)` at its beginning makes case not matter; a backslash is written
+twice in Lua.
+
+- `re:test(s, from)`: whether it matches anywhere at or behind `from`.
+- `re:find(s, from)`: where it matches, so that `s:sub(re:find(s))` is what it matched; of `buf` likewise, from 0. Nil
+  when nowhere.
+- `re:match(s, from)`: what its groups matched (nil for one that took no part; at most nine), without groups all of it.
+  Nil when it does not match.
+
+A search has a limit on steps and ends with the budget; running into either is an error in that call.
 ]]
 
 local BANS = [[
@@ -207,6 +221,7 @@ local function functions(out)
   out[#out + 1] = ""
   out[#out + 1] = "`pool` lists backends: `#pool`, `pool[i].name` (its address), `pool[i].active` (its connections)."
   out[#out + 1] = ""
+  out[#out + 1] = RE
   out[#out + 1] = BANS
   out[#out + 1] = ""
 end
@@ -320,6 +335,11 @@ local HEAD = [[
 ---@field add fun(self: rx.Shared, key: string|number, v: string|number|boolean, ttl?: string|number): boolean
 ---@field incr fun(self: rx.Shared, key: string|number, by?: number, ttl?: string|number): number
 ---@field delete fun(self: rx.Shared, key: string|number): boolean
+
+---@class rx.Re
+---@field test fun(self: rx.Re, s: string|rx.Buf, from?: integer): boolean Whether it matches at or behind `from`.
+---@field find fun(self: rx.Re, s: string|rx.Buf, from?: integer): integer?, integer? Where it matches first.
+---@field match fun(self: rx.Re, s: string|rx.Buf, from?: integer): string?, ... What its groups, or all of it, matched.
 
 ---@class rx.Log
 ---@field error fun(message: any, details?: table)
@@ -455,6 +475,7 @@ function M.annotations()
   end
   field(out, "more", "What `identify` returns to be asked again when there are more bytes.", "rx.More")
   field(out, "log", "Lines for the log.", "rx.Log")
+  field(out, "re", "A regular expression for functions of the config.", "fun(pattern: string): rx.Re")
   for _, row in ipairs(builtin) do
     field(out, row.name, row.doc, "rx.Protocol")
   end

@@ -51,7 +51,7 @@ end
 
 -- Patterns can take a time that is exponential in their length, all of it inside one call of the VM.
 local function no_patterns(level)
-  error("string patterns are not available while connections are served; use buf:find, buf:starts", level + 1)
+  error('string patterns are not available while connections are served; use rx.re "..." or buf:find', level + 1)
 end
 
 local function at_load_only(call, fn)

@@ -10,6 +10,7 @@ local log = require "refractium.log"
 local metric = require "refractium.metric"
 local shared = require "refractium.shared"
 local suggest = require "refractium.suggest"
+local re = require "refractium.re"
 local schema = require "refractium.schema"
 local units = require "refractium.units"
 local value = require "refractium.value"
@@ -272,6 +273,7 @@ function M.new(session, link, view, run)
   api.include = include.new(session, run)
   session.shipped = include.shipped(session, run)
   api.log = log.new(session, view)
+  api.re = re.new(session, link, view)
   return setmetatable({}, {
     __index = unknown_verb(session, api),
     __newindex = function(_, key)

@@ -58,7 +58,7 @@ function M.new(session, view)
     verbs[name] = function(message, details)
       local line = line_of(message, details)
       if view.call.is_open == 1 then
-        view.log(level, line)
+        view.log(level, line, #line)
       elseif not session.is_quiet then
         io.stderr:write(format("%s: %s: %s\n", session.report.file, name, line))
       end

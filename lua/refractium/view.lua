@@ -21,7 +21,7 @@ local M = {}
 
 local HEX_DEFAULT, HEX_MAX = 32, 1024 -- bytes buf:hex shows
 
--- The C library's own: a function of the view door takes a struct by value, which the VM does not compile.
+-- The C library's own, which compiled code calls as it calls the view door's.
 local is_declared = pcall(function() return ffi.C.memmem end)
 if not is_declared then
   ffi.cdef [[
@@ -421,21 +421,15 @@ local function open_c(pointer)
   if door.size ~= size then
     error(format("the program's view is of %d bytes, the runtime's of %d: mixed builds", door.size, size), 0)
   end
-  local slice = ffi.new "struct rx_slice"
   local view = { call = door.call }
   for _, name in ipairs {
-    "conn_text", "conn_number", "pool_size", "backend_name", "backend_active", "now_ns",
+    "conn_text", "conn_number", "pool_size", "backend_name", "backend_active", "now_ns", "log", "re_new", "re_find",
   } do
     view[name] = door[name]
   end
   view.state = door.state
   if view.state.size ~= ffi.sizeof "struct rx_state_door" then
     error("the program's state door is not the runtime's: mixed builds", 0)
-  end
-  function view.log(level, text)
-    slice.ptr, slice.len = text, #text
-    door.log(level, slice)
-    return text -- alive until here
   end
   return view
 end
@@ -454,6 +448,8 @@ function M.open(door)
   if not view.buf then
     view.numbers = {}
     view.buf, view.conn, view.pool = new_buf(view.call), new_conn(view), new_pool(view, view.numbers)
+    local buf_type = ffi.typeof(view.buf)
+    view.is_buf = function(v) return type(v) == "cdata" and ffi.istype(buf_type, v) end
   end
   return view
 end

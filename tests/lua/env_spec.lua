@@ -108,7 +108,7 @@ end)
 
 -- What functions of the config can reach while connections are served. Each body must fail with these words.
 describe("a function", function()
-  local PATTERNS = "string patterns are not available while connections are served; use buf:find, buf:starts"
+  local PATTERNS = 'string patterns are not available while connections are served; use rx.re "..." or buf:find'
 
   local function call(body, is_worker)
     local functions, view, errors = mock.script(

@@ -110,7 +110,7 @@ function M.view()
     return ffi.cast("uint64_t", time.s) * 1000000000ULL + ffi.cast("uint64_t", time.ns)
   end
   view.state = M.state(view.call)
-  function view.log(level, text) view.logged[#view.logged + 1] = { level, text } end
+  function view.log(level, text, len) text = text:sub(1, len) view.logged[#view.logged + 1] = { level, text } end
   return view
 end
 

@@ -49,6 +49,11 @@
 ---@field incr fun(self: rx.Shared, key: string|number, by?: number, ttl?: string|number): number
 ---@field delete fun(self: rx.Shared, key: string|number): boolean
 
+---@class rx.Re
+---@field test fun(self: rx.Re, s: string|rx.Buf, from?: integer): boolean Whether it matches at or behind `from`.
+---@field find fun(self: rx.Re, s: string|rx.Buf, from?: integer): integer?, integer? Where it matches first.
+---@field match fun(self: rx.Re, s: string|rx.Buf, from?: integer): string?, ... What its groups, or all of it, matched.
+
 ---@class rx.Log
 ---@field error fun(message: any, details?: table)
 ---@field warn fun(message: any, details?: table)
@@ -297,6 +302,10 @@ rx.more = nil
 ---Lines for the log.
 ---@type rx.Log
 rx.log = nil
+
+---A regular expression for functions of the config.
+---@type fun(pattern: string): rx.Re
+rx.re = nil
 
 ---TLS 1.0 to 1.3, HTTPS among them (alias `https`)
 ---@type rx.Protocol
