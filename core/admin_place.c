@@ -17,11 +17,10 @@ const char *rx_admin_directory(unsigned i, char *buf)
 {
     const char *mine = getenv("XDG_RUNTIME_DIR");
     bool has_mine = mine && mine[0] == '/' && strlen(mine) < PATH_MAX - 20;
-    if (i == 0 && has_mine) {
-        snprintf(buf, PATH_MAX, "%s/refractium", mine);
-        return buf;
-    }
-    return i == (has_mine ? 1 : 0) ? "/run/refractium" : NULL;
+    if (i > (has_mine ? 1u : 0u))
+        return NULL;
+    snprintf(buf, PATH_MAX, "%s/refractium", i == 0 && has_mine ? mine : "/run");
+    return buf;
 }
 
 // "8080", or "run-app.sock" for a listener that is a unix socket.

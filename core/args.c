@@ -17,8 +17,14 @@
 
 // ---- what there is ----------------------------------------------------------------------------------------
 
-enum place { IN_RUN = 1, IN_TCP = 2, IN_UDP = 4, IN_INIT = 8, IN_CHECK = 16, IN_EXPLAIN = 32, IN_IMPORT = 64 };
-enum { IN_SERVING = IN_RUN | IN_TCP | IN_UDP, IN_LOADING = IN_SERVING | IN_CHECK | IN_EXPLAIN, IN_ALL = 127 };
+enum place { IN_RUN = 1, IN_TCP = 2, IN_UDP = 4, IN_INIT = 8, IN_CHECK = 16, IN_EXPLAIN = 32, IN_IMPORT = 64,
+             IN_STATUS = 128, IN_TOP = 256, IN_CTL = 512 };
+enum { IN_SERVING = IN_RUN | IN_TCP | IN_UDP, IN_LOADING = IN_SERVING | IN_CHECK | IN_EXPLAIN,
+       IN_RUNNING = IN_STATUS | IN_TOP | IN_CTL, IN_ALL = 1023 };
+
+#define FINDING                                                                                              \
+    "\n\nThe instance is found by its config (-c), by the port of its first listener (-p), or by its admin\n"  \
+    "socket (--admin). None of them is needed when only one is running.\n"
 
 static const struct command {
     const char *name, *operands, *line, *text;
@@ -49,6 +55,22 @@ static const struct command {
       "Prints a config made from FILE (\"-\": standard input): refractium.toml, rpxy-l4's config.toml, PortMux's\n"
       "config.yaml, sslh.cfg, or a unit or script with refract's flags. What has no equivalent becomes a comment.\n",
       RX_CMD_IMPORT, IN_IMPORT, 1 },
+    { "status", "", "show what the running instance does", "Shows what the running instance does." FINDING,
+      RX_CMD_STATUS, IN_STATUS, 0 },
+    { "top", "", "show its busiest connections, live",
+      "Shows the busiest connections of the running instance, live; the keys are shown there. Not on a\n"
+      "terminal: once, as text." FINDING,
+      RX_CMD_TOP, IN_TOP, 0 },
+    { "reload", "", "have it load its config again",
+      "Has the running instance load its config again, and says what came of it: exit code 1 when the\n"
+      "config was refused and the old one stays." FINDING,
+      RX_CMD_RELOAD, IN_CTL, 0 },
+    { "kill", " CONN", "end one of its connections",
+      "Ends a connection of the running instance, named by its id as in the access log and in top." FINDING,
+      RX_CMD_KILL, IN_CTL, 1 },
+    { "log", " [LEVEL]", "change how much it logs",
+      "Shows the running instance's log level, or sets it: error, warning, info or debug." FINDING, RX_CMD_LOG,
+      IN_CTL, 1 },
 };
 
 // Options without a letter are numbered from here.
@@ -63,8 +85,8 @@ static const struct option_row {
 } options[] = {
 #define AT(field) offsetof(struct rx_args, field)
     { 'b', "bind", "ADDR", "address to listen on (0.0.0.0)", IN_LOADING, AT(bind), AT(is_bind_typed) },
-    { 'p', "port", "PORT", "port to listen on (8080)", IN_LOADING, AT(port), AT(is_port_typed) },
-    { 'c', "config", "FILE", "config file (refractium.lua)", IN_LOADING, AT(config), AT(is_config_typed) },
+    { 'p', "port", "PORT", "port to listen on (8080)", IN_LOADING | IN_RUNNING, AT(port), AT(is_port_typed) },
+    { 'c', "config", "FILE", "config file (refractium.lua)", IN_LOADING | IN_RUNNING, AT(config), AT(is_config_typed) },
     { 'f', "forward", "RULE",
       "quick route, repeatable: [tcp:|udp:]PROTO[/NAME]=TARGET[,TARGET...];\n"
       "without -c no config file is read",
@@ -85,9 +107,11 @@ static const struct option_row {
     { 0, "from", "ADDR", "the client's address (192.0.2.1)", IN_EXPLAIN, AT(from), -1 },
     { 0, "listener", "ADDR", "the listener it comes to (the first)", IN_EXPLAIN, AT(listener), -1 },
     { 0, "builtin", NULL, "no config: identify among everything that ships", IN_EXPLAIN, AT(is_builtin), -1 },
-    { 0, "json", NULL, "one JSON object instead of text", IN_CHECK | IN_EXPLAIN, AT(is_json), -1 },
     { 0, "format", "NAME", "what FILE is, when it cannot be told: refractium, rpxy, portmux,\nsslh or refract",
       IN_IMPORT, AT(format), -1 },
+    { 0, "json", NULL, "one JSON object instead of text", IN_CHECK | IN_EXPLAIN | IN_STATUS | IN_TOP,
+      AT(is_json), -1 },
+    { 0, "admin", "PATH", "the instance's admin socket", IN_RUNNING, AT(admin), -1 },
     { 0, "force", NULL, "overwrite an existing file", IN_INIT, AT(is_forced), -1 },
     { 'q', "quiet", NULL, "warnings and errors only", IN_ALL, AT(is_quiet), -1 },
     { 'V', "version", NULL, "print the version", IN_ALL, 0, -1 },
@@ -368,6 +392,15 @@ static int check_together(const struct rx_args *a)
     return 1;
 }
 
+// Operands in brackets may be left out.
+static unsigned least_words(const struct command *c)
+{
+    unsigned n = 0;
+    for (const char *p = c->operands; *p; p++)
+        n += p[0] == ' ' && p[1] != '[';
+    return n;
+}
+
 static int judge(struct parse *p)
 {
     struct rx_args *a = p->a;
@@ -385,10 +418,15 @@ static int judge(struct parse *p)
         fprintf(stderr, "refractium %s: unexpected argument \"%s\"\n", c->name, show(p->words[1 + c->most_words]));
         return 1;
     }
+    if (n < least_words(c)) {
+        fprintf(stderr, "refractium %s: needs%s (see refractium %s --help)\n", c->name, c->operands, c->name);
+        return 1;
+    }
     int rc = check_places(p, c);
     if (rc >= 0)
         return rc;
     a->command = c->command;
+    a->word = c->name;
     a->only = c->place & (IN_TCP | IN_UDP) ? c->name : NULL;
     for (unsigned i = 0; i < n; i++)
         a->files[a->n_files++] = p->words[i + 1];

@@ -5,10 +5,13 @@
 
 #include "base.h"
 
-enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT };
+enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT,
+                  // to a running instance (ctl.h)
+                  RX_CMD_STATUS, RX_CMD_TOP, RX_CMD_RELOAD, RX_CMD_KILL, RX_CMD_LOG };
 
 struct rx_args {
     enum rx_command command;
+    const char *word; // the command as typed; "" for none
     const char *only; // "tcp" or "udp": serve that transport alone; NULL: both
     const char *bind, *port, *config;
     bool is_bind_typed, is_port_typed, is_config_typed;
@@ -22,6 +25,8 @@ struct rx_args {
     unsigned n_files;
     bool is_hex, is_pcap, is_udp, is_builtin;
     const char *segments, *from, *listener;
+    // to a running instance
+    const char *admin;
     // init
     bool is_forced;
     // import

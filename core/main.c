@@ -10,6 +10,7 @@
 
 #include "args.h"
 #include "check.h"
+#include "ctl.h"
 #include "engine.h"
 #include "import.h"
 #include "load.h"
@@ -139,6 +140,13 @@ int main(int argc, char **argv)
         break;
     case RX_CMD_IMPORT:
         code = rx_import_run(&a);
+        break;
+    case RX_CMD_STATUS:
+    case RX_CMD_TOP:
+    case RX_CMD_RELOAD:
+    case RX_CMD_KILL:
+    case RX_CMD_LOG:
+        code = rx_ctl_run(&a);
         break;
     }
     rx_args_free(&a);

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// The status object as text for people. Programs take --json.
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+#include "log.h"
+
+// Fit for a terminal. Good until it was called four more times.
+static const char *show(const char *text)
+{
+    static char bufs[4][256];
+    static unsigned turn;
+    return rx_log_escape((const uint8_t *)text, strlen(text), bufs[turn++ % 4], sizeof bufs[0]);
+}
+
+static void print_closed(const json_t *totals)
+{
+    const char *word, *glue = "closed:  ";
+    json_t *n;
+    json_object_foreach(json_object_get(totals, "closed"), word, n) {
+        printf("%s%s %lu", glue, show(word), (unsigned long)json_integer_value(n));
+        glue = ", ";
+    }
+    if (*glue == ',')
+        printf("\n");
+}
+
+static void print_head(const json_t *s)
+{
+    char up[16], in[16], out[16];
+    const json_t *config = json_object_get(s, "config"), *t = json_object_get(s, "totals");
+    const char *file = rx_ctl_text(config, "file");
+    printf("refractium %s, pid %lu, up %s, %lu workers, log level %s%s\n", show(rx_ctl_text(s, "version")),
+           (unsigned long)rx_ctl_number(s, "pid"), rx_ctl_span(rx_ctl_number(s, "uptime_ms"), up),
+           (unsigned long)rx_ctl_number(s, "workers"), show(rx_ctl_text(s, "log_level")),
+           json_is_true(json_object_get(s, "stopping")) ? ", STOPPING" : "");
+    printf("config:  %s, generation %lu\n", *file ? show(file) : "none, the command line alone",
+           (unsigned long)rx_ctl_number(config, "generation"));
+    printf("clients: %lu now of at most %lu, %lu since the start; %s bytes in, %s out\n",
+           (unsigned long)rx_ctl_number(t, "active"), (unsigned long)rx_ctl_number(t, "max_connections"),
+           (unsigned long)rx_ctl_number(t, "accepted"), rx_ctl_bytes(rx_ctl_number(t, "bytes_in"), in),
+           rx_ctl_bytes(rx_ctl_number(t, "bytes_out"), out));
+    print_closed(t);
+}
+
+static void print_listeners(const json_t *s)
+{
+    size_t i, k;
+    json_t *l, *r;
+    json_array_foreach(json_object_get(s, "listeners"), i, l) {
+        printf("\nlistener %s (%s): %lu now, %lu of them not yet identified\n", show(rx_ctl_text(l, "name")),
+               show(rx_ctl_text(l, "where")), (unsigned long)rx_ctl_number(l, "active"),
+               (unsigned long)rx_ctl_number(l, "pending"));
+        json_array_foreach(json_object_get(l, "routes"), k, r) {
+            printf("  %-32s to %s", show(rx_ctl_text(r, "name")), show(rx_ctl_text(r, "to")));
+            if (json_is_integer(json_object_get(r, "active")))
+                printf(", %lu now", (unsigned long)rx_ctl_number(r, "active"));
+            printf("\n");
+        }
+    }
+}
+
+static void print_pools(const json_t *s)
+{
+    size_t i, k;
+    json_t *p, *b;
+    json_array_foreach(json_object_get(s, "pools"), i, p) {
+        printf("\npool %s\n", show(rx_ctl_text(p, "name")));
+        json_array_foreach(json_object_get(p, "backends"), k, b) {
+            const char *name = rx_ctl_text(b, "name"), *address = rx_ctl_text(b, "address");
+            printf("  %-32s %lu now, %lu connects, %lu failures%s", show(name),
+                   (unsigned long)rx_ctl_number(b, "active"), (unsigned long)rx_ctl_number(b, "connects"),
+                   (unsigned long)rx_ctl_number(b, "failures"),
+                   json_is_true(json_object_get(b, "backup")) ? ", backup" : "");
+            if (strcmp(name, address))
+                printf(" (%s)", show(address));
+            printf("\n");
+        }
+    }
+}
+
+static void print_scripts(const json_t *s)
+{
+    size_t i;
+    json_t *f;
+    const json_t *scripts = json_object_get(s, "scripts");
+    if (json_array_size(scripts))
+        printf("\nfunctions\n");
+    json_array_foreach(scripts, i, f)
+        printf("  %-32s %s, %lu errors%s\n", show(rx_ctl_text(f, "where")), show(rx_ctl_text(f, "kind")),
+               (unsigned long)rx_ctl_number(f, "errors"),
+               json_is_true(json_object_get(f, "quarantined")) ? ", QUARANTINED until the next good reload" : "");
+}
+
+void rx_ctl_print_status(const json_t *status)
+{
+    print_head(status);
+    print_listeners(status);
+    print_pools(status);
+    print_scripts(status);
+}
