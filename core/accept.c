@@ -24,16 +24,15 @@ static void listener_rest(struct rx_listener *l)
 
 static bool count_up(atomic_uint *count, uint32_t limit)
 {
-    if (!limit || atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < limit)
+    if (atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < limit || !limit)
         return true;
     atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
     return false;
 }
 
-static void count_down(atomic_uint *count, uint32_t limit)
+static void count_down(atomic_uint *count)
 {
-    if (limit)
-        atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
 }
 
 // Takes a place everywhere, or nowhere. RX_REASON_DONE: admitted.
@@ -43,18 +42,18 @@ static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, con
     if (!count_up(w->active, conf->max_connections))
         return RX_REASON_LIMIT_SERVER;
     if (!count_up(l->active, l->max_connections)) {
-        count_down(w->active, conf->max_connections);
+        count_down(w->active);
         return RX_REASON_LIMIT_LISTENER;
     }
     if (!count_up(l->pending, l->max_pending)) {
-        count_down(l->active, l->max_connections);
-        count_down(w->active, conf->max_connections);
+        count_down(l->active);
+        count_down(w->active);
         return RX_REASON_LIMIT_PENDING;
     }
     if (l->per_ip && !rx_limit_take(l->per_ip, ip)) {
-        count_down(l->pending, l->max_pending);
-        count_down(l->active, l->max_connections);
-        count_down(w->active, conf->max_connections);
+        count_down(l->pending);
+        count_down(l->active);
+        count_down(w->active);
         return RX_REASON_LIMIT_IP;
     }
     return RX_REASON_DONE;
@@ -123,7 +122,7 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
     }
     struct rx_conn *c = rx_worker_conn_of(w, conf);
     if (!c) {
-        rx_admission_give(w, conf, listen, ip, true);
+        rx_admission_give(w, listen, ip, true);
         turn_away(l, fd, ip, RX_REASON_NO_MEMORY);
         return;
     }
@@ -136,15 +135,14 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
     rx_peek_begin(c);
 }
 
-void rx_admission_give(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
-                       const union rx_ip *ip, bool is_pending)
+void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_pending)
 {
     if (l->per_ip)
         rx_limit_give(l->per_ip, ip);
     if (is_pending)
-        count_down(l->pending, l->max_pending);
-    count_down(l->active, l->max_connections);
-    count_down(w->active, conf->max_connections);
+        count_down(l->pending);
+    count_down(l->active);
+    count_down(w->active);
 }
 
 void rx_accept_on_readable(struct ev_loop *loop, ev_io *io, int events)

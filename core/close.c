@@ -113,6 +113,6 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
         atomic_fetch_sub_explicit(&c->backend->state->active, 1, memory_order_relaxed);
     if (c->route)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
-    rx_admission_give(w, c->conf, c->listen, &c->client, c->is_pending);
+    rx_admission_give(w, c->listen, &c->client, c->is_pending);
     rx_worker_conn_bury(c);
 }

@@ -143,5 +143,4 @@ void rx_conn_deadline(struct rx_conn *c, uint32_t ms);
 const char *rx_conn_route_word(const struct rx_conn *c);
 const char *rx_conn_to_word(const struct rx_conn *c);
 // Gives back the places accept.c took.
-void rx_admission_give(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
-                       const union rx_ip *ip, bool is_pending);
+void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_pending);

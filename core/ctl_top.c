@@ -15,7 +15,7 @@
 #include "log.h"
 #include "wheel.h"
 
-enum { EVERY_MS = 1000, SHARE = 100, HEAD_LINES = 4, LINE = 512 };
+enum { EVERY_MS = 1000, SHARE = 100, HEAD_LINES = 4, LINE = 512, CTRL_L = 'L' - 64 };
 
 struct top {
     struct rx_ctl *ctl;
@@ -218,6 +218,8 @@ static bool read_text(const char *prompt, char *buf, size_t size)
         int key = getch();
         if (key == 27 || key == ERR)
             return false;
+        if (key == CTRL_L)
+            redrawwin(stdscr);
         if (key == '\n' || key == KEY_ENTER)
             break;
         if ((key == KEY_BACKSPACE || key == 127 || key == 8) && len)
@@ -268,6 +270,9 @@ static bool on_key(struct top *t, int key)
         return false;
     case '/':
         return read_text("show only what has: ", t->filter, sizeof t->filter);
+    case CTRL_L: // something else wrote on this terminal
+        redrawwin(stdscr);
+        return false;
     case KEY_UP:
         choose(t, -1);
         return false;
@@ -311,7 +316,7 @@ static int on_screen(struct top *t)
     while (!t->is_over) {
         draw(t);
         timeout(left_ms(t));
-        bool is_new = on_key(t, getch());
+        bool is_new = on_key(t, getch()); // a changed size comes as a key, too
         if (!t->is_over && (is_new || (!t->is_paused && !left_ms(t))))
             fetch(t, RX_MAX(LINES, HEAD_LINES + 1));
     }

@@ -16,7 +16,7 @@
 
 static void leave_pending(struct rx_conn *c)
 {
-    if (c->is_pending && c->listen->max_pending)
+    if (c->is_pending)
         atomic_fetch_sub_explicit(c->listen->pending, 1, memory_order_relaxed);
     c->is_pending = false;
 }

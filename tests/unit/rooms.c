@@ -177,10 +177,8 @@ struct rx_conn *room_conn(struct room *r, int client_end)
     c->ends[RX_CLIENT].io.fd = client_end;
     // The places accept.c takes.
     r->active++;
-    if (c->listen->max_connections)
-        (*c->listen->active)++;
-    if (c->listen->max_pending)
-        (*c->listen->pending)++;
+    (*c->listen->active)++;
+    (*c->listen->pending)++;
     if (c->listen->per_ip)
         assert_true(rx_limit_take(c->listen->per_ip, &c->client));
     return c;
@@ -190,6 +188,7 @@ struct rx_conn *room_weld(struct room *r, const struct rx_route *route, int clie
 {
     struct rx_conn *c = room_conn(r, client_end);
     c->is_pending = false;
+    (*c->listen->pending)--;
     c->route = route;
     if (route)
         atomic_fetch_add(route->active, 1);
