@@ -63,6 +63,7 @@ static struct rx_conn *come(void)
     client = fd[0];
     struct rx_conn *c = room_conn(&room, near_client = fd[1]);
     c->is_pending = false;
+    (*c->listen->pending)--;
     c->route = &room.w.conf->listens[0]->routes[0];
     atomic_fetch_add(c->route->active, 1);
     return c;
