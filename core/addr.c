@@ -232,6 +232,16 @@ int rx_ip_parse(const char *text, union rx_ip *out, char *err)
     return 0;
 }
 
+char *rx_cidr_print(const struct rx_cidr *block, char buf[RX_ADDR_TEXT])
+{
+    unsigned most = block->family == AF_INET6 ? 128 : 32;
+    if (!inet_ntop(block->family, block->bytes, buf, RX_ADDR_TEXT))
+        buf[0] = 0;
+    if (block->bits != most)
+        snprintf(buf + strlen(buf), 8, "/%u", block->bits);
+    return buf;
+}
+
 bool rx_cidr_has(const struct rx_cidr *block, const union rx_ip *ip)
 {
     const uint8_t *a;

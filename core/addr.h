@@ -51,6 +51,8 @@ int rx_ip_parse(const char *text, union rx_ip *out, char *err);
 // "80" or "8000-8010"
 int rx_ports_parse(const char *text, unsigned *low, unsigned *high, char *err);
 
+// "10.0.0.0/8"; a single address without its length. Returns buf.
+char *rx_cidr_print(const struct rx_cidr *block, char buf[RX_ADDR_TEXT]);
 bool rx_cidr_has(const struct rx_cidr *block, const union rx_ip *ip);
 
 // "127.0.0.1:80", "[::1]:80", "unix:/path", "unix" for an unnamed peer. Returns buf.

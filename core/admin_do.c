@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Enters: a request that was understood. Leaves: its answer. What concerns connections is asked of every worker and
 // answered when the last has come back; a reload is answered when its outcome is known.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "admin_client.h"
+#include "ban.h"
 
 #ifndef RX_VERSION
 #define RX_VERSION "0.1.0"
@@ -339,6 +341,33 @@ static void do_log(struct rx_admin_client *c, const struct rx_request *q)
     answer_end(c, &j);
 }
 
+static void do_ban(struct rx_admin_client *c, const struct rx_request *q)
+{
+    char text[RX_ADDR_TEXT];
+    struct rx_json j = { 0 };
+    rx_cidr_print(&q->ip, text);
+    if (q->kind == RX_REQUEST_BAN) {
+        int rc = rx_ban_add(&q->ip, q->ttl_ms);
+        if (rc) {
+            rx_admin_refuse(c, rc == -ENOSPC ? "the list of bans is full" : strerror(-rc));
+            return;
+        }
+        rx_log(RX_LOG_INFO, "%s is banned for %lu s by the operator", text, (unsigned long)(q->ttl_ms / 1000));
+    } else if (rx_ban_remove(&q->ip)) {
+        rx_log(RX_LOG_INFO, "%s is no longer banned, by the operator", text);
+    } else {
+        rx_admin_refuse(c, "there is no such ban");
+        return;
+    }
+    answer_begin(&j);
+    rx_json_open(&j, '{');
+    put_text(&j, "ip", text);
+    if (q->kind == RX_REQUEST_BAN)
+        put_number(&j, "ttl_ms", q->ttl_ms);
+    rx_json_close(&j);
+    answer_end(c, &j);
+}
+
 void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
 {
     switch (q->kind) {
@@ -357,6 +386,10 @@ void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
         return;
     case RX_REQUEST_LOG:
         do_log(c, q);
+        return;
+    case RX_REQUEST_BAN:
+    case RX_REQUEST_UNBAN:
+        do_ban(c, q);
         return;
     case RX_REQUEST_COUNT:
         break;

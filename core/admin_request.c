@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TTL_MOST_MS (366 * 24 * 3600 * 1000ll)
+enum { HOUR_MS = 3600 * 1000 };
+
 static const struct {
     const char *word;
     unsigned may, must;
@@ -87,6 +90,23 @@ static int take_limit(const json_t *v, struct rx_request *r, char *error)
     return 0;
 }
 
+static int take_ip(const json_t *v, struct rx_request *r, char *error)
+{
+    char why[RX_ADDR_TEXT];
+    const char *text = json_string_value(v);
+    if (!text)
+        return fail(error, "ip: must be text: an address, or a block as in 10.0.0.0/8");
+    return rx_cidr_parse(text, &r->ip, why) ? fail(error, "ip: %s", why) : 0;
+}
+
+static int take_ttl(const json_t *v, struct rx_request *r, char *error)
+{
+    if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > TTL_MOST_MS)
+        return fail(error, "ttl_ms: must be a whole number between 1 and %lld", TTL_MOST_MS);
+    r->ttl_ms = (uint64_t)json_integer_value(v);
+    return 0;
+}
+
 static const struct member {
     const char *name;
     unsigned bit;
@@ -94,7 +114,8 @@ static const struct member {
 } members[] = {
     { "conn", RX_HAS_CONN, take_conn },       { "level", RX_HAS_LEVEL, take_level },
     { "sort", RX_HAS_SORT, take_sort },       { "filter", RX_HAS_FILTER, take_filter },
-    { "limit", RX_HAS_LIMIT, take_limit },
+    { "limit", RX_HAS_LIMIT, take_limit },    { "ip", RX_HAS_IP, take_ip },
+    { "ttl_ms", RX_HAS_TTL, take_ttl },
 };
 
 static const struct member *member_of(const char *name)
@@ -145,7 +166,7 @@ static int take_members(json_t *object, struct rx_request *r, char *error)
 int rx_request_parse(const char *line, size_t len, struct rx_request *r, char *error)
 {
     json_error_t wrong;
-    *r = (struct rx_request){ .flows = { .limit = 100 } };
+    *r = (struct rx_request){ .flows = { .limit = 100 }, .ttl_ms = HOUR_MS };
     if (len > RX_REQUEST_LINE)
         return fail(error, "a request may have at most %d bytes", RX_REQUEST_LINE);
     json_t *object = json_loadb(line, len, JSON_REJECT_DUPLICATES, &wrong);

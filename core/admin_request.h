@@ -14,7 +14,9 @@ enum { RX_REQUEST_LINE = 4096, RX_REQUEST_TEXT = 256, RX_REQUEST_ERROR = 256 };
     X(TOP, "top", RX_HAS_SORT | RX_HAS_FILTER | RX_HAS_LIMIT, 0)                                             \
     X(KILL, "kill", 0, RX_HAS_CONN)                                                                          \
     X(RELOAD, "reload", 0, 0)                                                                                \
-    X(LOG, "log", RX_HAS_LEVEL, 0)
+    X(LOG, "log", RX_HAS_LEVEL, 0)                                                                           \
+    X(BAN, "ban", RX_HAS_TTL, RX_HAS_IP)                                                                     \
+    X(UNBAN, "unban", 0, RX_HAS_IP)
 
 enum rx_request_kind {
 #define X(id, word, may, must) RX_REQUEST_##id,
@@ -29,6 +31,8 @@ enum rx_request_member {
     RX_HAS_SORT = 4,
     RX_HAS_FILTER = 8,
     RX_HAS_LIMIT = 16,
+    RX_HAS_IP = 32,
+    RX_HAS_TTL = 64,
 };
 
 struct rx_request {
@@ -37,6 +41,8 @@ struct rx_request {
     uint64_t conn;
     enum rx_level level;
     struct rx_flow_query flows;
+    struct rx_cidr ip;
+    uint64_t ttl_ms; // an hour when it was not said
 };
 
 // 0, or -1 with words for who asked, printable, in error[RX_REQUEST_ERROR]. Pure.

@@ -71,6 +71,12 @@ static const struct command {
     { "log", " [LEVEL]", "change how much it logs",
       "Shows the running instance's log level, or sets it: error, warning, info or debug." FINDING, RX_CMD_LOG,
       IN_CTL, 1 },
+    { "ban", " IP[/N] [TTL]", "keep an address or a block out for a while",
+      "Closes the connections of an address, or of a block of addresses, and lets none in for TTL: 90s, 10m,\n"
+      "2h, 1d; an hour when it is not given." FINDING,
+      RX_CMD_BAN, IN_CTL, 2 },
+    { "unban", " IP[/N]", "let it in again", "Takes back a ban: the very address or block that was banned." FINDING,
+      RX_CMD_UNBAN, IN_CTL, 1 },
 };
 
 // Options without a letter are numbered from here.

@@ -7,7 +7,8 @@
 
 enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT,
                   // to a running instance (ctl.h)
-                  RX_CMD_STATUS, RX_CMD_TOP, RX_CMD_RELOAD, RX_CMD_KILL, RX_CMD_LOG };
+                  RX_CMD_STATUS, RX_CMD_TOP, RX_CMD_RELOAD, RX_CMD_KILL, RX_CMD_LOG,
+                  RX_CMD_BAN, RX_CMD_UNBAN };
 
 struct rx_args {
     enum rx_command command;

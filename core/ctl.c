@@ -219,6 +219,37 @@ static int run_log(struct rx_ctl *c, const struct rx_args *a)
     return code;
 }
 
+// "90s", "10m", "2h", "1d" in milliseconds; 0 when it is none.
+static uint64_t span_ms(const char *text)
+{
+    static const char units[] = "smhd";
+    static const unsigned seconds[] = { 1, 60, 3600, 86400 };
+    char *end;
+    unsigned long n = *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
+    const char *unit = n && n < 1000000000 && *end ? strchr(units, *end) : NULL;
+    return unit && !end[1] ? n * seconds[unit - units] * 1000 : 0;
+}
+
+static int run_ban(struct rx_ctl *c, const struct rx_args *a)
+{
+    json_t *request = json_pack("{s:s,s:s}", "cmd", "ban", "ip", a->files[0]);
+    if (a->n_files > 1) {
+        uint64_t ms = span_ms(a->files[1]);
+        if (!ms) {
+            fprintf(stderr, "refractium ban: TTL must be a number with its unit, as in 90s, 10m, 2h or 1d\n");
+            json_decref(request);
+            return RX_EXIT_USAGE;
+        }
+        json_object_set_new(request, "ttl_ms", json_integer((json_int_t)ms));
+    }
+    return run_plain(c, a, request, "banned");
+}
+
+static int run_unban(struct rx_ctl *c, const struct rx_args *a)
+{
+    return run_plain(c, a, json_pack("{s:s,s:s}", "cmd", "unban", "ip", a->files[0]), "no longer banned");
+}
+
 static int run(struct rx_ctl *c, const struct rx_args *a)
 {
     switch (a->command) {
@@ -232,6 +263,10 @@ static int run(struct rx_ctl *c, const struct rx_args *a)
         return run_kill(c, a);
     case RX_CMD_LOG:
         return run_log(c, a);
+    case RX_CMD_BAN:
+        return run_ban(c, a);
+    case RX_CMD_UNBAN:
+        return run_unban(c, a);
     default:
         return RX_EXIT_USAGE;
     }

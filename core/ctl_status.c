@@ -93,10 +93,23 @@ static void print_scripts(const json_t *s)
                json_is_true(json_object_get(f, "quarantined")) ? ", QUARANTINED until the next good reload" : "");
 }
 
+static void print_bans(const json_t *s)
+{
+    size_t i;
+    json_t *b;
+    char left[16];
+    const json_t *bans = json_object_get(s, "bans"), *first = json_object_get(bans, "first");
+    if (rx_ctl_number(bans, "now"))
+        printf("\nbans: %lu\n", (unsigned long)rx_ctl_number(bans, "now"));
+    json_array_foreach(first, i, b)
+        printf("  %-32s for another %s\n", show(rx_ctl_text(b, "ip")), rx_ctl_span(rx_ctl_number(b, "left_ms"), left));
+}
+
 void rx_ctl_print_status(const json_t *status)
 {
     print_head(status);
     print_listeners(status);
     print_pools(status);
     print_scripts(status);
+    print_bans(status);
 }

@@ -146,6 +146,8 @@ int main(int argc, char **argv)
     case RX_CMD_RELOAD:
     case RX_CMD_KILL:
     case RX_CMD_LOG:
+    case RX_CMD_BAN:
+    case RX_CMD_UNBAN:
         code = rx_ctl_run(&a);
         break;
     }

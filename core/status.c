@@ -7,7 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ban.h"
 #include "log.h"
+
+enum { BANS_SHOWN = 100 };
 
 #ifndef RX_VERSION
 #define RX_VERSION "0.1.0"
@@ -187,6 +190,39 @@ static void put_scripts(struct rx_json *j, const struct rx_conf *conf)
     rx_json_close(j);
 }
 
+struct ban_list {
+    struct rx_json *j;
+    unsigned n;
+};
+
+static bool put_ban(const struct rx_cidr *whom, uint64_t left_ms, void *data)
+{
+    struct ban_list *l = data;
+    char text[RX_ADDR_TEXT];
+    if (l->n++ == BANS_SHOWN)
+        return false;
+    rx_json_open(l->j, '{');
+    put_text(l->j, "ip", rx_cidr_print(whom, text));
+    put_number(l->j, "left_ms", left_ms);
+    rx_json_close(l->j);
+    return true;
+}
+
+static void put_bans(struct rx_json *j)
+{
+    struct rx_ban_totals t = rx_ban_totals();
+    rx_json_key(j, "bans");
+    rx_json_open(j, '{');
+    put_number(j, "now", t.now);
+    put_number(j, "added", t.added);
+    put_number(j, "refused", t.refused);
+    rx_json_key(j, "first");
+    rx_json_open(j, '[');
+    rx_ban_each(put_ban, &(struct ban_list){ j, 0 });
+    rx_json_close(j);
+    rx_json_close(j);
+}
+
 static void put_config(struct rx_json *j, const struct rx_conf *conf)
 {
     char *path = conf->file ? realpath(conf->file, NULL) : NULL;
@@ -220,6 +256,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_listeners(j, conf);
     put_pools(j, conf);
     put_scripts(j, conf);
+    put_bans(j);
     rx_json_key(j, "reloads");
     rx_history_json(&i->reload->history, j);
     rx_json_close(j);

@@ -150,7 +150,7 @@ def test_systemd_unit_is_one(text, tmp_path):
 def test_options_in_the_guide_exist(tmp_path):
     """Every --option that the guide says of this program is in its help."""
     helps = "".join(refractium(*words, cwd=tmp_path).stdout
-                    for words in (["--help"], ["check", "--help"], ["explain", "--help"], ["init", "--help"]))
+                    for words in (["--help"], ["check", "--help"], ["status", "--help"], ["explain", "--help"], ["init", "--help"]))
     known = set(re.findall(r"--[a-z][a-z-]+", helps))
     for page in WITH_BLOCKS:
         if page.name == "migrating.md":  # speaks of other programs as well
