@@ -138,7 +138,7 @@ static bool socket_in_config(const struct rx_args *a, char path[108])
     struct rx_args bare = *a;
     struct rx_findings f = { 0 };
     bare.is_port_typed = bare.is_bind_typed = false;
-    struct rx_conf *conf = a->config && access(a->config, R_OK) == 0 ? rx_load(&bare, &f) : NULL;
+    struct rx_conf *conf = a->config && access(a->config, R_OK) == 0 ? rx_load(&bare, NULL, &f) : NULL;
     bool is_found = conf && conf->admin;
     if (is_found)
         snprintf(path, 108, "%s", conf->admin);

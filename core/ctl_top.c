@@ -256,7 +256,7 @@ static void kill_chosen(struct top *t)
 // True when another view is asked for.
 static bool on_key(struct top *t, int key)
 {
-    if (key != ERR)
+    if (key != ERR && key != CTRL_L)
         t->said[0] = 0;
     for (unsigned i = 0; i < RX_COUNT(sorts); i++)
         if (key == sorts[i].key) {

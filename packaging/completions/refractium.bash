@@ -8,7 +8,7 @@ _refractium() {
     COMPREPLY=()
 
     local with_value=' -b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
-    with_value+=' --max-connections --log-format --segments --from --listener --format '
+    with_value+=' --max-connections --log-format --segments --from --listener --format --admin '
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ $with_value == *" $word "* ]]; then
@@ -37,11 +37,14 @@ _refractium() {
 
     local loading='-b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
     loading+=' --max-connections --no-hot-reload --debug --log-format'
+    local running='-p --port -c --config --admin'
     local always='-q --quiet -V --version -h --help'
     local options
     case $command in
     '' | tcp | udp) options="$loading $always" ;;
     init) options="--force $always" ;;
+    status | top) options="$running --json $always" ;;
+    reload | kill | log | ban | unban) options="$running $always" ;;
     import) options="--format $always" ;;
     check) options="$loading --json $always" ;;
     explain) options="$loading --hex --pcap --segments --udp --from --listener --builtin --json $always" ;;
@@ -51,7 +54,9 @@ _refractium() {
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     elif [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import status top reload kill log ban unban' -- "$cur")
+    elif [[ $command == log ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur")
     elif [[ $command == explain || $command == init || $command == import ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")

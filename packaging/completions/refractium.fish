@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 # Completion of refractium's command line for fish.
 
-set -l commands tcp udp init check explain import
+set -l commands tcp udp init check explain import status top reload kill log ban unban
 set -l none "not __fish_seen_subcommand_from $commands"
-set -l loading "not __fish_seen_subcommand_from init import"
+set -l running "__fish_seen_subcommand_from status top reload kill log ban unban"
+set -l loading "not __fish_seen_subcommand_from init import status top reload kill log ban unban"
+set -l finding "not __fish_seen_subcommand_from init import"
 set -l explain "__fish_seen_subcommand_from explain"
 
 complete -c refractium -f
@@ -13,12 +15,21 @@ complete -c refractium -n $none -a init -d 'write a commented config'
 complete -c refractium -n $none -a check -d 'validate the config, run its tests, print its routes'
 complete -c refractium -n $none -a explain -d 'say which route some first bytes take, and why'
 complete -c refractium -n $none -a import -d 'turn another program\'s config into refractium.lua'
+complete -c refractium -n $none -a status -d 'show what the running instance does'
+complete -c refractium -n $none -a top -d 'show its busiest connections, live'
+complete -c refractium -n $none -a reload -d 'have it load its config again'
+complete -c refractium -n $none -a kill -d 'end one of its connections'
+complete -c refractium -n $none -a log -d 'change how much it logs'
+complete -c refractium -n $none -a ban -d 'keep an address or a block out for a while'
+complete -c refractium -n $none -a unban -d 'let it in again'
+complete -c refractium -n '__fish_seen_subcommand_from log' -a 'error warning info debug'
+complete -c refractium -n $running -l admin -r -F -d 'the instance\'s admin socket'
 complete -c refractium -n '__fish_seen_subcommand_from init explain import' -F
 complete -c refractium -n '__fish_seen_subcommand_from import' -l format -x -a 'refractium rpxy portmux sslh refract' -d 'what FILE is'
 
 complete -c refractium -n $loading -s b -l bind -x -d 'address to listen on (0.0.0.0)'
-complete -c refractium -n $loading -s p -l port -x -d 'port to listen on (8080)'
-complete -c refractium -n $loading -s c -l config -r -F -d 'config file (refractium.lua)'
+complete -c refractium -n $finding -s p -l port -x -d 'port to listen on (8080)'
+complete -c refractium -n $finding -s c -l config -r -F -d 'config file (refractium.lua)'
 complete -c refractium -n $loading -s f -l forward -x -d 'quick route: PROTO[/NAME]=TARGET[,TARGET...]'
 complete -c refractium -n $loading -s w -l workers -x -d 'worker threads (one per core)'
 complete -c refractium -n $loading -l peek-timeout -x -d 'how long a client may take to say who it is'
@@ -35,7 +46,7 @@ complete -c refractium -n $explain -l udp -d 'each FILE is one datagram (not in 
 complete -c refractium -n $explain -l from -x -d 'the client\'s address (192.0.2.1)'
 complete -c refractium -n $explain -l listener -x -d 'the listener it comes to (the first)'
 complete -c refractium -n $explain -l builtin -d 'no config: identify among everything that ships'
-complete -c refractium -n '__fish_seen_subcommand_from check explain' -l json -d 'one JSON object instead of text'
+complete -c refractium -n '__fish_seen_subcommand_from check explain status top' -l json -d 'one JSON object instead of text'
 complete -c refractium -n '__fish_seen_subcommand_from init' -l force -d 'overwrite an existing file'
 
 complete -c refractium -s q -l quiet -d 'warnings and errors only'

@@ -32,6 +32,7 @@ STATUS_SHAPE = {
     "pools": [{"name": str, "anonymous": bool,
                "backends": [{"name": str, "address": str, "weight": int, "backup": bool, "active": int,
                              "connects": int, "failures": int}]}],
+    "bans": {"now": int, "added": int, "refused": int, "first": [{"ip": str, "left_ms": int}]},
     "scripts": [{"where": str, "kind": str, "errors": int, "quarantined": bool}],
 }
 FLOW_SHAPE = {
@@ -357,6 +358,36 @@ def test_log_level_changes_at_once(rx, ctl):
     ctl(p, "log", "info")
     p.err.wait("log level is info")
     assert not p.err.find("reload ")
+
+
+# -- ban
+
+def test_a_banned_address_is_closed_and_kept_out(rx, ctl, backends):
+    p = rx("{ rx.ssh, to = %s }" % backends(peers.named("b")).quoted)
+    s, _ = greeted(p, "b")
+    done = ctl(p, "ban", "127.0.0.0/8", "10m")
+    assert done.returncode == 0 and done.out == "banned\n", done.err
+    bans = json.loads(ctl(p, "status", "--json").out)["bans"]
+    assert bans["now"] == 1 and bans["first"][0]["ip"] == "127.0.0.0/8"
+    assert 590000 < bans["first"][0]["left_ms"] <= 600000
+    with pytest.raises(ConnectionError), p.connect() as late:
+        late.sendall(wire.SSH)
+        if not late.recv(1):
+            raise ConnectionError
+    assert ctl(p, "unban", "127.0.0.0/8").returncode == 0
+    greeted(p, "b")[0].close()
+    s.close()
+    again = ctl(p, "unban", "127.0.0.0/8")
+    assert again.returncode == 1 and "no such ban" in again.err
+
+
+def test_what_is_no_ban_is_refused(rx, ctl):
+    p = rx("{ rx.any, to = rx.echo }")
+    for words, said in ((["10.0.0.0/33"], "ip: "), (["here"], "ip: "), (["10.0.0.1", "10"], "unit"),
+                        (["10.0.0.1", "0s"], "unit"), (["10.0.0.1", "9000d"], "ttl_ms"), ([], "needs IP")):
+        done = ctl(p, "ban", *words)
+        assert done.returncode == 1 and said in done.err, done.err
+    assert json.loads(ctl(p, "status", "--json").out)["bans"]["now"] == 0
 
 
 # -- top
