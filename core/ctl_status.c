@@ -2,9 +2,12 @@
 // The status object as text for people. Programs take --json.
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ctl.h"
 #include "log.h"
+
+enum { RELOADS_SHOWN = 5 };
 
 // Fit for a terminal. Good until it was called four more times.
 static const char *show(const char *text)
@@ -93,6 +96,27 @@ static void print_scripts(const json_t *s)
                json_is_true(json_object_get(f, "quarantined")) ? ", QUARANTINED until the next good reload" : "");
 }
 
+// The last ones; findings of a refusal are in the log, and in --json.
+static void print_reloads(const json_t *s)
+{
+    size_t i;
+    json_t *r;
+    const json_t *reloads = json_object_get(s, "reloads");
+    if (json_array_size(reloads))
+        printf("\nreloads, the latest first\n");
+    json_array_foreach(reloads, i, r) {
+        char when[32] = "";
+        time_t at = (time_t)(rx_ctl_number(r, "time_ms") / 1000);
+        struct tm tm;
+        if (i == RELOADS_SHOWN)
+            break;
+        if (localtime_r(&at, &tm))
+            strftime(when, sizeof when, "%F %T", &tm);
+        printf("  %s  %s by %s, %s%s%s\n", when, show(rx_ctl_text(r, "result")), show(rx_ctl_text(r, "why")),
+               show(rx_ctl_text(r, "who")), *rx_ctl_text(r, "note") ? ": " : "", show(rx_ctl_text(r, "note")));
+    }
+}
+
 static void print_bans(const json_t *s)
 {
     size_t i;
@@ -112,4 +136,5 @@ void rx_ctl_print_status(const json_t *status)
     print_pools(status);
     print_scripts(status);
     print_bans(status);
+    print_reloads(status);
 }

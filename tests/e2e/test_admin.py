@@ -33,6 +33,8 @@ STATUS_SHAPE = {
                "backends": [{"name": str, "address": str, "weight": int, "backup": bool, "active": int,
                              "connects": int, "failures": int}]}],
     "bans": {"now": int, "added": int, "refused": int, "first": [{"ip": str, "left_ms": int}]},
+    "reloads": [{"number": int, "time_ms": int, "why": str, "who": str, "result": str, "note": (str, type(None)),
+                 "findings": [str], "took_us": int, "from_generation": int, "to_generation": (int, type(None))}],
     "scripts": [{"where": str, "kind": str, "errors": int, "quarantined": bool}],
 }
 FLOW_SHAPE = {
@@ -309,13 +311,16 @@ def test_status_is_as_documented(rx, ctl, backends):
 def test_reload_waits_for_the_outcome(rx, ctl):
     p = rx("{ rx.any, to = rx.echo }", args=["--no-hot-reload"])
     good = ctl(p, "reload")
-    assert good.returncode == 0 and "reload (admin): 1 listeners" in good.out, good.err
+    assert good.returncode == 0 and "reload (admin, pid " in good.out and "1 listeners" in good.out, good.err
     p.write_config(make_config("{ rx.shh, to = rx.echo }"))
     bad = ctl(p, "reload")
     assert bad.returncode == 1 and "refused" in bad.err and "shh" in bad.err and not bad.out
     assert re.search(r"refractium.lua:\d+", bad.err)
     status = json.loads(ctl(p, "status", "--json").out)
-    assert status["config"]["generation"] == 2
+    fits(status, STATUS_SHAPE)
+    assert [r["result"] for r in status["reloads"]] == ["refused", "accepted"]
+    assert status["config"]["generation"] == status["reloads"][1]["to_generation"]
+    assert re.search("refused by admin, pid [0-9]+", ctl(p, "status").out)
 
 
 def test_reloads_on_the_heels_of_each_other_are_all_answered(rx):
@@ -325,7 +330,7 @@ def test_reloads_on_the_heels_of_each_other_are_all_answered(rx):
         for a in crowd:
             a.send(b'{"cmd":"reload"}\n')
         for a in crowd:
-            assert a.line()["result"]["outcome"].startswith("reload (admin)")
+            assert a.line()["result"]["outcome"].startswith("reload (admin, pid ")
 
 
 # -- kill, log
