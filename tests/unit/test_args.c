@@ -234,7 +234,8 @@ static void completions_and_man_page_list_what_there_is(void **state)
     (void)state;
     static const char *const files[] = { "packaging/completions/refractium.bash", "packaging/completions/_refractium",
                                          "packaging/completions/refractium.fish", "packaging/man/refractium.1" };
-    static const char *const commands[] = { "--help", "init --help", "check --help", "import --help", "explain --help" };
+    static const char *const commands[] = { "--help", "init --help", "check --help", "import --help", "explain --help",
+                                            "status --help", "top --help", "ban --help" };
     static char help[65536];
     struct rx_args a;
     char name[64];
