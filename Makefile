@@ -5,7 +5,15 @@ PREFIX  ?= /usr/local
 CC      ?= gcc
 OUT     := build/$(MODE)
 
+# Groups of features that can be left out, with the libraries they need.
+WITH_METRICS ?= 1
+
 PKGS     := luajit libssl libcrypto libpcre2-8 jansson ncursesw
+ifeq ($(WITH_METRICS),1)
+PKGS     += libmicrohttpd
+else
+CPPFLAGS += -DRX_WITHOUT_METRICS
+endif
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
 ifeq ($(CI),true)
 WARN     += -Werror

@@ -71,6 +71,8 @@ struct rx_server_spec {
     struct rx_slice access_log_file;
     uint32_t log_format; // enum rx_log_format
     uint32_t is_admin_off;    // 1: no admin socket
+    struct rx_slice metrics;  // address of the HTTP port for monitoring; empty: none
+    struct rx_slice metrics_token; // what a reader of it must show; empty: nothing
     struct rx_slice admin;    // its path; empty: after the first listener's port
     struct rx_target_spec fallback_tcp;
     struct rx_target_spec fallback_udp;

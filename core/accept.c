@@ -75,6 +75,11 @@ static void turn_away(struct rx_listener *l, int fd, const union rx_ip *ip, enum
     struct rx_worker *w = l->worker;
     tell_turned_away(l, ip, why);
     rx_stat_add(&w->stat.closed[why], 1);
+    if (l->listen->served) {
+        struct rx_cell *cell = &l->listen->served->cells[w->index];
+        rx_cell_add(&cell->opened, 1);
+        rx_cell_add(&cell->closed[why], 1);
+    }
     rx_log_limited(RX_LOG_WARN, "connection refused: %s", rx_reason_doc(why));
     rx_sys_reset_on_close(fd);
     close(fd);
@@ -130,6 +135,10 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
     c->listen = listen;
     c->to_port = rx_addr_port(&l->addr.sa);
     c->is_pending = true;
+    if (l->listen->served) {
+        c->cell = &l->listen->served->cells[w->index];
+        rx_cell_add(&c->cell->opened, 1);
+    }
     c->ends[RX_CLIENT].io.fd = fd;
     rx_worker_tried(c, RX_MEASURE_SCRIPT);
     rx_peek_begin(c);

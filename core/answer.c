@@ -68,8 +68,7 @@ static uint32_t idle_ms(const struct rx_conn *c)
 static void count(struct rx_conn *c, enum rx_direction dir, size_t n)
 {
     c->active_ms = rx_now_ms();
-    c->dir[dir].bytes += n;
-    rx_stat_add(&c->worker->stat.bytes[dir], n);
+    rx_conn_count(c, dir, n);
 }
 
 static enum rx_io hear(struct rx_conn *c, uint8_t *buf, size_t size, size_t *n)
@@ -328,10 +327,8 @@ static void tarpit_look(struct rx_conn *c)
         rx_close(c, end.revents & (POLLERR | POLLHUP) ? RX_REASON_CLIENT_RESET : RX_REASON_CLIENT_GONE);
         return;
     }
-    if (rx_sys_recv(end.fd, sip, sizeof sip, &n) == RX_IO_DONE) {
-        c->dir[RX_TO_SERVER].bytes += n;
-        rx_stat_add(&c->worker->stat.bytes[RX_TO_SERVER], n);
-    }
+    if (rx_sys_recv(end.fd, sip, sizeof sip, &n) == RX_IO_DONE)
+        rx_conn_count(c, RX_TO_SERVER, n);
     tarpit_wait(c);
 }
 

@@ -179,6 +179,12 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->canary_share = (uint32_t)(RX_MIN(s->canary_ppm, 500000u) * 4294967296ull / 1000000);
     c->canary_ms = s->canary_ms;
     c->is_admin_off = s->is_admin_off;
+    c->metrics_at = s->metrics.len ? keep(b, s->metrics) : NULL;
+    c->metrics_token = s->metrics_token.len ? keep(b, s->metrics_token) : NULL;
+#ifdef RX_WITHOUT_METRICS
+    if (c->metrics_at)
+        return fail(b, "metrics: this program was built without them (WITH_METRICS=0)");
+#endif
     c->admin = s->admin.len ? keep(b, s->admin) : NULL;
     c->script_budget_ms = s->script_budget_ms ? s->script_budget_ms : 50;
     c->access_log = s->access_log;

@@ -96,6 +96,9 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
         return;
     rx_access_line(c, why);
     rx_stat_add(&w->stat.closed[why], 1);
+    rx_histogram_add(&w->stat.duration, rx_now_ms() - c->start_ms);
+    if (c->cell)
+        rx_cell_add(&c->cell->closed[why], 1);
     c->room = RX_ROOM_DEAD;
     rx_wheel_del(&w->wheel, &c->deadline);
     end_close(c, RX_CLIENT, why);

@@ -14,6 +14,7 @@
 #include "regex.h"
 #include "script.h"
 #include "store.h"
+#include "served.h"
 
 struct rx_script *rx_conf_script(const struct rx_conf *c, int i)
 {
@@ -52,6 +53,7 @@ void rx_conf_unref(struct rx_conf *c)
 
 void rx_conf_free(struct rx_conf *c)
 {
+    rx_served_detach(c);
     for (uint32_t i = 0; i < c->n_listens; i++) {
         struct rx_listen *l = c->listens[i];
         for (uint32_t k = 0; l->routes && k < l->n_routes; k++)

@@ -15,6 +15,7 @@
 struct rx_matcher;
 struct rx_metric; // metric.h
 struct rx_store;  // store.h
+struct rx_served;  // served.h
 struct rx_regex; // regex.h
 struct rx_names;
 
@@ -98,6 +99,8 @@ struct rx_route {
     uint32_t idle_ms, connect_ms, max_connections;
     atomic_uint *active; // connections now, of all generations (live.h)
 
+    struct rx_served *served; // ref: what it has served; NULL where nothing is served
+
     bool is_scripted; // a function sees the connection: it is asked when every fact is known
     // conditions; is_plain when there is none
     bool is_plain;
@@ -137,6 +140,7 @@ struct rx_listen {
     struct rx_gate *gate;          // ref: live counts, shared by workers and generations
     atomic_uint *active, *pending; // in the gate
     struct rx_limit *per_ip;       // in the gate; NULL without limit
+    struct rx_served *served;        // ref: of who is on no route; NULL where nothing is served
 };
 
 struct rx_test {
@@ -190,6 +194,7 @@ struct rx_conf {
     bool hot_reload, is_admin_off;
     uint32_t canary_share, canary_ms; // of 2^32; 0: no canary
     uint64_t digest;                  // of what is said of the server
+    const char *metrics_at, *metrics_token; // NULL: none
     const char *admin; // path of the admin socket; NULL: after the first listener's port
     enum rx_access_log access_log;
     const char *access_log_file;

@@ -72,6 +72,7 @@ struct rx_conn {
     const struct rx_pool *pool;
     const struct rx_backend *backend; // counted in its state while set
     struct rx_script *script;       // borrowed from conf: the worker's Lua state; NULL without functions
+    struct rx_cell *cell;           // where it is counted, under its route or listener; NULL: nowhere
     uint16_t to_port;
 
     uint8_t room;

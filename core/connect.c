@@ -82,6 +82,18 @@ static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const
     return send_head(c, rc == 0, head, len, sent);
 }
 
+static uint32_t patience_ms(const struct rx_conn *c)
+{
+    return c->route ? c->route->connect_ms : c->listen->connect_ms;
+}
+
+static void connected(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent)
+{
+    uint64_t since = c->until_ms - patience_ms(c), now = rx_now_ms();
+    rx_histogram_add(&c->worker->stat.connect, now > since ? now - since : 0);
+    rx_weld_begin(c, head, len, sent);
+}
+
 static void all_down(struct rx_conn *c, const uint8_t *head, uint32_t len)
 {
     const struct rx_target *next = c->route ? &c->route->fallback : NULL;
@@ -134,7 +146,7 @@ static void try_next(struct rx_conn *c, const uint8_t *head, uint32_t len)
         uint32_t sent;
         switch (open_to(c, b, head, len, &sent)) {
         case CONNECTED:
-            rx_weld_begin(c, head, len, sent);
+            connected(c, head, len, sent);
             return;
         case WAITING:
             wait_connected(c, head, len);
@@ -158,7 +170,7 @@ static void connect_on_writable(struct ev_loop *loop, ev_io *io, int events)
     int err = rx_sys_take_error(io->fd);
     uint32_t sent = 0;
     if (!err && send_head(c, true, c->head, c->head_len, &sent) != FAILED) {
-        rx_weld_begin(c, c->head, c->head_len, sent);
+        connected(c, c->head, c->head_len, sent);
         return;
     }
     failed(c, err ? err : errno);
@@ -174,7 +186,7 @@ void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8
                              : atomic_fetch_add_explicit(to->pool->cursor, 1, memory_order_relaxed);
     c->turn = -1; // for this pool, not for a fallback's
     ev_set_cb(&c->ends[RX_SERVER].io, connect_on_writable);
-    c->until_ms = rx_now_ms() + (c->route ? c->route->connect_ms : c->listen->connect_ms);
+    c->until_ms = rx_now_ms() + patience_ms(c);
     try_next(c, head, len);
 }
 

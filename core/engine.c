@@ -14,6 +14,7 @@
 #include "admin.h"
 #include "ban.h"
 #include "bind.h"
+#include "http.h"
 #include "log.h"
 #include "reload.h"
 #include "sys.h"
@@ -27,6 +28,7 @@ struct engine {
     atomic_uint active; // connections of all workers
     struct rx_instance self; // what the admin socket tells of us
     struct rx_admin *admin;  // owned; NULL: none
+    struct rx_http *http;    // owned; NULL: no metrics
     ev_signal term, intr;
     ev_async hup;
     ev_timer drain, poll;
@@ -230,6 +232,10 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     }
     rx_reload_start(&e->reload);
     e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, e->n_workers, rx_now_ms() };
+    if (rx_http_new(&e->http, e->loop, &e->self)) {
+        code = RX_EXIT_BIND;
+        goto end;
+    }
     e->admin = rx_admin_new(e->loop, &e->self);
     if ((rc = start_workers(e))) {
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));
@@ -244,6 +250,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         rx_worker_join(&e->workers[i]);
     tell_totals(e);
 end:
+    rx_http_free(e->http);
     signal(SIGHUP, SIG_IGN);
     rx_admin_free(e->admin);
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);

@@ -280,7 +280,8 @@ void rx_metric_print_number(FILE *out, double v)
 
 static void print_help(FILE *out, const struct rx_metric *m)
 {
-    fprintf(out, "# HELP %s ", m->name);
+    if (*m->help)
+        fprintf(out, "# HELP %s ", m->name);
     for (const char *p = m->help; *p; p++) {
         if (*p == '\\')
             fputs("\\\\", out);
@@ -289,7 +290,7 @@ static void print_help(FILE *out, const struct rx_metric *m)
         else
             putc(*p, out);
     }
-    fprintf(out, "\n# TYPE %s %s\n", m->name, m->kind == RX_METRIC_COUNTER ? "counter" : "gauge");
+    fprintf(out, "%s# TYPE %s %s\n", *m->help ? "\n" : "", m->name, m->kind == RX_METRIC_COUNTER ? "counter" : "gauge");
 }
 
 static void print_series(FILE *out, const struct rx_metric *m, struct series *s)

@@ -79,9 +79,20 @@ static bool route_is_full(const struct rx_route *r)
     return true;
 }
 
+// From here on it counts for its route.
+static void count_for(struct rx_conn *c, const struct rx_route *r)
+{
+    if (!c->cell || !r->served)
+        return;
+    rx_cell_add(&c->cell->moved, 1);
+    c->cell = &r->served->cells[c->worker->index];
+    rx_cell_add(&c->cell->opened, 1);
+}
+
 static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len)
 {
     leave_pending(c);
+    rx_histogram_add(&c->worker->stat.identify, rx_now_ms() - c->start_ms);
     c->seen = d->seen;
     rx_worker_tried(c, RX_MEASURE_UNIDENTIFIED);
     if (!d->route)
@@ -96,6 +107,7 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
         follow(c, c->is_identified ? d->to : &c->listen->fallback_tcp, d, head, len, rx_reason_of_note(d->note));
         return;
     }
+    count_for(c, d->route);
     if (route_is_full(d->route)) {
         rx_close(c, RX_REASON_LIMIT_ROUTE);
         return;

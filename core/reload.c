@@ -23,6 +23,7 @@
 #include "script.h"
 #include "swap.h"
 #include "sys.h"
+#include "served.h"
 #include "watch.h"
 
 enum { NICENESS = 10 }; // a tenth of what a busy worker gets, all of it where there is an idle core
@@ -82,14 +83,20 @@ static void tell_outcome(const struct rx_reload *r, bool is_taken, const char *f
 
 int rx_reload_spawn(struct rx_reload *r, struct rx_conf *conf)
 {
-    return rx_script_spawn(conf, r->args, r->n_workers, tell_finding, r);
+    int rc = rx_served_attach(conf, r->n_workers);
+    return rc ? rc : rx_script_spawn(conf, r->args, r->n_workers, tell_finding, r);
+}
+
+static bool differs(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "");
 }
 
 static void warn_about_fixed(const struct rx_conf *old, const struct rx_conf *conf)
 {
     if (old->workers != conf->workers || old->access_log != conf->access_log || old->log_format != conf->log_format ||
-        strcmp(old->access_log_file ? old->access_log_file : "", conf->access_log_file ? conf->access_log_file : ""))
-        rx_log(RX_LOG_WARN, "workers, access_log and log_format take effect at the next start");
+        differs(old->access_log_file, conf->access_log_file) || differs(old->metrics_at, conf->metrics_at))
+        rx_log(RX_LOG_WARN, "workers, access_log, log_format and metrics take effect at the next start");
 }
 
 // ---- the end of a generation ----------------------------------------------------------------------------------------
@@ -134,7 +141,8 @@ static void *job_run(void *arg)
     const struct rx_reload *r = j->reload;
     setpriority(PRIO_PROCESS, 0, NICENESS); // of this thread alone, on Linux
     j->conf = rx_load_tested(r->args, &j->seen, rx_findings_add, &j->findings);
-    if (j->conf && rx_script_spawn(j->conf, r->args, r->n_workers, rx_findings_add, &j->findings)) {
+    if (j->conf && (rx_served_attach(j->conf, r->n_workers) ||
+                    rx_script_spawn(j->conf, r->args, r->n_workers, rx_findings_add, &j->findings))) {
         rx_conf_unref(j->conf);
         j->conf = NULL;
     }

@@ -113,8 +113,7 @@ static bool flush_pipe(struct rx_conn *c, enum rx_direction dir)
 
 static void count(struct rx_conn *c, enum rx_direction dir, size_t n)
 {
-    c->dir[dir].bytes += n;
-    rx_stat_add(&c->worker->stat.bytes[dir], n);
+    rx_conn_count(c, dir, n);
 }
 
 // Passes len bytes of the worker's buffer to the sink, keeping what does not go.

@@ -9,6 +9,7 @@
 #include "conn.h"
 #include "errand.h"
 #include "pipe.h"
+#include "served.h"
 
 enum { RX_WORKER_BUFFER = 64 * 1024, RX_OUTBOX_LETTERS = 256, RX_LETTER_MAX = 2048 };
 
@@ -50,12 +51,12 @@ struct rx_stat {
     atomic_ulong bytes[2]; // by rx_direction
     atomic_ulong spliced[2];
     atomic_ulong retries; // another backend was tried
+    struct rx_histogram identify, connect, duration;
 };
 
 static inline void rx_stat_add(atomic_ulong *counter, unsigned long n)
 {
-    // One writer: no locked instruction needed.
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+    rx_cell_add(counter, n);
 }
 
 // Small messages read in one turn of the loop, sent together before it sleeps: doing many reads and then many
@@ -111,6 +112,15 @@ struct rx_worker {
     uint8_t *buffer;  // RX_WORKER_BUFFER, for first bytes; owned
     struct rx_outbox outbox;
 };
+
+// n bytes went in this direction.
+static inline void rx_conn_count(struct rx_conn *c, enum rx_direction dir, size_t n)
+{
+    c->dir[dir].bytes += n;
+    rx_cell_add(&c->worker->stat.bytes[dir], n);
+    if (c->cell)
+        rx_cell_add(&c->cell->bytes[dir], n);
+}
 
 enum rx_order {
     RX_ORDER_DRAIN = 1, // stop accepting, end when the last connection has gone

@@ -436,6 +436,10 @@ local function check_server(ctx, model)
     model.server_options = declaration.options
     model.server = ctx:fields(schema.server, declaration.options)
     model.server_declaration = declaration
+    local metrics = model.server.metrics
+    if metrics and not model.server.metrics_token and not (find(metrics, "^127%.") or find(metrics, "^%[::1%]")) then
+      ctx:warn(format("metrics: whoever can reach %s may read them (set metrics_token, or use 127.0.0.1)", metrics))
+    end
   end)
 end
 

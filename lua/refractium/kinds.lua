@@ -11,7 +11,7 @@ local ipairs, next, tonumber, type = ipairs, next, tonumber, type
 local concat, find, floor, format, gsub, match, sub, upper =
   table.concat, string.find, math.floor, string.format, string.gsub, string.match, string.sub, string.upper
 
-local ADDR_TARGET, ADDR_CIDR = 1, 2
+local ADDR_LISTEN, ADDR_TARGET, ADDR_CIDR = 0, 1, 2
 local NAME_MAX = 255 -- RFC 1035 3.1
 local LABELS_MAX = 4
 
@@ -158,6 +158,25 @@ end
 M.duration = measured(units.duration, units.print_duration)
 M.size = measured(units.size, units.print_size)
 M.percent = measured(units.percent, units.print_percent)
+
+function M.http_address(ctx, _, v)
+  if not M.string(ctx, nil, v) or not M.address(ctx, ADDR_LISTEN, v) then
+    return nil
+  elseif find(v, "^unix:") or find(v, "^%*") or find(v, "%-%d+$") then
+    return fail(ctx, 'must be one TCP address, as in "127.0.0.1:9180", not %s', show(v))
+  end
+  return v
+end
+
+-- It travels in a header.
+function M.token(ctx, _, v)
+  if not M.string(ctx, nil, v) then
+    return nil
+  elseif #v > 256 or find(v, "[^\33-\126]") then
+    return fail(ctx, "must be at most 256 visible ASCII characters without spaces")
+  end
+  return v
+end
 
 function M.admin(ctx, _, v)
   if v == false or (type(v) == "string" and v ~= "" and #v <= 107 and not find(v, "\0", 1, true)) then

@@ -26,7 +26,7 @@ M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
-    "user", "group", "metrics", "trusted_scripts", "rate_per_ip",
+    "user", "group", "trusted_scripts", "rate_per_ip",
     "store", "max_sessions", "hooks",
   },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
@@ -40,6 +40,10 @@ M.server = section {
       .. " by itself when it does worse than the running one. `false`: it gets all of them at once." },
   { name = "drain_timeout", type = "duration", default = "30s", min = "0ms", max = "1d",
     doc = "How long connections may finish after SIGTERM." },
+  { name = "metrics", type = "http_address", default_text = "none",
+    doc = 'Where `/metrics` (Prometheus), `/status.json`, `/healthz` and `/readyz` are served: `"127.0.0.1:9180"`.' },
+  { name = "metrics_token", type = "token", default_text = "none",
+    doc = "Who reads `/metrics` and `/status.json` must send `Authorization: Bearer` with this." },
   { name = "admin", type = "admin", default_text = "named after the first listener's port",
     doc = "The unix socket that `refractium status`, `top` and the like talk to: its path, or `false` for none. Without"
       .. " it the socket is PORT.sock under `$XDG_RUNTIME_DIR/refractium`, or `/run/refractium`." },

@@ -103,6 +103,31 @@ describe("counters and gauges", function()
   end)
 end)
 
+describe("the port for monitoring", function()
+  local function server(options)
+    local errors, warnings = errors_of("rx.server { " .. options .. " }")
+    return errors[1], warnings[1]
+  end
+
+  it("is one TCP address", function()
+    assert.is_nil(server "metrics = '127.0.0.1:9180'")
+    assert.is_nil(server "metrics = '[::1]:9180', metrics_token = 'x'")
+    assert.matches("must be one TCP address", (server "metrics = '*:9180'"))
+    assert.matches("must be one TCP address", (server "metrics = 'unix:/x'"))
+    assert.matches("must be one TCP address", (server "metrics = '127.0.0.1:9180-9190'"))
+    assert.matches("does not parse", (server "metrics = 'nonsense'"))
+    assert.matches("must be a string", (server "metrics = 9180"))
+    assert.matches("visible ASCII", (server "metrics_token = 'a b'"))
+  end)
+
+  it("is warned about where others can read it", function()
+    local _, warning = server "metrics = '0.0.0.0:9180'"
+    assert.matches("whoever can reach 0.0.0.0:9180 may read them", warning)
+    _, warning = server "metrics = '0.0.0.0:9180', metrics_token = 'x'"
+    assert.is_nil(warning)
+  end)
+end)
+
 describe("a shared table", function()
   it("gives back what was set", function()
     local ok, wrong, state, view = run(SHARED, "t:set('a', 'x\\0y') t:set(7, 1.5) t:set('c', true) t:set('d', false)"

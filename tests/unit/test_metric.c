@@ -106,7 +106,7 @@ static void peers_cannot_break_the_text(void **state)
     longest[sizeof longest - 1] = '\0';
     add(m, 4, longest, NULL);
     longest[RX_METRIC_LABEL_MAX] = '\0';
-    char line[RX_METRIC_LABEL_MAX + 50];
+    char line[RX_METRIC_LABEL_MAX + 80];
     snprintf(line, sizeof line, "m_total{v=\"%s\"} 4\n", longest);
     shows(line);
     rx_metric_put(m);

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// The HTTP port for whoever watches the program: /metrics, /status.json, /healthz, /readyz. On the engine thread.
+#pragma once
+
+#include <ev.h>
+
+#include "status.h"
+
+struct rx_http;
+
+// Serves the address that the config names. 0 and NULL when it names none, or negative errno after a line in the log.
+int rx_http_new(struct rx_http **out, struct ev_loop *loop, const struct rx_instance *i);
+void rx_http_free(struct rx_http *h); // NULL is fine

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+// Enters: the engine's view of the running program. Leaves: the text format of Prometheus, 0.0.4. Label values come
+// from the config and from closed lists, so there are as many series as the config makes; what scripts count is
+// appended by metric.c. Counters are read one by one while workers go on.
+#include "metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ban.h"
+#include "log.h"
+#include "metric.h"
+#include "store.h"
+
+#ifndef RX_VERSION
+#define RX_VERSION "0.1.0"
+#endif
+
+static void head(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void one(FILE *out, const char *name, const char *type, const char *help, double v)
+{
+    head(out, name, type, help);
+    fprintf(out, "%s ", name);
+    rx_metric_print_number(out, v);
+    putc('\n', out);
+}
+
+// Writes `name="value"` behind `before`: '{' or ','.
+static void label(FILE *out, char before, const char *name, const char *value)
+{
+    fprintf(out, "%c%s=", before, name);
+    rx_metric_print_label(out, value, strlen(value));
+}
+
+static unsigned long get(const atomic_ulong *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+// ---- listeners and routes -----------------------------------------------------------------------------------------
+
+static void print_closed(const struct rx_served *t, void *data)
+{
+    FILE *out = data;
+    struct rx_served_sum s = rx_served_sum(t);
+    for (int r = 0; r < RX_REASON_COUNT; r++) {
+        if (!s.closed[r])
+            continue;
+        fputs("refractium_connections_total", out);
+        label(out, '{', "listener", t->listen);
+        label(out, ',', "route", t->route);
+        label(out, ',', "protocol", t->protocol);
+        label(out, ',', "reason", rx_reason_word((enum rx_reason)r));
+        fprintf(out, "} %lu\n", s.closed[r]);
+    }
+}
+
+static void print_active(const struct rx_served *t, void *data)
+{
+    FILE *out = data;
+    fputs("refractium_connections_active", out);
+    label(out, '{', "listener", t->listen);
+    label(out, ',', "route", t->route);
+    label(out, ',', "protocol", t->protocol);
+    fprintf(out, "} %lu\n", rx_served_sum(t).active);
+}
+
+static void print_bytes(const struct rx_served *t, void *data)
+{
+    static const char *const words[2] = { "in", "out" };
+    FILE *out = data;
+    struct rx_served_sum s = rx_served_sum(t);
+    for (int d = 0; d < 2; d++) {
+        fputs("refractium_bytes_total", out);
+        label(out, '{', "listener", t->listen);
+        label(out, ',', "route", t->route);
+        label(out, ',', "protocol", t->protocol);
+        label(out, ',', "direction", words[d]);
+        fprintf(out, "} %lu\n", s.bytes[d]);
+    }
+}
+
+static void print_routes(FILE *out)
+{
+    head(out, "refractium_connections_total", "counter", "Connections that have ended, by route and reason.");
+    rx_served_each(print_closed, out);
+    head(out, "refractium_connections_active", "gauge", "Connections now; route \"\" is not recognised yet or no route's.");
+    rx_served_each(print_active, out);
+    head(out, "refractium_bytes_total", "counter", "Bytes moved, from clients (in) and to clients (out).");
+    rx_served_each(print_bytes, out);
+}
+
+// ---- workers ------------------------------------------------------------------------------------------------------
+
+static void print_histogram(FILE *out, const struct rx_instance *i, size_t at, const char *name, const char *help)
+{
+    unsigned long count = 0, sum_ms = 0;
+    head(out, name, "histogram", help);
+    for (int b = 0; b < RX_HISTOGRAM_BUCKETS; b++) {
+        for (unsigned w = 0; w < i->n_workers; w++)
+            count += get(&((const struct rx_histogram *)((const char *)&i->workers[w].stat + at))->buckets[b]);
+        fprintf(out, "%s_bucket{le=\"", name);
+        if (b == RX_HISTOGRAM_BUCKETS - 1)
+            fputs("+Inf", out);
+        else
+            fprintf(out, "%g", rx_histogram_bounds_ms[b] / 1000.0);
+        fprintf(out, "\"} %lu\n", count);
+    }
+    for (unsigned w = 0; w < i->n_workers; w++)
+        sum_ms += get(&((const struct rx_histogram *)((const char *)&i->workers[w].stat + at))->sum_ms);
+    fprintf(out, "%s_sum %.3f\n%s_count %lu\n", name, (double)sum_ms / 1000, name, count);
+}
+
+static void print_workers(FILE *out, const struct rx_instance *i)
+{
+    unsigned long accepted = 0, retries = 0, spliced[2] = { 0 };
+    for (unsigned w = 0; w < i->n_workers; w++) {
+        const struct rx_stat *s = &i->workers[w].stat;
+        accepted += get(&s->accepted);
+        retries += get(&s->retries);
+        for (int d = 0; d < 2; d++)
+            spliced[d] += get(&s->spliced[d]);
+    }
+    one(out, "refractium_accepted_total", "counter", "Connections taken from the kernel.", (double)accepted);
+    one(out, "refractium_retries_total", "counter", "Times another backend was tried for a connection.", (double)retries);
+    head(out, "refractium_splices_total", "counter", "Directions of connections that changed over to splice.");
+    fprintf(out, "refractium_splices_total{direction=\"in\"} %lu\nrefractium_splices_total{direction=\"out\"} %lu\n",
+            spliced[0], spliced[1]);
+    print_histogram(out, i, offsetof(struct rx_stat, identify), "refractium_identify_seconds",
+                    "From the connection until its route was known.");
+    print_histogram(out, i, offsetof(struct rx_stat, connect), "refractium_connect_seconds",
+                    "Until a backend was connected, all that were tried together.");
+    print_histogram(out, i, offsetof(struct rx_stat, duration), "refractium_connection_seconds",
+                    "How long connections that have ended lasted.");
+}
+
+// ---- backends and functions: what the config names -------------------------------------------------------------------
+
+struct row {
+    const char *pool;
+    const struct rx_backend *backend;
+};
+
+static int by_pool(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    int c = strcmp(x->pool, y->pool);
+    c = c ? c : strcmp(x->backend->name, y->backend->name);
+    return c ? c : ((uintptr_t)x->backend->state > (uintptr_t)y->backend->state) -
+                       ((uintptr_t)x->backend->state < (uintptr_t)y->backend->state);
+}
+
+// The backends of all pools, each once: anonymous pools may share a name, and a pool may name an address twice.
+static struct row *rows_new(const struct rx_conf *conf, uint32_t *n)
+{
+    uint32_t all = 0, k = 0;
+    for (uint32_t i = 0; i < conf->n_pools; i++)
+        all += conf->pools[i]->n_backends;
+    struct row *rows = malloc((all + 1) * sizeof *rows);
+    *n = 0;
+    if (!rows)
+        return NULL;
+    for (uint32_t i = 0; i < conf->n_pools; i++)
+        for (uint32_t b = 0; b < conf->pools[i]->n_backends; b++)
+            rows[k++] = (struct row){ conf->pools[i]->name, &conf->pools[i]->backends[b] };
+    qsort(rows, all, sizeof *rows, by_pool);
+    for (uint32_t i = 0; i < all; i++)
+        if (!*n || by_pool(&rows[*n - 1], &rows[i]))
+            rows[(*n)++] = rows[i];
+    return rows;
+}
+
+static void print_backend_value(FILE *out, const struct row *rows, uint32_t n, const char *name,
+                                unsigned long (*value)(const struct rx_backend_state *))
+{
+    for (uint32_t i = 0; i < n; i++) {
+        char text[RX_ADDR_TEXT];
+        fputs(name, out);
+        label(out, '{', "pool", rows[i].pool);
+        label(out, ',', "backend", rows[i].backend->name);
+        label(out, ',', "address", rx_addr_print(&rows[i].backend->addr.sa, text));
+        fprintf(out, "} %lu\n", value(rows[i].backend->state));
+    }
+}
+
+static unsigned long active_of(const struct rx_backend_state *s)
+{
+    return atomic_load(&s->active);
+}
+
+static unsigned long connects_of(const struct rx_backend_state *s)
+{
+    return get(&s->connects);
+}
+
+static unsigned long failures_of(const struct rx_backend_state *s)
+{
+    return get(&s->refused);
+}
+
+static void print_backends(FILE *out, const struct rx_conf *conf)
+{
+    uint32_t n;
+    struct row *rows = rows_new(conf, &n);
+    head(out, "refractium_backend_connections_active", "gauge", "Connections to the backend now.");
+    print_backend_value(out, rows, n, "refractium_backend_connections_active", active_of);
+    head(out, "refractium_backend_connects_total", "counter", "Attempts to connect.");
+    print_backend_value(out, rows, n, "refractium_backend_connects_total", connects_of);
+    head(out, "refractium_backend_failures_total", "counter", "Attempts that were refused or timed out.");
+    print_backend_value(out, rows, n, "refractium_backend_failures_total", failures_of);
+    free(rows);
+}
+
+static void print_scripts(FILE *out, const struct rx_conf *conf)
+{
+    if (!conf->n_fns)
+        return;
+    head(out, "refractium_script_errors_total", "counter", "Calls of a function of the config that failed, in this generation.");
+    for (uint32_t i = 0; i < conf->n_fns; i++) {
+        fprintf(out, "refractium_script_errors_total{function=\"%u\"", i + 1);
+        label(out, ',', "where", conf->fns[i].where);
+        fprintf(out, "} %lu\n", get(&conf->fns[i].errors));
+    }
+    head(out, "refractium_script_quarantined", "gauge", "1: the function outran its budget and is not called.");
+    for (uint32_t i = 0; i < conf->n_fns; i++) {
+        fprintf(out, "refractium_script_quarantined{function=\"%u\"", i + 1);
+        label(out, ',', "where", conf->fns[i].where);
+        fprintf(out, "} %d\n", atomic_load(&conf->fns[i].is_quarantined));
+    }
+}
+
+static void print_entries(const char *name, struct rx_store *s, void *data)
+{
+    fputs("refractium_shared_entries", data);
+    label(data, '{', "table", name);
+    fprintf(data, "} %lu\n", rx_store_totals(s).entries);
+}
+
+static void print_evicted(const char *name, struct rx_store *s, void *data)
+{
+    fputs("refractium_shared_evicted_total", data);
+    label(data, '{', "table", name);
+    fprintf(data, "} %lu\n", rx_store_totals(s).evicted);
+}
+
+static void print_kept(FILE *out, const struct rx_conf *conf)
+{
+    struct rx_ban_totals bans = rx_ban_totals();
+    one(out, "refractium_bans", "gauge", "Addresses and blocks that are banned.", (double)bans.now);
+    one(out, "refractium_bans_total", "counter", "Bans set since the start.", (double)bans.added);
+    one(out, "refractium_bans_refused_total", "counter", "Bans that found no room.", (double)bans.refused);
+    if (conf->n_shared) {
+        head(out, "refractium_shared_entries", "gauge", "Entries of a shared table.");
+        rx_store_each(print_entries, out);
+        head(out, "refractium_shared_evicted_total", "counter", "Entries that made room before their end.");
+        rx_store_each(print_evicted, out);
+    }
+    rx_metric_print(out);
+}
+
+void rx_metrics_print(FILE *out, const struct rx_instance *i)
+{
+    const struct rx_conf *conf = i->reload->conf;
+    head(out, "refractium_info", "gauge", "Which version runs; always 1.");
+    fputs("refractium_info", out);
+    label(out, '{', "version", RX_VERSION);
+    fputs("} 1\n", out);
+    one(out, "refractium_uptime_seconds", "gauge", "Since the start.", (double)(rx_now_ms() - i->start_ms) / 1000);
+    one(out, "refractium_workers", "gauge", "Worker threads.", i->n_workers);
+    one(out, "refractium_config_generation", "gauge", "Number of the config that is served.", (double)conf->id);
+    one(out, "refractium_stopping", "gauge", "1: connections may finish, no new ones are taken.", i->reload->is_stopped);
+    print_workers(out, i);
+    print_routes(out);
+    print_backends(out, conf);
+    print_scripts(out, conf);
+    print_kept(out, conf);
+}
