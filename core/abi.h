@@ -157,6 +157,31 @@ struct rx_route_spec {
     int32_t when;             // id from fn_new; 0: none
     struct rx_target_spec to;
     struct rx_target_spec fallback; // when the pool has no backend left; RX_TO_NONE: refuse
+    struct rx_target_spec mirror;   // a pool that gets a copy of what clients say; RX_TO_NONE: no
+};
+
+struct rx_hook_spec {
+    struct rx_slice name;
+    struct rx_slice where;
+    int32_t on_open, on_data, on_close, filter; // ids from fn_new; 0: none
+};
+
+enum rx_hook_scope {
+    RX_HOOK_ON_SERVER = 0,
+    RX_HOOK_ON_LISTEN = 1,
+    RX_HOOK_ON_ROUTE = 2
+};
+
+struct rx_hook_use_spec {
+    uint32_t scope; // enum rx_hook_scope
+    int32_t owner;  // id from listen_new or route_new
+    int32_t hook;   // id from hook_new
+};
+
+struct rx_file_spec {
+    struct rx_slice path;
+    struct rx_slice where;
+    uint64_t max_bytes; // it grows no further; 0: no limit
 };
 
 struct rx_test_spec {
@@ -200,7 +225,12 @@ enum rx_fn_kind {
     RX_FN_TO = 2,       // () → enum rx_target_kind [, pool id | address string | text]; nil: the route is skipped
     RX_FN_POLICY = 3,   // () → backend number from 0, or nil
     RX_FN_ACCEPT = 4,   // () → true: go on, false: refuse
-    RX_FN_LISTEN = 5    // () → enum rx_said; behind RX_SAID_PROTOCOL its name [, key string], behind RX_SAID_TARGET as TO
+    RX_FN_LISTEN = 5,   // () → enum rx_said; behind RX_SAID_PROTOCOL its name [, key string], behind RX_SAID_TARGET as TO
+    RX_FN_OPEN = 6,     // () → nothing, as the next two
+    RX_FN_DATA = 7,
+    RX_FN_CLOSE = 8,
+    RX_FN_FILTER = 9,   // () → nil: pass, false: refuse, or the string to pass instead
+    RX_FN_EVERY = 10    // () → nothing
 };
 
 // What a listener's `identify` says of a connection.
@@ -230,6 +260,8 @@ struct rx_call {
     struct rx_slice text;   // where conn_text puts its answer
     uint32_t spans[20];     // where re_find puts its
     double number;          // where functions of rx_state_door put theirs
+    uint32_t direction;     // RX_FN_DATA, RX_FN_FILTER: 0 to the server, 1 to the client
+    uint32_t serial;        // of the calls of hooks: a conn kept from one is none in the next
 };
 
 // What scripts keep beyond a call: metrics and shared tables by the numbers metric_new and shared_new gave, and bans.
@@ -270,7 +302,11 @@ enum rx_conn_text {
     RX_CONN_QNAME = 10,
     RX_CONN_KEY = 11,
     RX_CONN_ROUTE = 12,
-    RX_CONN_USER = 13
+    RX_CONN_USER = 13,
+    RX_CONN_POOL = 14,
+    RX_CONN_BACKEND = 15,
+    RX_CONN_JA4 = 16,
+    RX_CONN_WHY = 17 // RX_FN_CLOSE
 };
 
 enum rx_conn_number {
@@ -278,7 +314,13 @@ enum rx_conn_number {
     RX_CONN_CLIENT_PORT = 1,
     RX_CONN_TO_PORT = 2,
     RX_CONN_QTYPE = 3,
-    RX_CONN_ECH = 4 // -1 unknown, 0, 1
+    RX_CONN_ECH = 4, // -1 unknown, 0, 1
+    // in hooks
+    RX_CONN_BYTES_IN = 5,
+    RX_CONN_BYTES_OUT = 6,
+    RX_CONN_AGE = 7,  // seconds since it came
+    RX_CONN_LOST = 8, // bytes on_data was not shown
+    RX_CONN_TIME = 9  // seconds since 1970 when what the call is about happened
 };
 
 // What running scripts may ask of C. Leaves, like the door.
@@ -300,6 +342,9 @@ struct rx_view_door {
     // end of each, UINT32_MAX for a group that took no part; 0: none; -1: a limit ended it.
     int (*re_find)(struct rx_call *call, uint32_t re, const char *text, uint32_t len, uint32_t from);
     const struct rx_state_door *state;
+    // Appends to file number i: 0, 1 when it is full, -1 where files cannot be written (only hooks write them).
+    int (*file_write)(struct rx_call *call, uint32_t i, const char *text, uint32_t len);
+    double (*file_size)(struct rx_call *call, uint32_t i); // bytes; -1 as above
 };
 
 struct rx_door {
@@ -342,6 +387,11 @@ struct rx_door {
 
     int (*route_new)(struct rx_build *b, int32_t listen, const struct rx_route_spec *spec);
     int (*route_cond)(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice value);
+
+    int (*hook_new)(struct rx_build *b, const struct rx_hook_spec *spec);
+    int (*hook_use)(struct rx_build *b, const struct rx_hook_use_spec *spec);
+    int (*timer_new)(struct rx_build *b, int32_t fn, uint32_t every_ms);
+    int (*file_new)(struct rx_build *b, const struct rx_file_spec *spec);
 
     int (*test_new)(struct rx_build *b, const struct rx_test_spec *spec);
     int (*test_send)(struct rx_build *b, int32_t test, struct rx_slice bytes); // one segment

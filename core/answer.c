@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "describe.h"
+#include "hook.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -74,8 +75,11 @@ static void count(struct rx_conn *c, enum rx_direction dir, size_t n)
 static enum rx_io hear(struct rx_conn *c, uint8_t *buf, size_t size, size_t *n)
 {
     enum rx_io io = rx_sys_recv(c->ends[RX_CLIENT].io.fd, buf, size, n);
-    if (io == RX_IO_DONE)
+    if (io == RX_IO_DONE) {
         count(c, RX_TO_SERVER, *n);
+        if (c->hooked)
+            rx_hook_data(c, RX_TO_SERVER, buf, *n);
+    }
     return io;
 }
 
@@ -88,6 +92,8 @@ static bool say(struct rx_conn *c)
         switch (rx_sys_send(c->ends[RX_CLIENT].io.fd, a->say, a->say_len, &n)) {
         case RX_IO_DONE:
             count(c, RX_TO_CLIENT, n);
+            if (c->hooked)
+                rx_hook_data(c, RX_TO_CLIENT, a->say, n);
             a->say += n;
             a->say_len -= n;
             break;
@@ -395,6 +401,10 @@ void rx_answer_begin(struct rx_conn *c, const struct rx_target *to, const struct
     c->room = RX_ROOM_ANSWER;
     ev_set_cb(&c->ends[RX_CLIENT].io, answer_on_client);
     count(c, RX_TO_SERVER, len);
+    if (c->hooked) {
+        rx_hook_open(c);
+        rx_hook_data(c, RX_TO_SERVER, head, len);
+    }
     if (to->kind == RX_TO_TARPIT) {
         tarpit_begin(c);
         return;

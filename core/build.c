@@ -142,7 +142,7 @@ static int door_fn_new(struct rx_build *b, uint32_t kind, struct rx_slice where)
     char *copy = keep(b, where);
     if (!list || !copy)
         return no_memory(b);
-    if (kind > RX_FN_LISTEN)
+    if (kind > RX_FN_EVERY)
         return fail(b, "unknown kind of function");
     c->fns = list;
     list[c->n_fns++] = (struct rx_fn){ .kind = kind, .where = copy };
@@ -460,6 +460,10 @@ const struct rx_door rx_door = {
     .listen_bind = rx_door_listen_bind,
     .route_new = rx_door_route_new,
     .route_cond = rx_door_route_cond,
+    .hook_new = rx_door_hook_new,
+    .hook_use = rx_door_hook_use,
+    .timer_new = rx_door_timer_new,
+    .file_new = rx_door_file_new,
     .test_new = door_test_new,
     .test_send = door_test_send,
 };

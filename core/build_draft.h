@@ -12,11 +12,20 @@ struct draft_route {
     struct rx_target_spec to, fallback;
 };
 
+// A place a hook was put.
+struct rx_hook_use {
+    uint32_t scope; // enum rx_hook_scope
+    int32_t owner;
+    struct rx_hook *hook;
+};
+
 struct rx_build {
     struct rx_conf *conf; // owned until finish
     struct draft_route *routes;
     uint32_t n_routes;
     struct rx_target_spec server_fallback[2];
+    struct rx_hook_use *hook_uses; // in the arena
+    uint32_t n_hook_uses;
     rx_report_fn *report;
     void *report_data;
     unsigned n_errors;
@@ -66,3 +75,10 @@ uint64_t rx_build_digest_route(const struct rx_build *b, const struct rx_route_s
 // With one more part of it: h is the digest so far.
 uint64_t rx_build_digest_backend(uint64_t h, const struct rx_backend_spec *s);
 uint64_t rx_build_digest_bytes(uint64_t h, uint32_t kind, struct rx_slice bytes);
+// build_hook.c
+int rx_door_hook_new(struct rx_build *b, const struct rx_hook_spec *s);
+int rx_door_hook_use(struct rx_build *b, const struct rx_hook_use_spec *s);
+int rx_door_timer_new(struct rx_build *b, int32_t fn, uint32_t every_ms);
+int rx_door_file_new(struct rx_build *b, const struct rx_file_spec *s);
+// What a connection of a route meets; route -1: one that no route takes. NULL in *out: nothing.
+int rx_build_hooks(struct rx_build *b, uint32_t listen, int32_t route, const struct rx_hooks **out);

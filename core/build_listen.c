@@ -119,6 +119,10 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
     d->r.digest = rx_build_digest_route(b, s);
     if (target_make(b, &s->to, &d->r.to) || target_make(b, &s->fallback, &d->r.fallback))
         return -1;
+    if (target_make(b, &s->mirror, &d->r.mirror))
+        return -1;
+    if (s->mirror.kind != RX_TO_NONE && s->mirror.kind != RX_TO_POOL)
+        return fail(b, "a mirror is a pool or an address");
     bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
     d->r.is_scripted = d->r.when_fn >= 0 || d->r.to.kind == RX_TO_SCRIPT || has_policy;
     if (d->r.is_scripted) {
@@ -184,8 +188,14 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
         return no_memory(b);
     for (uint32_t i = 0; i < b->n_routes; i++)
         if (b->routes[i].listen == (int32_t)id) {
+            if (rx_build_hooks(b, id, (int32_t)i, &b->routes[i].r.hooks))
+                return -1;
+            l->has_hooks |= b->routes[i].r.hooks != NULL;
             l->routes[k++] = b->routes[i].r;
         }
+    if (rx_build_hooks(b, id, -1, &l->hooks))
+        return -1;
+    l->has_hooks |= l->hooks != NULL;
     if (name_routes(b, l))
         return -1;
     for (uint32_t i = 0; i < l->n_routes; i++)

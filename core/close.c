@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hook.h"
 #include "log.h"
+#include "mirror.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -61,6 +63,8 @@ static bool resets(enum rx_reason why, enum rx_side side)
 {
     switch (why) {
     case RX_REASON_KILLED: // neither end may take what it got for the whole
+    case RX_REASON_FILTER_REFUSED:
+    case RX_REASON_FILTER_FAILED:
         return true;
     case RX_REASON_CLIENT_RESET:
         return side == RX_SERVER;
@@ -100,6 +104,10 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     if (c->cell)
         rx_cell_add(&c->cell->closed[why], 1);
     c->room = RX_ROOM_DEAD;
+    if (c->listen->has_hooks)
+        rx_hook_close(c, why);
+    if (c->mirror)
+        rx_mirror_end(c);
     rx_wheel_del(&w->wheel, &c->deadline);
     end_close(c, RX_CLIENT, why);
     end_close(c, RX_SERVER, why);

@@ -18,6 +18,8 @@
 
 struct rx_script *rx_conf_script(const struct rx_conf *c, int i)
 {
+    if (i == RX_SCRIPT_HOOKS)
+        return c->hook_script;
     unsigned at = (unsigned)(i + 1);
     return at < c->n_scripts ? c->scripts[at] : NULL;
 }
@@ -63,6 +65,7 @@ void rx_conf_free(struct rx_conf *c)
     }
     for (unsigned i = 0; i < c->n_scripts; i++)
         rx_script_free(c->scripts[i]);
+    rx_script_free(c->hook_script);
     free(c->scripts);
     for (uint32_t i = 0; i < c->n_pools; i++)
         for (uint32_t k = 0; k < c->pools[i]->n_backends; k++)

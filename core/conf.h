@@ -87,6 +87,31 @@ struct rx_target {
     uint32_t text_len;
 };
 
+// A hook of the config: functions that watch, or filter, the connections of where it stands.
+struct rx_hook {
+    const char *name, *where;
+    int32_t open_fn, data_fn, close_fn, filter_fn; // -1: none
+    atomic_ulong lost_bytes, lost_conns;           // what it was not told because its thread could not keep up
+};
+
+// The hooks that one connection meets, the server's first, then the listener's, then the route's.
+struct rx_hooks {
+    struct rx_hook **list; // never changed but for their counters
+    uint32_t n;
+    bool is_observed, has_data, has_filter;
+};
+
+struct rx_timer {
+    int32_t fn;
+    uint32_t every_ms;
+};
+
+// A file that hooks write.
+struct rx_out_file {
+    const char *path, *where;
+    uint64_t max_bytes; // 0: no limit
+};
+
 struct rx_route {
     const char *name, *where;
     uint32_t index; // place in its listener
@@ -94,6 +119,8 @@ struct rx_route {
     const struct rx_known *proto;
     enum rx_transport transport; // what it is for, at most the protocol's
     struct rx_target to, fallback;
+    struct rx_target mirror;       // a pool that gets a copy of what clients say; RX_TO_NONE: no
+    const struct rx_hooks *hooks;  // NULL: none
     int32_t when_fn; // -1: none
     enum rx_priority priority;
     uint32_t idle_ms, connect_ms, max_connections;
@@ -134,6 +161,8 @@ struct rx_listen {
     uint32_t peek_ms, peek_bytes, connect_ms, idle_ms;
     struct rx_target fallback_tcp, fallback_udp;
     int32_t accept_fn, identify_fn; // -1: none
+    const struct rx_hooks *hooks; // of connections that no route took; NULL: none
+    bool has_hooks;               // somewhere in it
     struct rx_route *routes;
     uint32_t n_routes;
     struct rx_matcher *tcp; // owned; NULL when no route is for TCP
@@ -211,6 +240,13 @@ struct rx_conf {
     struct rx_sample *samples;
     uint32_t n_samples;
 
+    struct rx_hook **hooks;
+    uint32_t n_hooks;
+    struct rx_timer *timers; // rx.every
+    uint32_t n_timers;
+    struct rx_out_file *files; // rx.file
+    uint32_t n_files;
+
     struct rx_fn *fns;
     uint32_t n_fns;
     uint32_t script_budget_ms;
@@ -222,11 +258,15 @@ struct rx_conf {
     uint32_t n_sources;
     struct rx_script **scripts; // owned; [0] for who asks without a socket, then one a worker; NULL: no functions
     unsigned n_scripts;
+    struct rx_script *hook_script; // owned: the hook thread's; NULL: no hooks
 
     struct rx_arena *arena; // owned: every string and array above
 };
 
-// The Lua state of worker number `i`, or with -1 the one for deciding without a socket; NULL when none is needed.
+enum { RX_SCRIPT_OFFLINE = -1, RX_SCRIPT_HOOKS = -2 };
+
+// The Lua state of worker number `i`, or the one for deciding without a socket, or the hook thread's; NULL when none is
+// needed.
 struct rx_script *rx_conf_script(const struct rx_conf *c, int i);
 void rx_conf_ref(struct rx_conf *c);
 void rx_conf_unref(struct rx_conf *c);

@@ -103,6 +103,10 @@ struct rx_conn {
     } pace;
 
     struct rx_answer *answer; // answer.c's; owned
+    struct rx_hooked *hooked; // ref; NULL: no hook sees it
+    struct rx_mirror *mirror; // owned; NULL: none
+    bool is_tapped;           // welding, bytes are shown to hooks or a mirror
+    bool is_filtered;         // and go through filters
     char *told;               // owned: "sni=… host=…" for the access log; NULL when that is off
 };
 

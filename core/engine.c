@@ -14,6 +14,7 @@
 #include "admin.h"
 #include "ban.h"
 #include "bind.h"
+#include "hook.h"
 #include "http.h"
 #include "log.h"
 #include "reload.h"
@@ -25,6 +26,7 @@ struct engine {
     struct rx_reload reload; // the config served, and its successors
     struct rx_worker *workers;
     unsigned n_workers, n_started;
+    struct rx_hooker *hooker; // owned
     atomic_uint active; // connections of all workers
     struct rx_instance self; // what the admin socket tells of us
     struct rx_admin *admin;  // owned; NULL: none
@@ -212,8 +214,10 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     e->n_workers = conf->workers ? conf->workers : (unsigned)RX_MAX(cores, 1l);
     e->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     e->workers = calloc(e->n_workers, sizeof *e->workers);
-    if (!e->loop || !e->workers)
+    e->hooker = rx_hooker_new(e->n_workers);
+    if (!e->loop || !e->workers || !e->hooker)
         goto end;
+    e->reload.hooker = e->hooker;
     e->reload.loop = e->loop;
     e->reload.args = a;
     e->reload.workers = e->workers;
@@ -222,15 +226,18 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         code = RX_EXIT_USAGE;
         goto end;
     }
-    for (unsigned i = 0; i < e->n_workers; i++)
+    for (unsigned i = 0; i < e->n_workers; i++) {
         if (rx_worker_init(&e->workers[i], i, conf, &e->active))
             goto end;
+        rx_hooker_join(e->hooker, &e->workers[i]);
+    }
     watch_signals(e); // before anybody can know that we are here
     if (bind_all(e)) {
         code = RX_EXIT_BIND;
         goto end;
     }
     rx_reload_start(&e->reload);
+    rx_hooker_use(e->hooker, conf);
     e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, e->n_workers, rx_now_ms() };
     if (rx_http_new(&e->http, e->loop, &e->self)) {
         code = RX_EXIT_BIND;
@@ -253,6 +260,7 @@ end:
     rx_http_free(e->http);
     signal(SIGHUP, SIG_IGN);
     rx_admin_free(e->admin);
+    rx_hooker_free(e->hooker); // it hears the workers' last words, and wakes them
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hook.h"
 #include "log.h"
 #include "script.h"
 #include "sys.h"
@@ -31,15 +32,40 @@ static struct rx_ask ask_of(struct rx_conn *c, const uint8_t *head, uint32_t len
                             .scratch = c->worker->scratch,
                             .script = c->script,
                             .id = c->id,
-                            .also_want = c->worker->also_want };
+                            .also_want = c->listen->has_hooks ? ~0u : c->worker->also_want };
 }
 
 static int64_t ask_policy(struct rx_conn *c, const struct rx_pool *pool, const struct rx_decision *d, const uint8_t *head,
                           uint32_t len)
 {
     struct rx_ask ask = ask_of(c, head, len, RX_OPEN);
-    struct rx_script_conn view = { &ask, d->seen ? &d->facts : NULL, d->seen, c->listen, c->route };
+    struct rx_script_conn view = { .ask = &ask, .facts = d->seen ? &d->facts : NULL, .known = d->seen,
+                                   .listen = c->listen, .route = c->route };
     return rx_script_policy(c->script, &view, pool);
+}
+
+// First bytes meet the filters before a backend is chosen. False: the connection is closed.
+static bool filter_head(struct rx_conn *c, const uint8_t **head, uint32_t *len)
+{
+    struct rx_filtered io = { *head, *len, NULL };
+    enum rx_filter verdict = *len ? rx_hook_filter(c, RX_TO_SERVER, &io) : RX_FILTER_PASS;
+    bool is_short = verdict == RX_FILTER_PASS && io.owned && io.n &&
+                    rx_conn_keep_head(c, io.p, (uint32_t)io.n, (uint32_t)io.n);
+    if (io.owned && !io.n)
+        rx_conn_drop_head(c);
+    free(io.owned);
+    if (verdict != RX_FILTER_PASS || is_short) {
+        rx_close(c, is_short                       ? RX_REASON_NO_MEMORY
+                    : verdict == RX_FILTER_REFUSED ? RX_REASON_FILTER_REFUSED
+                                                   : RX_REASON_FILTER_FAILED);
+        return false;
+    }
+    if (io.owned) {
+        c->dir[RX_TO_SERVER].bytes += *len - io.n; // what came counts, not what is passed on
+        *head = c->head;
+        *len = (uint32_t)io.n;
+    }
+    return true;
 }
 
 static void follow(struct rx_conn *c, const struct rx_target *to, const struct rx_decision *d, const uint8_t *head,
@@ -48,6 +74,8 @@ static void follow(struct rx_conn *c, const struct rx_target *to, const struct r
     c->to_kind = (uint8_t)to->kind;
     switch (to->kind) {
     case RX_TO_POOL:
+        if (c->hooked && c->hooked->set->has_filter && !filter_head(c, &head, &len))
+            return;
         c->turn = to->pool->policy_fn < 0 ? -1 : ask_policy(c, to->pool, d, head, len);
         rx_connect_begin(c, to, head, len);
         return;
@@ -89,6 +117,16 @@ static void count_for(struct rx_conn *c, const struct rx_route *r)
     rx_cell_add(&c->cell->opened, 1);
 }
 
+// False: the connection is closed.
+static bool begin_hooks(struct rx_conn *c, const struct rx_hooks *set, const struct rx_decision *d, const uint8_t *head,
+                        uint32_t len)
+{
+    if (RX_LIKELY(!set) || rx_hook_begin(c, d, head, len) == 0)
+        return true;
+    rx_close(c, RX_REASON_NO_MEMORY);
+    return false;
+}
+
 static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len)
 {
     leave_pending(c);
@@ -103,6 +141,8 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
         rx_log(RX_LOG_DEBUG, "conn=%lx protocol=%s route=%s bytes=%u note=%s", (unsigned long)c->id,
                d->seen ? d->seen->name : "-", d->route ? d->route->name : "-", len, rx_note_name(d->note));
     if (!d->route) {
+        if (!begin_hooks(c, c->listen->hooks, d, head, len))
+            return;
         c->is_identified = d->verdict == RX_MATCH;
         follow(c, c->is_identified ? d->to : &c->listen->fallback_tcp, d, head, len, rx_reason_of_note(d->note));
         return;
@@ -113,6 +153,8 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
         return;
     }
     c->route = d->route;
+    if (!begin_hooks(c, d->route->hooks, d, head, len))
+        return;
     follow(c, d->to, d, head, len, RX_REASON_NO_ROUTE);
 }
 
@@ -213,7 +255,7 @@ void rx_peek_begin(struct rx_conn *c)
     c->turn = -1;
     if (c->listen->accept_fn >= 0) {
         struct rx_ask ask = ask_of(c, NULL, 0, RX_OPEN);
-        struct rx_script_conn view = { &ask, NULL, NULL, c->listen, NULL };
+        struct rx_script_conn view = { .ask = &ask, .listen = c->listen };
         if (!rx_script_accept(c->script, (uint32_t)c->listen->accept_fn, &view)) {
             rx_close(c, RX_REASON_REFUSED);
             return;

@@ -22,6 +22,8 @@
     X(REFUSED, "refused", "the route says refuse")                                                           \
     X(BANNED, "banned", "the client's address is banned")                                                    \
     X(ANSWERED, "answered", "a built-in responder said its word")                                            \
+    X(FILTER_REFUSED, "filter_refused", "a filter refused it")                                               \
+    X(FILTER_FAILED, "filter_failed", "a filter failed, and nothing may pass it by")                         \
     X(BACKEND_DOWN, "backend_down", "no backend of the pool could be reached")                               \
     X(LIMIT_SERVER, "limit_server", "max_connections of rx.server")                                          \
     X(LIMIT_LISTENER, "limit_listener", "max_connections of rx.listen")                                      \

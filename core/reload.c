@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bind.h"
+#include "hook.h"
 #include "load.h"
 #include "log.h"
 #include "script.h"
@@ -83,7 +84,12 @@ static void tell_outcome(const struct rx_reload *r, bool is_taken, const char *f
 
 int rx_reload_spawn(struct rx_reload *r, struct rx_conf *conf)
 {
-    int rc = rx_served_attach(conf, r->n_workers);
+    int rc = rx_hooker_start(r->hooker, conf);
+    if (rc) {
+        rx_log(RX_LOG_ERROR, "cannot start the hook thread: %s", strerror(-rc));
+        return rc;
+    }
+    rc = rx_served_attach(conf, r->n_workers);
     return rc ? rc : rx_script_spawn(conf, r->args, r->n_workers, tell_finding, r);
 }
 
@@ -215,6 +221,7 @@ int rx_reload_serve(struct rx_reload *r, struct rx_conf *conf)
     rx_conf_inherit(conf, old);
     warn_about_fixed(old, conf);
     rx_swaps_send(swaps, r->workers, r->n_workers);
+    rx_hooker_use(r->hooker, conf);
     r->conf = conf;
     r->n_bound = rx_bind_count(conf);
     rx_bind_unlink_first(old, rx_bind_count(old), conf);
@@ -247,6 +254,10 @@ static void take(struct rx_reload *r, struct rx_reload_job *j, struct rx_history
     e->changes = rx_diff_new(r->conf, conf);
     e->to = conf->id;
     adopt(r, conf);
+    if (rx_hooker_start(r->hooker, conf)) {
+        refuse(r, j, e, "no thread can be had for its hooks");
+        return;
+    }
     int rc = is_trial ? rx_trial_begin(r, conf, e->number) : rx_reload_serve(r, conf);
     if (rc) {
         refuse(r, j, e, "a new address cannot be had, or memory ran out");

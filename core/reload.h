@@ -11,6 +11,7 @@
 #include "history.h"
 #include "seen.h"
 
+struct rx_hooker;
 struct rx_watch;
 struct rx_worker;
 
@@ -31,6 +32,7 @@ struct rx_reload {
     const struct rx_args *args; // borrowed: main's
     struct rx_worker *workers;  // borrowed: the engine's, as many as it has
     unsigned n_workers;
+    struct rx_hooker *hooker;   // borrowed: the engine's
 
     struct rx_conf *conf;   // ref: what is served
     uint32_t n_bound;       // of its addresses, in their order, so many are bound
@@ -70,7 +72,7 @@ void rx_reload_request(struct rx_reload *r, const char *why, const char *who);
 void rx_reload_stop(struct rx_reload *r);
 // The workers have ended.
 void rx_reload_fini(struct rx_reload *r);
-// A Lua state for each worker, where the config has functions; 0 or negative errno.
+// A Lua state for each worker, where the config has functions, and a thread for its hooks; 0 or negative.
 int rx_reload_spawn(struct rx_reload *r, struct rx_conf *conf);
 
 // ---- for trial.c ----------------------------------------------------------------------------------------------------

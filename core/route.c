@@ -193,7 +193,7 @@ enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *
     if (v == RX_MATCH && r->is_scripted && f->pending && ask->ended == RX_OPEN)
         return RX_MORE;
     if (v == RX_MATCH && r->when_fn >= 0) { // last: it costs most, and sees all facts
-        struct rx_script_conn view = { ask, f, r->proto, NULL, r };
+        struct rx_script_conn view = { .ask = ask, .facts = f, .known = r->proto, .route = r };
         return rx_script_when(ask->script, (uint32_t)r->when_fn, &view) ? RX_MATCH : RX_NO;
     }
     return v;
@@ -261,7 +261,7 @@ static __attribute__((noinline)) void search_routes(struct search *s, const stru
         const struct rx_target *to = &r->to;
         enum rx_verdict v = rx_route_holds(r, f, s->ask);
         if (v == RX_MATCH && to->kind == RX_TO_SCRIPT) {
-            struct rx_script_conn view = { s->ask, f, e->known, s->listen, r };
+            struct rx_script_conn view = { .ask = s->ask, .facts = f, .known = e->known, .listen = s->listen, .route = r };
             to = rx_script_target(s->ask->script, (uint32_t)to->fn, &view);
             v = to ? RX_MATCH : RX_NO; // a function that fails, or says nil, is a route that does not hold
         }

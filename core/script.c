@@ -262,6 +262,28 @@ struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx
     return conf;
 }
 
+// The config once more, in a state of its own.
+static struct rx_script *spawn_one(struct rx_conf *conf, const struct rx_args *a, rx_report_fn *report, void *data)
+{
+    struct rx_script *s = script_new(conf);
+    if (s && run(s, NULL, a, conf) && take_functions(s, conf->n_fns) == 0) {
+        lua_settop(s->L, 0);
+        return s;
+    }
+    const char *why = s && lua_isstring(s->L, -1) ? lua_tostring(s->L, -1) : "the config ran differently";
+    report(data, RX_REPORT_ERROR, why, strlen(why));
+    rx_script_free(s);
+    return NULL;
+}
+
+static int spawn_for_hooks(struct rx_conf *conf, const struct rx_args *a, rx_report_fn *report, void *data)
+{
+    if (!conf->n_hooks && !conf->n_timers)
+        return 0;
+    conf->hook_script = spawn_one(conf, a, report, data);
+    return conf->hook_script ? rx_script_sinks_open(conf->hook_script, report, data) : -1;
+}
+
 int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, rx_report_fn *report, void *data)
 {
     if (!conf->n_fns)
@@ -271,18 +293,12 @@ int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, r
         return -1;
     conf->scripts = list;
     for (unsigned i = 0; i < n; i++) {
-        struct rx_script *s = script_new(conf);
-        bool is_good = s && run(s, NULL, a, conf) && take_functions(s, conf->n_fns) == 0;
-        if (!is_good) {
-            const char *why = s && lua_isstring(s->L, -1) ? lua_tostring(s->L, -1) : "the config ran differently";
-            report(data, RX_REPORT_ERROR, why, strlen(why));
-            rx_script_free(s);
+        struct rx_script *s = spawn_one(conf, a, report, data);
+        if (!s)
             return -1;
-        }
-        lua_settop(s->L, 0);
         list[conf->n_scripts++] = s;
     }
-    return 0;
+    return spawn_for_hooks(conf, a, report, data);
 }
 
 const char *rx_script_template(size_t *len)
@@ -339,6 +355,7 @@ void rx_script_free(struct rx_script *s)
     for (uint32_t i = 0; i < s->n_res; i++)
         rx_regex_free(s->res[i]);
     free(s->res);
+    rx_script_sinks_close(s);
     free(s->text);
     free(s->refs);
     free(s);

@@ -24,6 +24,7 @@ struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx
 struct rx_script;
 struct rx_ask;
 struct rx_facts;
+struct rx_hook_event;
 
 // What a function is told of a connection; borrowed for the call.
 struct rx_script_conn {
@@ -32,9 +33,10 @@ struct rx_script_conn {
     const struct rx_known *known; // NULL: not recognised
     const struct rx_listen *listen;
     const struct rx_route *route; // NULL: none yet
+    const struct rx_hook_event *event; // NULL: this is no hook's call
 };
 
-// One more state a worker for a generation that has functions; 0, or -1 with the findings reported.
+// One more state a worker for a generation that has functions, and one for its hooks; 0, or -1 with the findings reported.
 int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, rx_report_fn *report, void *data);
 void rx_script_free(struct rx_script *s);
 

@@ -35,6 +35,8 @@ struct rx_script {
     unsigned n_searches;
     size_t memory;
     char *text; // owned: the text an rx.respond of a function says
+    struct rx_sink **sinks; // owned: the config's files, in the hook thread's state
+    uint32_t n_sinks;
     char buf[512]; // answers of conn_text that have to be written
     char entry[RX_STORE_TEXT_MAX]; // the text shared_get answers with
 };
@@ -51,5 +53,8 @@ void rx_script_view_init(struct rx_script *s);
 // What scripts keep (script_store.c).
 extern const struct rx_state_door rx_script_state_door;
 void rx_script_state_free(struct rx_script *s);
+// The config's files, opened; -1 after what is wrong was reported (script_hook.c).
+int rx_script_sinks_open(struct rx_script *s, rx_report_fn *report, void *data);
+void rx_script_sinks_close(struct rx_script *s);
 // Frees the targets that functions named (script_call.c).
 void rx_script_dynamics_free(struct rx_script *s);

@@ -7,10 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <time.h>
+
 #include "addr.h"
+#include "hook.h"
 #include "log.h"
+#include "proto/ja4.h"
 #include "regex.h"
 #include "route.h"
+#include "sink.h"
 #include "sys.h"
 
 static int answer(struct rx_call *call, const void *text, size_t len)
@@ -32,6 +37,15 @@ static struct rx_script *script_of(struct rx_call *call)
 static int fact(struct rx_call *call, const struct rx_facts *f, uint32_t bit, const struct rx_text *text)
 {
     return f && f->have & bit ? answer(call, text->ptr, text->len) : 0;
+}
+
+// Of a hook's connection it is known, of another it is made from the first bytes.
+static int ja4(struct rx_call *call, const struct rx_script_conn *c)
+{
+    struct rx_script *s = script_of(call);
+    if (c->event)
+        return *c->event->hooked->ja4 ? answer_string(call, c->event->hooked->ja4) : 0;
+    return c->ask->n && rx_ja4(c->ask->p, c->ask->n, s->buf) ? answer_string(call, s->buf) : 0;
 }
 
 static int view_conn_text(struct rx_call *call, uint32_t what)
@@ -70,8 +84,41 @@ static int view_conn_text(struct rx_call *call, uint32_t what)
         return f ? fact(call, f, RX_FACT_KEY, &f->key) : 0;
     case RX_CONN_USER:
         return f ? fact(call, f, RX_FACT_USER, &f->user) : 0;
+    case RX_CONN_POOL:
+        return answer_string(call, c->event ? c->event->hooked->pool : NULL);
+    case RX_CONN_BACKEND:
+        return answer_string(call, c->event ? c->event->hooked->backend : NULL);
+    case RX_CONN_JA4:
+        return ja4(call, c);
+    case RX_CONN_WHY:
+        return answer_string(call, c->event ? rx_reason_word(c->event->why) : NULL);
     }
     return 0;
+}
+
+static double wall_time(uint64_t at_ms)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)(rx_now_ms() - at_ms) / 1000;
+}
+
+static double hook_number(const struct rx_hook_event *e, enum rx_conn_number what)
+{
+    switch (what) {
+    case RX_CONN_BYTES_IN:
+        return (double)e->bytes[RX_TO_SERVER];
+    case RX_CONN_BYTES_OUT:
+        return (double)e->bytes[RX_TO_CLIENT];
+    case RX_CONN_AGE:
+        return (double)(e->now_ms - e->hooked->start_ms) / 1000;
+    case RX_CONN_LOST:
+        return (double)e->lost;
+    case RX_CONN_TIME:
+        return wall_time(e->now_ms);
+    default:
+        return -1;
+    }
 }
 
 static double view_conn_number(struct rx_call *call, uint32_t what)
@@ -90,6 +137,12 @@ static double view_conn_number(struct rx_call *call, uint32_t what)
         return c->facts && c->facts->have & RX_FACT_QTYPE ? c->facts->qtype : -1;
     case RX_CONN_ECH:
         return c->facts && c->facts->have & RX_FACT_ECH ? c->facts->ech : -1;
+    case RX_CONN_BYTES_IN:
+    case RX_CONN_BYTES_OUT:
+    case RX_CONN_AGE:
+    case RX_CONN_LOST:
+    case RX_CONN_TIME:
+        return c->event ? hook_number(c->event, (enum rx_conn_number)what) : -1;
     }
     return -1;
 }
@@ -170,6 +223,20 @@ static int view_re_find(struct rx_call *call, uint32_t re, const char *text, uin
     return rx_regex_find(s->res[re], p, len, from, call->is_open ? call->until_ns : 0, call->spans);
 }
 
+static int view_file_write(struct rx_call *call, uint32_t i, const char *text, uint32_t len)
+{
+    struct rx_script *s = script_of(call);
+    if (i >= s->n_sinks)
+        return -1;
+    return rx_sink_write(s->sinks[i], text, len) ? 1 : 0;
+}
+
+static double view_file_size(struct rx_call *call, uint32_t i)
+{
+    struct rx_script *s = script_of(call);
+    return i < s->n_sinks ? (double)rx_sink_size(s->sinks[i]) : -1;
+}
+
 void rx_script_view_init(struct rx_script *s)
 {
     s->view = (struct rx_view_door){ .version = RX_ABI_VERSION,
@@ -184,5 +251,7 @@ void rx_script_view_init(struct rx_script *s)
                                      .log = view_log,
                                      .re_new = view_re_new,
                                      .re_find = view_re_find,
+                                     .file_write = view_file_write,
+                                     .file_size = view_file_size,
                                      .state = &rx_script_state_door };
 }

@@ -31,7 +31,7 @@ static void put_text(struct rx_json *j, const char *key, const char *text)
 // ---- counts -------------------------------------------------------------------------------------------------------
 
 struct totals {
-    unsigned long accepted, retries, bytes[2], spliced[2], closed[RX_REASON_COUNT];
+    unsigned long accepted, retries, mirrored, mirror_lost, mirrors_given_up, bytes[2], spliced[2], closed[RX_REASON_COUNT];
 };
 
 static unsigned long get(const atomic_ulong *counter)
@@ -46,6 +46,9 @@ static struct totals add_up(const struct rx_instance *i)
         const struct rx_stat *s = &i->workers[w].stat;
         t.accepted += get(&s->accepted);
         t.retries += get(&s->retries);
+        t.mirrored += get(&s->mirrored);
+        t.mirror_lost += get(&s->mirror_lost);
+        t.mirrors_given_up += get(&s->mirrors_given_up);
         for (int d = 0; d < 2; d++) {
             t.bytes[d] += get(&s->bytes[d]);
             t.spliced[d] += get(&s->spliced[d]);
@@ -66,6 +69,9 @@ void rx_status_totals(struct rx_json *j, const struct rx_instance *i)
     put_number(j, "spliced_in", t.spliced[RX_TO_SERVER]);
     put_number(j, "spliced_out", t.spliced[RX_TO_CLIENT]);
     put_number(j, "retries", t.retries);
+    put_number(j, "mirrored", t.mirrored);
+    put_number(j, "mirror_lost", t.mirror_lost);
+    put_number(j, "mirrors_given_up", t.mirrors_given_up);
     rx_json_key(j, "closed");
     rx_json_open(j, '{');
     for (int r = 0; r < RX_REASON_COUNT; r++)
@@ -169,6 +175,16 @@ static const char *fn_word(enum rx_fn_kind kind)
         return "on_accept";
     case RX_FN_LISTEN:
         return "listener identify";
+    case RX_FN_OPEN:
+        return "on_open";
+    case RX_FN_DATA:
+        return "on_data";
+    case RX_FN_CLOSE:
+        return "on_close";
+    case RX_FN_FILTER:
+        return "filter";
+    case RX_FN_EVERY:
+        return "every";
     }
     return "function";
 }
@@ -223,6 +239,23 @@ static void put_bans(struct rx_json *j)
     rx_json_close(j);
 }
 
+// What each hook was not told, because the hooks' thread could not keep up.
+static void put_hooks(struct rx_json *j, const struct rx_conf *conf)
+{
+    rx_json_key(j, "hooks");
+    rx_json_open(j, '[');
+    for (uint32_t i = 0; i < conf->n_hooks; i++) {
+        const struct rx_hook *h = conf->hooks[i];
+        rx_json_open(j, '{');
+        put_text(j, "name", h->name);
+        put_text(j, "where", h->where);
+        put_number(j, "lost_bytes", get(&h->lost_bytes));
+        put_number(j, "lost_connections", get(&h->lost_conns));
+        rx_json_close(j);
+    }
+    rx_json_close(j);
+}
+
 static void put_config(struct rx_json *j, const struct rx_conf *conf)
 {
     char *path = conf->file ? realpath(conf->file, NULL) : NULL;
@@ -257,6 +290,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_pools(j, conf);
     put_scripts(j, conf);
     put_bans(j);
+    put_hooks(j, conf);
     rx_json_key(j, "reloads");
     rx_history_json(&i->reload->history, j);
     rx_json_close(j);

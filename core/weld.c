@@ -18,7 +18,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "hook.h"
 #include "log.h"
+#include "mirror.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -55,6 +57,8 @@ static void pass_on_end(struct rx_conn *c, enum rx_direction dir)
     if (d->is_shut)
         return;
     d->is_shut = true;
+    if (c->mirror && dir == RX_TO_SERVER)
+        rx_mirror_finish(c);
     if (!c->dir[!dir].is_shut) // else both are done and closing says it
         shutdown(c->ends[!dir].io.fd, SHUT_WR);
 }
@@ -114,6 +118,46 @@ static bool flush_pipe(struct rx_conn *c, enum rx_direction dir)
 static void count(struct rx_conn *c, enum rx_direction dir, size_t n)
 {
     rx_conn_count(c, dir, n);
+}
+
+// ---- who looks on: hooks and mirrors ------------------------------------------------------------------------------
+
+static void tap(struct rx_conn *c, enum rx_direction dir, const uint8_t *bytes, size_t n)
+{
+    if (c->hooked)
+        rx_hook_data(c, dir, bytes, n);
+    if (c->mirror && dir == RX_TO_SERVER)
+        rx_mirror_data(c, bytes, n);
+}
+
+static void tap_pipe(struct rx_conn *c, enum rx_direction dir, size_t n)
+{
+    if (c->hooked)
+        rx_hook_tee(c, dir, n);
+    if (c->mirror && dir == RX_TO_SERVER)
+        rx_mirror_tee(c, n);
+}
+
+// What is spliced can be looked on only through a pipe of their own.
+static bool may_splice(struct rx_conn *c, enum rx_direction dir)
+{
+    return !c->hooked || rx_hook_may_splice(c, dir);
+}
+
+static void tap_begin(struct rx_conn *c, const uint8_t *head, uint32_t len)
+{
+    c->is_tapped = true;
+    if (c->hooked) {
+        c->is_filtered = c->hooked->set->has_filter;
+        rx_hook_open(c);
+    }
+    if (c->route && c->route->mirror.kind == RX_TO_POOL)
+        rx_mirror_begin(c);
+    for (int d = 0; d < 2; d++) {
+        if (c->is_filtered || (c->dir[d].is_spliced && !may_splice(c, (enum rx_direction)d)))
+            c->dir[d].may_splice = c->dir[d].is_spliced = false;
+    }
+    tap(c, RX_TO_SERVER, head, len);
 }
 
 // Passes len bytes of the worker's buffer to the sink, keeping what does not go.
@@ -195,6 +239,8 @@ static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
             break;
         }
         count(c, dir, n);
+        if (RX_UNLIKELY(c->is_tapped))
+            tap(c, dir, at, n);
         if (n <= RX_LETTER_MAX && n < size) {
             d->run = 0;
             post(c, dir, n);
@@ -203,7 +249,7 @@ static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
         if (!pass(c, dir, at, n))
             return false;
         d->run = n >= STREAM ? d->run + 1 : 0;
-        if (d->run >= FULL_RUN && d->may_splice) {
+        if (d->run >= FULL_RUN && d->may_splice && (RX_LIKELY(!c->is_tapped) || may_splice(c, dir))) {
             d->is_spliced = true;
             d->run = 0;
             rx_stat_add(&c->worker->stat.spliced[dir], 1);
@@ -211,6 +257,48 @@ static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
         }
         // A short read emptied the socket: another would only say "again".
         if (n < size || d->rest_len)
+            return true;
+    }
+    return true;
+}
+
+// What a filter makes of the bytes leaves at once and in order. False: the connection is closed.
+static bool pass_filtered(struct rx_conn *c, enum rx_direction dir, const uint8_t *bytes, size_t n)
+{
+    struct rx_filtered io = { bytes, n, NULL };
+    enum rx_filter verdict = rx_hook_filter(c, dir, &io);
+    bool is_open = verdict == RX_FILTER_PASS;
+    if (is_open) {
+        tap(c, dir, io.p, io.n);
+        is_open = !io.n || pass(c, dir, io.p, io.n);
+    } else {
+        rx_close(c, verdict == RX_FILTER_REFUSED ? RX_REASON_FILTER_REFUSED : RX_REASON_FILTER_FAILED);
+    }
+    free(io.owned);
+    return is_open;
+}
+
+static bool pump_filter(struct rx_conn *c, enum rx_direction dir)
+{
+    struct rx_dir *d = &c->dir[dir];
+    for (int turn = 0; turn < TURNS && !d->rest_len; turn++) {
+        size_t n;
+        switch (rx_sys_recv(c->ends[dir].io.fd, c->worker->buffer, RX_WORKER_BUFFER, &n)) {
+        case RX_IO_AGAIN:
+            return true;
+        case RX_IO_EOF:
+            d->is_eof = true;
+            pass_on_end(c, dir);
+            return true;
+        case RX_IO_FAIL:
+            return fail_end(c, (enum rx_side)dir);
+        case RX_IO_DONE:
+            break;
+        }
+        count(c, dir, n);
+        if (!pass_filtered(c, dir, c->worker->buffer, n))
+            return false;
+        if (n < RX_WORKER_BUFFER)
             return true;
     }
     return true;
@@ -235,6 +323,8 @@ static bool fill_pipe(struct rx_conn *c, enum rx_direction dir, size_t *n)
     case RX_IO_DONE:
         d->in_pipe = (uint32_t)*n;
         count(c, dir, *n);
+        if (RX_UNLIKELY(c->is_tapped))
+            tap_pipe(c, dir, *n);
         d->run = *n < TRICKLE ? d->run + 1 : 0;
         return true;
     case RX_IO_AGAIN:
@@ -269,7 +359,7 @@ static bool pump_splice(struct rx_conn *c, enum rx_direction dir)
             d->is_spliced = false;
             d->run = 0;
         }
-        if (n < STREAM || !d->is_spliced)
+        if (n < STREAM || !d->is_spliced || (RX_UNLIKELY(c->is_tapped) && !may_splice(c, dir)))
             break;
     }
     give_pipe(c, d);
@@ -295,10 +385,16 @@ static bool pump(struct rx_conn *c, enum rx_direction dir)
         pass_on_end(c, dir);
         return true;
     }
+    if (RX_UNLIKELY(c->is_tapped) && d->is_spliced && !may_splice(c, dir)) {
+        d->is_spliced = false;
+        d->run = 0;
+    }
     if (d->is_spliced && !pump_splice(c, dir))
         return false;
     // A direction that could not be spliced after all is copied now: its watcher has fired.
-    return d->is_spliced || d->is_eof || holds_bytes(d) || pump_copy(c, dir);
+    if (d->is_spliced || d->is_eof || holds_bytes(d))
+        return true;
+    return RX_UNLIKELY(c->is_filtered) ? pump_filter(c, dir) : pump_copy(c, dir);
 }
 
 // ---- both directions --------------------------------------------------------------------------------------------
@@ -366,6 +462,8 @@ void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_
     c->active_ms = rx_now_ms();
     rx_conn_deadline(c, c->route ? c->route->idle_ms : c->listen->idle_ms);
     count(c, RX_TO_SERVER, len);
+    if (c->hooked || (c->route && c->route->mirror.kind != RX_TO_NONE))
+        tap_begin(c, head, len);
     if (sent < len && !keep_rest(c, &c->dir[RX_TO_SERVER], head + sent, len - sent))
         return;
     rx_conn_drop_head(c);

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "ban.h"
+#include "hook.h"
 #include "log.h"
+#include "mirror.h"
 
 enum { SPARE_CONNS = 256, TURN_OUT_MS = 10 };
 
@@ -85,6 +87,8 @@ static void worker_on_tidy(struct ev_loop *loop, ev_prepare *p, int events)
     struct rx_worker *w = RX_CONTAINER(p, struct rx_worker, tidy);
     rx_weld_flush(w);
     bury(w);
+    if (w->hook_line)
+        rx_hook_tidy(w->hook_line);
     rx_access_flush(w);
     if (w->is_draining && !w->n_conns)
         ev_break(loop, EVBREAK_ALL);
@@ -378,6 +382,7 @@ void rx_worker_fini(struct rx_worker *w)
 {
     if (w->loop) {
         stop_listening(w);
+        rx_mirror_end_all(w);
         rx_access_flush(w);
         bury(w);
         rx_wheel_fini(&w->wheel);

@@ -52,6 +52,8 @@ struct rx_stat {
     atomic_ulong spliced[2];
     atomic_ulong retries; // another backend was tried
     struct rx_histogram identify, connect, duration;
+    atomic_ulong mirrored, mirror_lost; // bytes given to mirrors; bytes that one could not take, and so was given up
+    atomic_ulong mirrors_given_up;
 };
 
 static inline void rx_stat_add(atomic_ulong *counter, unsigned long n)
@@ -111,6 +113,9 @@ struct rx_worker {
     uint8_t *scratch; // RX_SCRATCH_SIZE, for identifiers; owned
     uint8_t *buffer;  // RX_WORKER_BUFFER, for first bytes; owned
     struct rx_outbox outbox;
+    struct rx_hook_line *hook_line; // borrowed: to the hook thread; NULL: there is none
+    struct rx_mirror *leaving;      // owned: mirrors whose connection has closed, still sending
+    unsigned n_leaving;
 };
 
 // n bytes went in this direction.

@@ -35,6 +35,10 @@ local CALLS = {
   listen_bind = { "number", "slice" },
   route_new = { "number", "rx_route_spec" },
   route_cond = { "number", "number", "slice" },
+  hook_new = { "rx_hook_spec" },
+  hook_use = { "rx_hook_use_spec" },
+  timer_new = { "number", "number" },
+  file_new = { "rx_file_spec" },
   test_new = { "rx_test_spec" },
   test_send = { "number", "slice" },
 }
@@ -64,7 +68,7 @@ local function fill(struct, known, values)
   end
 end
 
-local TARGETS = { to = true, fallback = true, fallback_tcp = true, fallback_udp = true }
+local TARGETS = { to = true, fallback = true, fallback_tcp = true, fallback_udp = true, mirror = true }
 
 -- Name → true for the fields of a struct that exist; for a target inside it, the same for the target.
 local function fields_of(name)

@@ -5,6 +5,7 @@
 -- The numbers below are those of core/abi.h.
 
 local dispatch = require "refractium.dispatch"
+local hook = require "refractium.hook"
 local schema = require "refractium.schema"
 
 local ipairs = ipairs
@@ -25,7 +26,7 @@ local COND = {
 }
 local NOTHING = { kind = TARGET.none, pool = -1, text = "" }
 
--- state: { link, report, locate, pools = model pool → id, protos = name → id, functions }
+-- state: { link, report, locate, pools = model pool → id, protos = name → id, hooks = model hook → id, functions }
 
 -- A builder's answer: the id, or nil after its words were reported.
 local function id_or_report(state, id, line, what)
@@ -86,6 +87,48 @@ local function target(state, t, line, what)
   return { kind = TARGET[t.kind], pool = -1, text = t.text or "" }
 end
 
+-- Hooks that rx.hook made are built first, in order; those written as keys where they stand.
+local function hook_id(state, h, what)
+  local id = state.hooks[h]
+  if id == nil then
+    local function fn(kind, key)
+      return fn_id(state, kind, h[key], h.line, format("%s.%s", what, key))
+    end
+    id = state.link.hook_new {
+      name = h.name, where = place(state, h.line),
+      on_open = fn(dispatch.OPEN, "on_open"), on_data = fn(dispatch.DATA, "on_data"),
+      on_close = fn(dispatch.CLOSE, "on_close"), filter = fn(dispatch.FILTER, "filter"),
+    }
+    id = id_or_report(state, id, h.line, what) or false
+    state.hooks[h] = id
+  end
+  return id
+end
+
+local HOOK_SCOPE = { server = 0, listen = 1, route = 2 }
+
+local function use_hooks(state, scope, owner, options, name, line)
+  for _, h in ipairs(hook.of(options, name, line)) do
+    local id = hook_id(state, h, name)
+    if id then
+      local answer = state.link.hook_use { scope = HOOK_SCOPE[scope], owner = owner, hook = id }
+      id_or_report(state, answer, line, name)
+    end
+  end
+end
+
+-- rx.every and rx.file.
+local function timers_and_files(state, session)
+  for _, timer in ipairs(session.timers or {}) do
+    local fn = fn_id(state, dispatch.EVERY, timer.fn, timer.line, "rx.every")
+    id_or_report(state, state.link.timer_new(fn, timer.every_ms), timer.line, "rx.every")
+  end
+  for _, file in ipairs(session.files or {}) do
+    local spec = { path = file.path, where = place(state, file.line), max_bytes = file.max_bytes }
+    id_or_report(state, state.link.file_new(spec), file.line, "rx.file")
+  end
+end
+
 local function access_log(v)
   if v == nil then
     return 0, ""
@@ -110,6 +153,7 @@ local function server(state, model)
     fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),
   }
   id_or_report(state, answer, line, "server")
+  use_hooks(state, "server", -1, s, "server", line)
 end
 
 local function protocol(state, p)
@@ -177,10 +221,12 @@ local function route(state, listener, listen_id, r, line)
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
     when = when,
     to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
+    mirror = target(state, o.mirror, line, what .. ".mirror"),
   })
   id = id_or_report(state, id, line, what)
   if id then
     conditions(state, id, o, line, what)
+    use_hooks(state, "route", id, o, what, line)
   end
 end
 
@@ -205,6 +251,7 @@ local function listen(state, listener)
   for _, address in ipairs(listener.addresses) do
     id_or_report(state, state.link.listen_bind(id, address), line, listener.title)
   end
+  use_hooks(state, "listen", id, o, listener.title, line)
   local lines = line and state.locate and state.locate:entries(listener.declaration, { "routes" }) or {}
   for _, r in ipairs(listener.routes) do
     route(state, listener, id, r, not r.where and (lines[r.index] or line) or nil)
@@ -245,14 +292,17 @@ end
 ---Builds everything; the report tells whether it went well.
 ---@return table functions number → { kind, fn, where, samples }
 ---@return table pools pool of the model → its number
-function M.run(link, report, model, locate)
-  local state = { link = link, report = report, locate = locate, pools = {}, protos = {}, functions = {} }
+function M.run(link, report, model, locate, session)
+  local state = { link = link, report = report, locate = locate, pools = {}, protos = {}, hooks = {}, functions = {} }
   kept(state, model)
   for _, p in ipairs(model.protocols) do
     protocol(state, p)
   end
   for _, pool in ipairs(model.pools) do
     pool_id(state, pool, pool.line, format('pool "%s"', pool.name))
+  end
+  for _, h in ipairs(model.hooks) do
+    hook_id(state, h, format('hook "%s"', h.name))
   end
   server(state, model)
   for _, listener in ipairs(model.listens) do
@@ -261,6 +311,7 @@ function M.run(link, report, model, locate)
   for _, t in ipairs(model.tests) do
     test(state, t)
   end
+  timers_and_files(state, session)
   return state.functions, state.pools
 end
 

@@ -250,6 +250,23 @@ local function check_pools(ctx, model)
   end)
 end
 
+-- Hooks: before what they are put on.
+local function check_hooks(ctx, model)
+  local known = {}
+  each_declared(ctx.session, "hook", function(declaration)
+    ctx:begin(declaration)
+    check_name(ctx, known, declaration.name)
+    known[declaration.name] = known[declaration.name] or { line = declaration.line }
+    local checked = ctx:fields(schema.hook, declaration.options)
+    if next(checked) == nil then
+      ctx:fail("has nothing to do: give on_open, on_data, on_close or filter")
+    end
+    checked.name, checked.line = declaration.name, declaration.line
+    declaration.value.model = checked
+    model.hooks[#model.hooks + 1] = checked
+  end)
+end
+
 -- Routes ----------------------------------------------------------------------------------------------------
 
 -- Keys of a route that narrow it down.
@@ -354,6 +371,11 @@ local function route(ctx, entry, state, index)
   end
   if options.fallback and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
     ctx:at("fallback", function() ctx:fail("only a route to a pool or an address can run out of backends") end)
+  end
+  if options.mirror and options.mirror.kind ~= "pool" then
+    ctx:at("mirror", function() ctx:fail("must be a pool or an address: it gets a copy of what clients say") end)
+  elseif options.mirror and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
+    ctx:at("mirror", function() ctx:fail("only what goes to a pool or an address is mirrored") end)
   end
   return { proto = proto, options = options, index = index }
 end
@@ -630,6 +652,7 @@ end
 ---@class rx.Model
 ---server: fields of schema.server
 ---protocols: list of { name, transport, within, prefix, patterns, samples }
+---hooks: list of { name, on_open, on_data, on_close, filter, line }
 ---pools: list of { name, balance, tries, backends }
 ---listens: list of { addresses, options, routes = list of { proto, options, index }, declaration }
 ---tests: list of { options, declaration }
@@ -646,7 +669,9 @@ end
 
 ---@return rx.Model
 function M.run(ctx, rules, cli)
-  local model = { server = {}, protocols = {}, pools = {}, listens = {}, tests = {}, metrics = {}, shared = {} }
+  local model = {
+    server = {}, protocols = {}, pools = {}, hooks = {}, listens = {}, tests = {}, metrics = {}, shared = {},
+  }
   for name, v in next, defaults(schema.server) do
     model.server[name] = v
   end
@@ -654,6 +679,7 @@ function M.run(ctx, rules, cli)
   ctx.pools = model.pools
   check_protocols(ctx, model)
   check_pools(ctx, model)
+  check_hooks(ctx, model)
   check_server(ctx, model)
   check_listens(ctx, model)
   check_kept(ctx, model)

@@ -17,9 +17,11 @@ local format, gsub, match, rep = string.format, string.gsub, string.match, strin
 local M = {}
 
 M.IDENTIFY, M.WHEN, M.TO, M.POLICY, M.ACCEPT, M.LISTEN = 0, 1, 2, 3, 4, 5
+M.OPEN, M.DATA, M.CLOSE, M.FILTER, M.EVERY = 6, 7, 8, 9, 10
 
 local KEY_MAX = 255
 local SAID_PROTOCOL, SAID_TARGET = 2, 3
+local DIRECTIONS = { [0] = "to_server", [1] = "to_client" }
 local POOL, ACTIONS = 1, { refuse = 2, drop = 3, tarpit = 4, respond = 5, describe = 6, echo = 7 }
 
 -- More, and longer, traces than the VM allows by itself: the chain of a config's functions is one long piece of code.
@@ -100,6 +102,38 @@ return function()
   end
   return true
 end]],
+  [M.OPEN] = [[
+local f, conn_now = ...
+return function()
+  f(conn_now())
+end]],
+  [M.DATA] = [[
+local f, conn_now, directions, call, buf = ...
+return function()
+  f(conn_now(), directions[call.direction], buf)
+end]],
+  [M.CLOSE] = [[
+local f, conn_now, why = ...
+return function()
+  f(conn_now(), why())
+end]],
+  [M.FILTER] = [[
+local f, conn_now, directions, call, buf, refuse, bytes_of = ...
+return function()
+  local answer = f(conn_now(), directions[call.direction], buf)
+  if answer == nil then
+    return nil
+  elseif answer == refuse then
+    return false
+  end
+  bytes_of(answer)
+  return answer
+end]],
+  [M.EVERY] = [[
+local f = ...
+return function()
+  f()
+end]],
 }
 
 local function refuse_with(where, text)
@@ -114,6 +148,15 @@ local function key_check(where)
       error(format("%s: identify's key must be a string; got %s", where, kinds.what(key)), 0)
     elseif #key > KEY_MAX then
       error(format("%s: identify's key has at most %d bytes; got %d", where, KEY_MAX, #key), 0)
+    end
+  end
+end
+
+local function bytes_check(where)
+  local wrong = refuse_with(where, "filter must return nil, a string or rx.refuse")
+  return function(v)
+    if type(v) ~= "string" then
+      wrong(v)
     end
   end
 end
@@ -200,6 +243,16 @@ local function arguments(kind, where, view, session, targets)
     return view.buf, session.more, answer_maker(where, targets, session)
   elseif kind == M.POLICY then
     return view.conn, view.pool, backend_number(where, view.numbers)
+  elseif kind == M.OPEN then
+    return view.conn_now
+  elseif kind == M.DATA then
+    return view.conn_now, DIRECTIONS, view.call, view.buf
+  elseif kind == M.CLOSE then
+    return view.conn_now, view.why
+  elseif kind == M.FILTER then
+    return view.conn_now, DIRECTIONS, view.call, view.buf, session.refuse, bytes_check(where)
+  elseif kind == M.EVERY then
+    return nil
   end
   return view.conn, session.refuse
 end

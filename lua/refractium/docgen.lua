@@ -39,6 +39,7 @@ local TYPES = {
   percent = { "percentage", "string" },
   canary = { "table or `false`", "rx.Canary|false" },
   expect_to = { "target or word", "rx.Target|rx.Outcome" },
+  hooks = { "list of hooks", "rx.Hook[]" },
   expect_protocol = { "protocol", "rx.Protocol|string" },
   client = { "address", "string" },
 }
@@ -170,6 +171,14 @@ local CONN = {
   { "user", "string", "the user name a client gave" },
   { "key", "string", "what `identify` returned with `true`" },
   { "route", "string", "the route's name" },
+  { "ja4", "string", "the JA4 fingerprint of a TLS client" },
+  { "pool", "string", "in hooks: the pool it went to" },
+  { "backend", "string", "in hooks: the backend it reached" },
+  { "bytes_in", "integer", "in hooks: what the client has sent so far" },
+  { "bytes_out", "integer", "in hooks: what it was sent so far" },
+  { "age", "number", "in hooks: seconds since it came" },
+  { "time", "number", "in hooks: when this happened, in seconds since 1970" },
+  { "lost", "integer", "in hooks: bytes that `on_data` was not shown so far" },
 }
 
 local FUNCTIONS = [[
@@ -181,6 +190,12 @@ is stopped, and its function is not called again until the next good reload. An 
 described with it, and is logged. Patterns (`string.match`, `gmatch`, `gsub`, and `find` without its fourth
 argument) are only there while the config loads; regular expressions made by `rx.re` always are. `buf`, `conn` and
 `pool` are good for the call they were given to; using them later is an error.
+
+`on_open`, `on_data`, `on_close` and `rx.every("10s", function() ... end)` run on one thread for the whole process, in
+a Lua state of their own, and see copies; `filter` runs in the worker, in the flow. `buf` is then the bytes that passed.
+`rx.file(path)` is a file for the former to append to: `file:write(text)`, `file:size()`; given
+`rx.file(path, { max = "100m" })` it grows no further, and `write` returns false. It is opened when the config is taken,
+and again when it was rotated away.
 
 `buf` is what a client has said so far:
 ]]
@@ -278,6 +293,7 @@ local CLASS = {
   counter = "rx.CounterOptions", gauge = "rx.GaugeOptions", shared = "rx.SharedOptions",
   protocol = "rx.ProtocolOptions", samples = "rx.Samples", test = "rx.Test", expect = "rx.Expect",
   canary = "rx.Canary",
+  hook = "rx.HookOptions",
 }
 
 local POSITIONS = {
@@ -300,6 +316,14 @@ local HEAD = [[
 
 ---A pool of backends, for `to` and fallbacks.
 ---@class rx.Pool
+
+---Functions that see connections, for `hooks`.
+---@class rx.Hook
+
+---A file that hooks append to.
+---@class rx.File
+---@field write fun(self: rx.File, text: string): boolean
+---@field size fun(self: rx.File): integer
 
 ---What a route does without a backend.
 ---@class rx.Action
@@ -443,6 +467,22 @@ function rx.ban(whom, ttl) end
 ---@return boolean
 function rx.unban(whom) end
 
+---%s
+---@param name string
+---@return fun(options: rx.HookOptions): rx.Hook
+function rx.hook(name) end
+
+---Calls a function again and again, on the hooks' thread.
+---@param interval rx.Duration
+---@param fn fun()
+function rx.every(interval, fn) end
+
+---A file for hooks to append to.
+---@param path string
+---@param options? { max?: rx.Size }
+---@return rx.File
+function rx.file(path, options) end
+
 ---Runs another file, named relative to this one, once; returns what it returns.
 ---@param path string
 ---@return any
@@ -471,7 +511,7 @@ function M.annotations()
     return schema[name].doc
   end
   out[#out + 1] = format(VERBS, doc "server", doc "listen", doc "protocol", doc "pool", doc "test", doc "counter",
-    doc "gauge", doc "shared")
+    doc "gauge", doc "shared", doc "hook")
   for _, row in ipairs(schema.actions) do
     field(out, row.name, row.doc, "rx.Action")
   end

@@ -4,6 +4,7 @@
 -- its name, its options as written and its line. Nothing is judged here but the shape of the call itself:
 -- check.lua does that when the whole file has run.
 
+local hook = require "refractium.hook"
 local include = require "refractium.include"
 local ban = require "refractium.ban"
 local log = require "refractium.log"
@@ -270,6 +271,9 @@ function M.new(session, link, view, run)
   end
   api.shared = curried(session, "shared", named("shared", "knocks"), shared.maker(session, view))
   api.ban, api.unban = ban.new(session, view)
+  api.hook = curried(session, "hook", named("hook", "access"), value_of("hook"))
+  api.every = hook.every(session)
+  api.file = hook.file(session, view)
   api.include = include.new(session, run)
   session.shipped = include.shipped(session, run)
   api.log = log.new(session, view)

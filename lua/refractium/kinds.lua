@@ -144,6 +144,29 @@ function M.func(ctx, _, v)
   return v
 end
 
+---A list of what rx.hook returned.
+function M.hooks(ctx, _, v)
+  local example = "{ rx.hook \"name\" { ... }, ... }"
+  if type(v) ~= "table" or value.of(v) then
+    return fail(ctx, "must be a list of hooks %s, not %s", example, what(v))
+  end
+  local out = {}
+  for i, item in ipairs(v) do
+    local record = value.of(item)
+    if record and record.kind == "hook" then
+      out[#out + 1] = record.model
+    elseif not (record and (record.kind == "unknown" or record.kind == "pending")) then
+      ctx:at(i, function() fail(ctx, "must be a hook, not %s", what(item)) end)
+    end
+  end
+  for key in next, v do
+    if type(key) ~= "number" or key < 1 or key > #v then
+      ctx:at(key, function() fail(ctx, "unexpected key in a list of hooks %s", example) end)
+    end
+  end
+  return out
+end
+
 local function measured(parse, print)
   return function(ctx, row, v)
     local n, wrong = parse(value.of(v) and {} or v)

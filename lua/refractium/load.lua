@@ -198,7 +198,7 @@ return function(door, building, chunks, cli, view_door)
   local model = check.run(ctx, rules, cli)
   local wrappers = {}
   if findings.errors == 0 then
-    local functions, pools = build.run(link, findings, model, ctx.locate)
+    local functions, pools = build.run(link, findings, model, ctx.locate, session)
     session.is_loaded = true
     wrappers = wrap_all(functions, pools, ctx, view)
     if cli.collect and view.buf then

@@ -22,12 +22,28 @@ end
 local FALLBACK_TCP = "Where TCP connections go that no route takes. Without one they are dropped, counted and logged."
 local FALLBACK_UDP = "Where datagrams go that no route takes."
 
+-- What hooks are made of; a listener or a route may carry them as keys of its own.
+local ON_OPEN = { name = "on_open", type = "func", args = "conn: rx.Conn", returns = "any",
+  doc = "`function(conn)`, told of a connection that has reached its backend, or that the program answers itself." }
+local ON_DATA = { name = "on_data", type = "func", returns = "any",
+  args = 'conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf',
+  doc = "`function(conn, direction, buf)`, shown a copy of the bytes that pass, in order; `direction` is"
+    .. ' `"to_server"` or `"to_client"`. The flow never waits for it: what it is too slow for is lost to it, and'
+    .. " counted in `conn.lost`." }
+local ON_CLOSE = { name = "on_close", type = "func", args = "conn: rx.Conn, why: string", returns = "any",
+  doc = "`function(conn, why)`, told that a connection has ended, with the access log's word. Every connection"
+    .. " that `on_open` was told of gets it once." }
+local FILTER = { name = "filter", type = "func",
+  args = 'conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf', returns = "string|rx.Action|nil",
+  doc = "`function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be"
+    .. " empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails." }
+
 M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
     "user", "group", "trusted_scripts", "rate_per_ip",
-    "store", "max_sessions", "hooks",
+    "store", "max_sessions",
   },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
     doc = 'Worker threads; `"auto"` is one per core.' },
@@ -57,6 +73,7 @@ M.server = section {
   { name = "fallback_tcp", type = "target", default_text = "drop",
     doc = FALLBACK_TCP .. " A listener's own comes first." },
   { name = "fallback_udp", type = "target", default_text = "drop", doc = FALLBACK_UDP },
+  { name = "hooks", type = "hooks", doc = "What `rx.hook` returned, for the connections of every listener: a list." },
 }
 
 M.canary = section {
@@ -73,8 +90,7 @@ M.listen = section {
   doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these.'
     .. " P may be a range, as in `8000-8010`.",
   unavailable = {
-    "proxy_protocol", "hooks", "sessions", "rate_per_ip", "max_sessions", "on_open", "on_close", "on_data", "filter",
-    "transparent", "rate", "during", "when",
+    "proxy_protocol", "sessions", "rate_per_ip", "max_sessions", "transparent", "rate", "during", "when",
   },
   { name = "routes", type = "routes", default_text = "none",
     doc = "Who goes where: the first route whose protocol and conditions hold takes the connection." },
@@ -100,6 +116,8 @@ M.listen = section {
   { name = "on_accept", type = "func", args = "conn: rx.Conn", returns = "rx.Action?",
     doc = "`function(conn)`, called for every connection before its first byte; `rx.refuse` turns it away, anything"
       .. " else lets it in. A function that fails turns it away too." },
+  { name = "hooks", type = "hooks", doc = "What `rx.hook` returned, for the connections of this listener: a list." },
+  ON_OPEN, ON_DATA, ON_CLOSE, FILTER,
   { name = "connect_timeout", type = "duration", default = "5s", min = "10ms", max = "10m",
     doc = "How long connecting may take, all backends that are tried together." },
   { name = "idle_timeout", type = "duration", default = "1h", min = "100ms", max = "30d",
@@ -153,8 +171,7 @@ M.route = section {
   verb = "an entry of `routes`",
   doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
   unavailable = {
-    "during", "send_proxy", "mirror", "hooks", "sessions", "transparent", "rate", "identify", "policy",
-    "on_open", "on_close", "on_data", "filter",
+    "during", "send_proxy", "sessions", "transparent", "rate", "identify", "policy",
   },
   is_list = true,
   { name = "to", type = "target", required = true, is_function = true,
@@ -192,6 +209,11 @@ M.route = section {
     doc = "What logs, metrics and tests call this route." },
   { name = "fallback", type = "target", default_text = "refuse",
     doc = "Where its connections go when no backend of `to` is left." },
+  { name = "mirror", type = "target",
+    doc = "A pool or an address that gets a copy of what clients say, and whose answers are thrown away. It never"
+      .. " delays the flow: one that cannot keep up is given up for that connection." },
+  { name = "hooks", type = "hooks", doc = "What `rx.hook` returned, for the connections of this route: a list." },
+  ON_OPEN, ON_DATA, ON_CLOSE, FILTER,
   { name = "priority", type = "choice", values = { "both", "latency", "throughput" }, default = "both",
     doc = '`"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a'
       .. " connection begins to stream." },
@@ -236,6 +258,12 @@ M.shared = section {
     doc = "How long entries stay that were given no time of their own." },
 }
 
+M.hook = section {
+  verb = "rx.hook NAME { ... }",
+  doc = "Functions that see connections, for the `hooks` of a server, a listener or a route. Returns a value.",
+  ON_OPEN, ON_DATA, ON_CLOSE, FILTER,
+}
+
 M.test = section {
   verb = "rx.test NAME { ... }",
   doc = "What a client that says this must meet. Run on every load and by `refractium check`; a load that fails one is"
@@ -276,7 +304,7 @@ M.samples = section {
 
 -- In the order the reference shows them.
 M.order = {
-  "server", "canary", "listen", "route", "pool", "backend", "protocol", "samples", "counter", "gauge",
+  "server", "canary", "listen", "route", "pool", "backend", "protocol", "samples", "hook", "counter", "gauge",
   "shared", "test", "expect",
 }
 
@@ -296,7 +324,7 @@ M.outcomes = { "drop", "refuse", "respond", "echo", "tarpit", "describe" }
 -- Verbs of later versions.
 M.unavailable_verbs = {}
 for _, name in ipairs {
-  "sessions", "tail", "hook", "policy", "every", "xray",
+  "sessions", "tail", "policy", "xray",
 } do
   M.unavailable_verbs[name] = true
 end

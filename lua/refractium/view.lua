@@ -254,9 +254,12 @@ end
 -- Numbers of enum rx_conn_text and enum rx_conn_number.
 local TEXTS = {
   listener = 1, transport = 2, protocol = 3, sni = 4, host = 6, path = 7, method = 8, software = 9, qname = 10,
-  key = 11, route = 12, user = 13,
+  key = 11, route = 12, user = 13, pool = 14, backend = 15, ja4 = 16,
 }
-local NUMBERS = { id = 0, to_port = 2, qtype = 3 }
+local WHY = 17
+local NUMBERS = {
+  id = 0, to_port = 2, qtype = 3, bytes_in = 5, bytes_out = 6, age = 7, lost = 8, time = 9, -- those from 5 in hooks
+}
 local OTHERS = { client = true, alpn = true, ech = true }
 local CLIENT_IP, ALPN, CLIENT_PORT, ECH = 0, 5, 1, 4
 local CLIENT = { ip = true, port = true }
@@ -300,10 +303,10 @@ local function ech_of(view)
   return n == 1
 end
 
-local function new_client(view, is_dead)
-  return sealed {
-    __index = function(_, key)
-      if is_dead() then dead_conn(2) end
+local function client_meta(view, is_dead)
+  return {
+    __index = function(self, key)
+      if is_dead(self) then dead_conn(2) end
       if key == "ip" then
         return text_of(view, CLIENT_IP)
       elseif key == "port" then
@@ -311,22 +314,21 @@ local function new_client(view, is_dead)
       end
       no_field("conn.client", key, 2, CLIENT)
     end,
-    __tostring = function()
-      if is_dead() then return "conn.client" end
+    __newindex = function(_, key)
+      error(format("conn.client.%s cannot be changed", tostring(key)), 2)
+    end,
+    __tostring = function(self)
+      if is_dead(self) then return "conn.client" end
       return format("%s:%s", text_of(view, CLIENT_IP) or "?", number_of(view, CLIENT_PORT) or "?")
     end,
   }
 end
 
-local function new_conn(view)
-  local call = view.call
-  local function is_dead()
-    return call.is_open ~= 1 or call.conn == nil
-  end
-  local client = new_client(view, is_dead)
-  return sealed {
-    __index = function(_, key)
-      if is_dead() then dead_conn(2) end
+-- client_of: conn → its client
+local function conn_meta(view, is_dead, client_of)
+  return {
+    __index = function(self, key)
+      if is_dead(self) then dead_conn(2) end
       local what = TEXTS[key]
       if what then
         return text_of(view, what)
@@ -335,7 +337,7 @@ local function new_conn(view)
       if what then
         return number_of(view, what)
       elseif key == "client" then
-        return client
+        return client_of(self)
       elseif key == "alpn" then
         return alpn_list(text_of(view, ALPN) or "")
       elseif key == "ech" then
@@ -346,11 +348,35 @@ local function new_conn(view)
     __newindex = function(_, key)
       error(format("conn.%s cannot be changed", tostring(key)), 2)
     end,
-    __tostring = function()
-      if is_dead() then return "conn" end
-      return format("conn %s %s", number_of(view, 0) or "?", tostring(client))
+    __tostring = function(self)
+      if is_dead(self) then return "conn" end
+      return format("conn %s %s", number_of(view, 0) or "?", tostring(client_of(self)))
     end,
   }
+end
+
+local function new_conn(view)
+  local call = view.call
+  local function is_dead()
+    return call.is_open ~= 1 or call.conn == nil
+  end
+  local client = sealed(client_meta(view, is_dead))
+  return sealed(conn_meta(view, is_dead, function() return client end))
+end
+
+-- For hooks, which may keep a conn for as long as the connection lives: one for each call, which knows the call it was
+-- made for, so that one that was kept does not come to mean another connection.
+local function new_conn_now(view)
+  local call = view.call
+  local function is_dead(self)
+    return call.is_open ~= 1 or call.conn == nil or self[1] ~= call.serial
+  end
+  local client = client_meta(view, is_dead)
+  local conn = conn_meta(view, is_dead, function(self) return setmetatable({ self[1] }, client) end)
+  client.__metatable, conn.__metatable = false, false
+  return function()
+    return setmetatable({ call.serial }, conn)
+  end
 end
 
 -- pool --------------------------------------------------------------------------------------------------------
@@ -431,6 +457,12 @@ local function open_c(pointer)
   if view.state.size ~= ffi.sizeof "struct rx_state_door" then
     error("the program's state door is not the runtime's: mixed builds", 0)
   end
+  function view.file_write(id, text)
+    return door.file_write(view.call, id, text, #text)
+  end
+  function view.file_size(id)
+    return tonumber(door.file_size(view.call, id))
+  end
   return view
 end
 
@@ -450,6 +482,8 @@ function M.open(door)
     view.buf, view.conn, view.pool = new_buf(view.call), new_conn(view), new_pool(view, view.numbers)
     local buf_type = ffi.typeof(view.buf)
     view.is_buf = function(v) return type(v) == "cdata" and ffi.istype(buf_type, v) end
+    view.conn_now = new_conn_now(view)
+    function view.why() return text_of(view, WHY) end
   end
   return view
 end

@@ -35,9 +35,9 @@ rx.listen "0.0.0.0:443" {
   end)
 
   it("of a later version", function()
-    says('rx.server { store = "127.0.0.1:9180" } rx.listen "a:1" { fallback_tcp = rx.drop, hooks = {} }',
+    says('rx.server { store = "127.0.0.1:9180" } rx.listen "a:1" { fallback_tcp = rx.drop, rate = {} }',
       "refractium.lua:1: server.store: store is not available in this version",
-      'refractium.lua:1: listen "a:1".hooks: hooks is not available in this version')
+      'refractium.lua:1: listen "a:1".rate: rate is not available in this version')
   end)
 
   it("without a name", function()

@@ -24,13 +24,15 @@ local FRAMES = {
   shared = "rx.shared 's' { %s = %s } rx.listen 'a:1' {}",
   test = "rx.test 't' { %s = %s } rx.listen 'a:1' {}",
   canary = "rx.server { canary = { %s = %s } } rx.listen 'a:1' {}",
+  hook = "rx.hook 'h' { %s = %s } rx.listen 'a:1' {}",
   expect = "rx.test 't' { send = 'x', expect = { %s = %s } } rx.listen 'a:1' {}",
 }
 
 local PLACES = {
   "rx.server(%s)", "rx.listen(%s)", "rx.listen(%s) {}", "rx.listen 'a:1' (%s)", "rx.pool(%s) {}", "rx.pool 'p' (%s)",
   "rx.pool 'p' { %s }", "rx.pool 'p' { 'h:1', %s }", "rx.pool 'p' { { %s } }", "rx.protocol(%s) {}",
-  "rx.protocol 'g' (%s)", "rx.test(%s) {}", "rx.test 't' (%s)", "rx.listen 'a:1' { routes = { %s } }",
+  "rx.protocol 'g' (%s)", "rx.hook(%s) {}", "rx.hook 'h' (%s)", "rx.every(%s)", "rx.every('1s', %s)", "rx.file(%s)",
+  "rx.file('f', %s)", "rx.listen 'a:1' { hooks = { %s } }", "rx.test(%s) {}", "rx.test 't' (%s)", "rx.listen 'a:1' { routes = { %s } }",
   "rx.listen 'a:1' { routes = { { %s } } }", "rx.listen 'a:1' { routes = { { rx.tls, %s } } }", "rx.respond(%s)",
   "rx.counter(%s) {}", "rx.counter 'c' (%s)", "rx.shared(%s) {}", "rx.shared 's' (%s)", "rx.ban(%s)", "rx.ban('x', %s)",
   "rx.unban(%s)", "local c = rx.counter 'c_total' {} c:inc(%s) c:add(%s)", "local t = rx.shared 's' {} t:set(%s, %s)",

@@ -12,6 +12,14 @@
 ---A pool of backends, for `to` and fallbacks.
 ---@class rx.Pool
 
+---Functions that see connections, for `hooks`.
+---@class rx.Hook
+
+---A file that hooks append to.
+---@class rx.File
+---@field write fun(self: rx.File, text: string): boolean
+---@field size fun(self: rx.File): integer
+
 ---What a route does without a backend.
 ---@class rx.Action
 ---@overload fun(text: string): rx.Action
@@ -75,6 +83,7 @@
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
 ---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. A listener's own comes first. Default: drop.
 ---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: drop.
+---@field hooks? rx.Hook[] What `rx.hook` returned, for the connections of every listener: a list.
 
 ---A new config is tried on a share of new connections first.
 ---@class rx.Canary
@@ -94,6 +103,11 @@
 ---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
 ---@field identify? fun(buf: rx.Buf): rx.Protocol|rx.Pool|rx.Action|rx.More|string|integer|nil, string? `function(buf)`, asked before the routes: a protocol or its name (the routes of that protocol are tried), a pool, an address, an action or a port of 127.0.0.1 (it goes there), `rx.more`, or nothing (the routes decide, as when it fails).
 ---@field on_accept? fun(conn: rx.Conn): rx.Action? `function(conn)`, called for every connection before its first byte; `rx.refuse` turns it away, anything else lets it in. A function that fails turns it away too.
+---@field hooks? rx.Hook[] What `rx.hook` returned, for the connections of this listener: a list.
+---@field on_open? fun(conn: rx.Conn): any `function(conn)`, told of a connection that has reached its backend, or that the program answers itself.
+---@field on_data? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): any `function(conn, direction, buf)`, shown a copy of the bytes that pass, in order; `direction` is `"to_server"` or `"to_client"`. The flow never waits for it: what it is too slow for is lost to it, and counted in `conn.lost`.
+---@field on_close? fun(conn: rx.Conn, why: string): any `function(conn, why)`, told that a connection has ended, with the access log's word. Every connection that `on_open` was told of gets it once.
+---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
 ---@field connect_timeout? rx.Duration How long connecting may take, all backends that are tried together. Default: `"5s"`. Range: `10ms` to `10m`.
 ---@field idle_timeout? rx.Duration A connection with no byte in either direction for so long is closed. Default: `"1h"`. Range: `100ms` to `30d`.
 
@@ -117,6 +131,12 @@
 ---@field to_port? integer|string|(integer|string)[] The port the client came to: a number or a range `"8000-8099"`.
 ---@field name? string What logs, metrics and tests call this route. Default: made from protocol and conditions.
 ---@field fallback? rx.Target Where its connections go when no backend of `to` is left. Default: refuse.
+---@field mirror? rx.Target A pool or an address that gets a copy of what clients say, and whose answers are thrown away. It never delays the flow: one that cannot keep up is given up for that connection.
+---@field hooks? rx.Hook[] What `rx.hook` returned, for the connections of this route: a list.
+---@field on_open? fun(conn: rx.Conn): any `function(conn)`, told of a connection that has reached its backend, or that the program answers itself.
+---@field on_data? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): any `function(conn, direction, buf)`, shown a copy of the bytes that pass, in order; `direction` is `"to_server"` or `"to_client"`. The flow never waits for it: what it is too slow for is lost to it, and counted in `conn.lost`.
+---@field on_close? fun(conn: rx.Conn, why: string): any `function(conn, why)`, told that a connection has ended, with the access log's word. Every connection that `on_open` was told of gets it once.
+---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
 ---@field priority? "both"|"latency"|"throughput" `"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a connection begins to stream. Default: `"both"`.
 ---@field idle_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `100ms` to `30d`.
 ---@field connect_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `10ms` to `10m`.
@@ -147,6 +167,13 @@
 ---@class rx.Samples
 ---@field yes? string|string[] Recognised as this protocol.
 ---@field no? string|string[] Not recognised as this protocol.
+
+---Functions that see connections, for the `hooks` of a server, a listener or a route. Returns a value.
+---@class rx.HookOptions
+---@field on_open? fun(conn: rx.Conn): any `function(conn)`, told of a connection that has reached its backend, or that the program answers itself.
+---@field on_data? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): any `function(conn, direction, buf)`, shown a copy of the bytes that pass, in order; `direction` is `"to_server"` or `"to_client"`. The flow never waits for it: what it is too slow for is lost to it, and counted in `conn.lost`.
+---@field on_close? fun(conn: rx.Conn, why: string): any `function(conn, why)`, told that a connection has ended, with the access log's word. Every connection that `on_open` was told of gets it once.
+---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
 
 ---A number that only grows, shown in `/metrics`; by custom its name ends in `_total`. In functions: `c:inc(label values ...)`, `c:add(n, label values ...)`. All workers count together, and a reload that keeps its name and labels keeps the count.
 ---@class rx.CounterOptions
@@ -217,6 +244,14 @@
 ---@field user string? the user name a client gave
 ---@field key string? what `identify` returned with `true`
 ---@field route string? the route's name
+---@field ja4 string? the JA4 fingerprint of a TLS client
+---@field pool string? in hooks: the pool it went to
+---@field backend string? in hooks: the backend it reached
+---@field bytes_in integer? in hooks: what the client has sent so far
+---@field bytes_out integer? in hooks: what it was sent so far
+---@field age number? in hooks: seconds since it came
+---@field time number? in hooks: when this happened, in seconds since 1970
+---@field lost integer? in hooks: bytes that `on_data` was not shown so far
 
 ---@class refractium
 local rx = {}
@@ -271,6 +306,22 @@ function rx.ban(whom, ttl) end
 ---@param whom string
 ---@return boolean
 function rx.unban(whom) end
+
+---Functions that see connections, for the `hooks` of a server, a listener or a route. Returns a value.
+---@param name string
+---@return fun(options: rx.HookOptions): rx.Hook
+function rx.hook(name) end
+
+---Calls a function again and again, on the hooks' thread.
+---@param interval rx.Duration
+---@param fn fun()
+function rx.every(interval, fn) end
+
+---A file for hooks to append to.
+---@param path string
+---@param options? { max?: rx.Size }
+---@return rx.File
+function rx.file(path, options) end
 
 ---Runs another file, named relative to this one, once; returns what it returns.
 ---@param path string

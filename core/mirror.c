@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+// Enters: a connection that is being welded, on a route with `mirror`. Leaves: its client's bytes at a second backend.
+//
+// Invariants
+//  * What the mirror has not taken lies in one pipe, in order: written there when the flow copies, tee'd when it
+//    splices. The pipe's size is the bound; what does not fit ends the mirroring of that connection.
+//  * Nothing here closes or delays the connection: every call is non-blocking.
+//  * When the connection has closed, the mirror leaves by itself: it is sent the rest, half-closed, and read to its
+//    end, for at most LEAVE_S.
+#include "mirror.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "pipe.h"
+#include "sys.h"
+#include "worker.h"
+
+enum { LEAVE_S = 5, LEAVING_MAX = 256, TURNS = 4 };
+
+struct rx_mirror {
+    ev_io io; // io.fd: the socket; owned
+    ev_timer timer;
+    struct rx_worker *worker;
+    struct rx_conn *conn; // NULL: leaving
+    struct rx_conf *conf; // ref, for the name
+    const char *name;     // of the backend
+    int pipe[2];          // owned
+    size_t in_pipe;
+    bool is_connected, is_finished, is_shut, is_deaf;
+    struct rx_mirror *next, **at; // in the worker's list of those that leave
+};
+
+static void mirror_free(struct rx_mirror *m)
+{
+    ev_io_stop(m->worker->loop, &m->io);
+    ev_timer_stop(m->worker->loop, &m->timer);
+    if (m->conn) {
+        m->conn->mirror = NULL;
+    } else {
+        *m->at = m->next;
+        if (m->next)
+            m->next->at = m->at;
+        m->worker->n_leaving--;
+    }
+    if (m->io.fd >= 0)
+        close(m->io.fd);
+    if (m->pipe[0] >= 0) {
+        close(m->pipe[0]);
+        close(m->pipe[1]);
+    }
+    rx_conf_unref(m->conf);
+    free(m);
+}
+
+static void give_up(struct rx_mirror *m, const char *why, size_t lost)
+{
+    struct rx_stat *stat = &m->worker->stat;
+    rx_stat_add(&stat->mirrors_given_up, 1);
+    rx_stat_add(&stat->mirror_lost, lost + m->in_pipe);
+    rx_log_limited(RX_LOG_WARN, "mirror %s: %s; given up for this connection", m->name, why);
+    mirror_free(m);
+}
+
+static void watch(struct rx_mirror *m)
+{
+    int events = (m->is_deaf ? 0 : EV_READ) | (m->in_pipe || !m->is_connected ? EV_WRITE : 0);
+    if (ev_is_active(&m->io) && (m->io.events & (EV_READ | EV_WRITE)) == events)
+        return;
+    ev_io_stop(m->worker->loop, &m->io);
+    ev_io_set(&m->io, m->io.fd, events);
+    if (events)
+        ev_io_start(m->worker->loop, &m->io);
+}
+
+// Sends what the pipe holds. False: the mirror is gone.
+static bool flush(struct rx_mirror *m)
+{
+    while (m->is_connected && m->in_pipe) {
+        size_t n;
+        enum rx_io io = rx_sys_splice(m->pipe[0], m->io.fd, m->in_pipe, &n);
+        if (io == RX_IO_AGAIN)
+            break;
+        if (io != RX_IO_DONE) {
+            give_up(m, io == RX_IO_FAIL ? strerror(errno) : "its pipe fell short", 0);
+            return false;
+        }
+        m->in_pipe -= n;
+        rx_stat_add(&m->worker->stat.mirrored, n);
+    }
+    if (m->is_finished && m->is_connected && !m->in_pipe && !m->is_shut) {
+        m->is_shut = true;
+        shutdown(m->io.fd, SHUT_WR);
+    }
+    if (!m->conn && m->is_shut && m->is_deaf) { // all is said, on both sides
+        mirror_free(m);
+        return false;
+    }
+    watch(m);
+    return true;
+}
+
+// Its answers are for nobody. False: the mirror is gone.
+static bool discard(struct rx_mirror *m)
+{
+    for (int turn = 0; turn < TURNS; turn++) {
+        size_t n;
+        switch (rx_sys_recv(m->io.fd, m->worker->buffer, RX_WORKER_BUFFER, &n)) {
+        case RX_IO_DONE:
+            break;
+        case RX_IO_AGAIN:
+            return true;
+        case RX_IO_EOF:
+            m->is_deaf = true;
+            return true;
+        case RX_IO_FAIL:
+            give_up(m, strerror(errno), 0);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void mirror_on_io(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct rx_mirror *m = RX_CONTAINER(io, struct rx_mirror, io);
+    if (!m->is_connected) {
+        int err = rx_sys_take_error(io->fd);
+        if (err) {
+            give_up(m, strerror(err), 0);
+            return;
+        }
+        m->is_connected = true;
+        if (m->conn)
+            ev_timer_stop(loop, &m->timer);
+    }
+    if (events & EV_READ && !discard(m))
+        return;
+    flush(m);
+}
+
+static void mirror_on_timer(struct ev_loop *loop, ev_timer *t, int events)
+{
+    (void)loop, (void)events;
+    struct rx_mirror *m = RX_CONTAINER(t, struct rx_mirror, timer);
+    if (m->is_connected && !m->in_pipe)
+        mirror_free(m); // it had everything, and goes on answering
+    else
+        give_up(m, m->is_connected ? "too slow" : "does not answer", 0);
+}
+
+static bool open_pipe(struct rx_mirror *m)
+{
+    if (pipe2(m->pipe, O_CLOEXEC | O_NONBLOCK))
+        return false;
+    for (int size = RX_PIPE_SIZE; size >= RX_PIPE_SIZE / 16; size /= 2)
+        if (fcntl(m->pipe[1], F_SETPIPE_SZ, size) != -1)
+            break;
+    return true;
+}
+
+static bool open_socket(struct rx_mirror *m, const struct rx_backend *b)
+{
+    m->io.fd = socket(b->addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (m->io.fd < 0)
+        return false;
+    if (b->addr.sa.sa_family != AF_UNIX)
+        rx_sys_nodelay(m->io.fd);
+    int rc;
+    do
+        rc = connect(m->io.fd, &b->addr.sa, b->addr.len);
+    while (rc == -1 && errno == EINTR);
+    m->is_connected = rc == 0;
+    return rc == 0 || errno == EINPROGRESS;
+}
+
+void rx_mirror_begin(struct rx_conn *c)
+{
+    const struct rx_pool *pool = c->route->mirror.pool;
+    const struct rx_backend *b = rx_pick(pool, atomic_fetch_add_explicit(pool->cursor, 1, memory_order_relaxed), 0);
+    struct rx_mirror *m = b ? calloc(1, sizeof *m) : NULL;
+    if (!m) {
+        rx_stat_add(&c->worker->stat.mirrors_given_up, 1);
+        return;
+    }
+    m->worker = c->worker;
+    m->conn = c;
+    m->conf = c->conf;
+    rx_conf_ref(m->conf);
+    m->name = b->name;
+    m->pipe[0] = m->pipe[1] = -1;
+    ev_io_init(&m->io, mirror_on_io, -1, 0);
+    ev_timer_init(&m->timer, mirror_on_timer, c->route->connect_ms / 1000.0, 0.);
+    c->mirror = m;
+    if (!open_pipe(m) || !open_socket(m, b)) {
+        give_up(m, strerror(errno), 0);
+        return;
+    }
+    if (!m->is_connected)
+        ev_timer_start(c->worker->loop, &m->timer);
+    watch(m);
+}
+
+void rx_mirror_data(struct rx_conn *c, const uint8_t *bytes, size_t n)
+{
+    struct rx_mirror *m = c->mirror;
+    size_t sent = 0;
+    if (!n)
+        return;
+    if (m->is_connected && !m->in_pipe && rx_sys_send(m->io.fd, bytes, n, &sent) == RX_IO_FAIL) {
+        give_up(m, strerror(errno), n);
+        return;
+    }
+    rx_stat_add(&c->worker->stat.mirrored, sent);
+    if (sent == n)
+        return;
+    ssize_t k = write(m->pipe[1], bytes + sent, n - sent);
+    m->in_pipe += (size_t)RX_MAX(k, (ssize_t)0);
+    if (k < (ssize_t)(n - sent)) {
+        give_up(m, "too slow", n - sent - (size_t)RX_MAX(k, (ssize_t)0));
+        return;
+    }
+    watch(m);
+}
+
+void rx_mirror_tee(struct rx_conn *c, size_t n)
+{
+    struct rx_mirror *m = c->mirror;
+    ssize_t k = tee(c->dir[RX_TO_SERVER].pipe[0], m->pipe[1], n, SPLICE_F_NONBLOCK);
+    m->in_pipe += (size_t)RX_MAX(k, (ssize_t)0);
+    if (k < (ssize_t)n)
+        give_up(m, "too slow", n - (size_t)RX_MAX(k, (ssize_t)0));
+    else
+        flush(m);
+}
+
+void rx_mirror_finish(struct rx_conn *c)
+{
+    c->mirror->is_finished = true;
+    flush(c->mirror);
+}
+
+void rx_mirror_end(struct rx_conn *c)
+{
+    struct rx_mirror *m = c->mirror;
+    struct rx_worker *w = c->worker;
+    if (w->n_leaving >= LEAVING_MAX) {
+        mirror_free(m);
+        return;
+    }
+    c->mirror = NULL;
+    m->conn = NULL;
+    m->next = w->leaving;
+    m->at = &w->leaving;
+    if (m->next)
+        m->next->at = &m->next;
+    w->leaving = m;
+    w->n_leaving++;
+    ev_timer_stop(w->loop, &m->timer);
+    ev_timer_set(&m->timer, (double)LEAVE_S, 0.);
+    ev_timer_start(w->loop, &m->timer);
+    m->is_finished = true;
+    flush(m);
+}
+
+void rx_mirror_end_all(struct rx_worker *w)
+{
+    while (w->leaving)
+        mirror_free(w->leaving);
+}
