@@ -87,21 +87,21 @@ def test_connections_bytes_and_backends_are_counted_by_route(rx, backends):
     assert m("refractium_connections_active") == 0
 
 
-def test_active_connections_and_a_reload_that_keeps_counts(rx):
+def test_active_connections_and_a_reload_that_keeps_counts(rx, backends):
     """Promise: those inside are shown under their route; a reload keeps the counts of routes that keep their name."""
-    config = make_config('{ rx.ssh, to = rx.tarpit, name = "pit" }, { rx.http, to = rx.respond "x", name = "web" }',
-                         server=server(), workers=2)
+    config = make_config('{ rx.ssh, to = %s, name = "shell" }, { rx.http, to = rx.respond "x", name = "web" }'
+                         % backends().quoted, server=server(), workers=2)
     p = rx.config(config)
     ask(p, wire.get())
     with p.connect() as inside, p.connect():
         inside.sendall(wire.SSH)
-        wait_for(lambda: metrics(p)("refractium_connections_active", route="pit") == 1, what="the one in the pit")
+        wait_for(lambda: metrics(p)("refractium_connections_active", route="shell") == 1, what="the one inside")
         assert metrics(p)("refractium_connections_active", route="") == 1
         reload(p, config + "-- edited\n")
         assert reloads(p) == 1
         ask(p, wire.get())
         wait_for(lambda: metrics(p)("refractium_connections_total", route="web") == 2, what="both")
-        assert metrics(p)("refractium_connections_active", route="pit") == 1
+        assert metrics(p)("refractium_connections_active", route="shell") == 1
         assert metrics(p)("refractium_config_generation") == 2
     wait_for(lambda: metrics(p)("refractium_connections_active") == 0, what="all to leave")
 
