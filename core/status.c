@@ -82,6 +82,18 @@ void rx_status_totals(struct rx_json *j, const struct rx_instance *i)
 
 // ---- what the config names ------------------------------------------------------------------------------------------
 
+// Counts that outlive generations; routes that share a name share them.
+static void put_served(struct rx_json *j, const struct rx_served *served)
+{
+    struct rx_served_sum s = served ? rx_served_sum(served) : (struct rx_served_sum){ 0 };
+    unsigned long n = 0;
+    for (int r = 0; r < RX_REASON_COUNT; r++)
+        n += s.closed[r];
+    put_number(j, "ended", n);
+    put_number(j, "bytes_in", s.bytes[RX_TO_SERVER]);
+    put_number(j, "bytes_out", s.bytes[RX_TO_CLIENT]);
+}
+
 static void put_routes(struct rx_json *j, const struct rx_listen *l)
 {
     rx_json_key(j, "routes");
@@ -98,6 +110,7 @@ static void put_routes(struct rx_json *j, const struct rx_listen *l)
             rx_json_number(j, atomic_load(r->active));
         else
             rx_json_null(j);
+        put_served(j, r->served);
         rx_json_close(j);
     }
     rx_json_close(j);
