@@ -105,6 +105,26 @@ static void warn_about_fixed(const struct rx_conf *old, const struct rx_conf *co
         rx_log(RX_LOG_WARN, "workers, access_log, log_format and metrics take effect at the next start");
 }
 
+// ---- threads --------------------------------------------------------------------------------------------------------
+
+// Of this thread alone, on Linux.
+static void give_way(void)
+{
+    setpriority(PRIO_PROCESS, 0, NICENESS);
+}
+
+static int thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old); // signals are the engine thread's
+    int rc = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!rc)
+        pthread_setname_np(*thread, "rx-reload");
+    return -rc;
+}
+
 // ---- the end of a generation ----------------------------------------------------------------------------------------
 
 // From any thread: a worker has better things to do than closing Lua states.
@@ -127,10 +147,30 @@ static void bury(struct rx_reload *r)
     }
 }
 
+// Closing Lua states takes milliseconds, which somebody's connection would wait for.
+static void *burial_run(void *arg)
+{
+    struct rx_reload *r = arg;
+    give_way();
+    bury(r);
+    atomic_store(&r->is_buried, true);
+    ev_async_send(r->loop, &r->died);
+    return NULL;
+}
+
+// Somebody died, or a burial is over.
 static void reload_on_died(struct ev_loop *loop, ev_async *a, int events)
 {
     (void)loop, (void)events;
-    bury(a->data);
+    struct rx_reload *r = a->data;
+    if (r->is_burying && !atomic_load(&r->is_buried))
+        return; // its end comes here
+    if (r->is_burying)
+        pthread_join(r->burial, NULL);
+    atomic_store(&r->is_buried, false);
+    r->is_burying = atomic_load(&r->dead) && thread_start(&r->burial, burial_run, r) == 0;
+    if (!r->is_burying)
+        bury(r);
 }
 
 static void adopt(struct rx_reload *r, struct rx_conf *conf)
@@ -145,7 +185,7 @@ static void *job_run(void *arg)
 {
     struct rx_reload_job *j = arg;
     const struct rx_reload *r = j->reload;
-    setpriority(PRIO_PROCESS, 0, NICENESS); // of this thread alone, on Linux
+    give_way();
     j->conf = rx_load_tested(r->args, &j->seen, rx_findings_add, &j->findings);
     if (j->conf && (rx_served_attach(j->conf, r->n_workers) ||
                     rx_script_spawn(j->conf, r->args, r->n_workers, rx_findings_add, &j->findings))) {
@@ -168,18 +208,6 @@ static void job_free(struct rx_reload_job *j)
     free(j);
 }
 
-static int job_start(struct rx_reload_job *j)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old); // signals are the engine thread's
-    int rc = pthread_create(&j->thread, NULL, job_run, j);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!rc)
-        pthread_setname_np(j->thread, "rx-reload");
-    return -rc;
-}
-
 static void begin(struct rx_reload *r)
 {
     struct rx_reload_job *j = calloc(1, sizeof *j);
@@ -189,7 +217,7 @@ static void begin(struct rx_reload *r)
         j->cause = r->next;
         j->start_ns = rx_sys_now_ns();
     }
-    if (!j || job_start(j)) {
+    if (!j || thread_start(&j->thread, job_run, j)) {
         free(j);
         tell_outcome(r, false, "reload (%s): refused, no thread can be had", r->next.why);
         return;
@@ -385,5 +413,7 @@ void rx_reload_fini(struct rx_reload *r)
     rx_conf_unref(r->trial.conf);
     rx_conf_unref(r->conf);
     rx_history_fini(&r->history);
+    if (r->is_burying)
+        pthread_join(r->burial, NULL);
     bury(r);
 }

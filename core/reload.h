@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ev.h>
+#include <pthread.h>
 
 #include "args.h"
 #include "build.h"
@@ -57,6 +58,9 @@ struct rx_reload {
 
     _Atomic(struct rx_conf *) dead; // generations nobody holds any more, to be taken apart
     ev_async died;
+    pthread_t burial;
+    bool is_burying;       // its thread is to be joined
+    atomic_bool is_buried; // and has nothing more to do
     bool is_stopped;
     struct rx_reload_ear ear; // all NULL: nobody
 };

@@ -157,6 +157,11 @@ class Server:
             time.sleep(0.002)
         return self.times()[-1]
 
+    def cpu_ms(self):
+        with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
     def stop(self):
         self.process.terminate()
         self.process.wait()
@@ -226,7 +231,8 @@ def show(args, rounds, n_reloads, took, flows):
 
 
 def loading(args):
-    print("\n| config | workers | start, ms | reload, ms: median of %d | longest |\n|---|---|---|---|---|" % args.loads)
+    print("\n| config | workers | start, ms | reload, ms: least | median of %d | longest | CPU, ms |\n"
+          "|---|---|---|---|---|---|---|" % args.loads)
     for what, workers, routes, tests, functions in (
             ("3000 routes", 2, 3000, 0, 0), ("3000 routes, 100 with `when`", 2, 3000, 0, 100),
             ("3000 routes, 100 with `when`", 16, 3000, 0, 100), ("10 routes", 2, 10, 0, 0),
@@ -234,8 +240,10 @@ def loading(args):
             ("100 routes with `when`", 16, 100, 0, 100)):
         port = free_port()
         s = Server(args.refractium, config(port, 9, 9, workers, routes, tests, functions), port)
+        before = s.cpu_ms()
         took = [s.reload() for _ in range(args.loads)]
-        print("| %s | %d | %.0f | %.1f | %.1f |" % (what, workers, s.start_ms, statistics.median(took), max(took)))
+        print("| %s | %d | %.0f | %.1f | %.1f | %.1f | %.0f |" % (
+            what, workers, s.start_ms, min(took), statistics.median(took), max(took), (s.cpu_ms() - before) / args.loads))
         s.stop()
 
 

@@ -328,3 +328,41 @@ def test_stopping_in_the_middle_of_a_reload(rx, a, b):
         p.signal(signal.SIGHUP)
         p.signal(signal.SIGTERM)
         assert p.wait_exit() == 0
+
+
+def test_live_flows_are_exact_while_functions_come_and_go(rx, backends, a):
+    """Promise: reloads in a row, each with Lua states of its own, lose no connection and no byte of a live one."""
+    echo, over, wrong = backends(), threading.Event(), []
+
+    def config(turn):
+        when = "when = function(conn) return conn.client.port ~= %d end," % turn
+        many = "".join('{ rx.tls, sni = "n%d.test", %s to = "127.0.0.1:1" },' % (n, when) for n in range(20))
+        return make_config(many + "{ rx.ssh, %s to = %s }, { rx.http, to = %s }" % (when, echo.quoted, a.quoted), workers=2)
+
+    def flow(seed):
+        data = os.urandom(3000) + bytes([seed])
+        with p.connect() as s:
+            s.sendall(wire.SSH)
+            if peers.read_exactly(s, len(wire.SSH)) != wire.SSH:
+                wrong.append("greeting")
+            while not over.wait(0.02):
+                s.sendall(data)
+                if peers.read_exactly(s, len(data)) != data:
+                    wrong.append(seed)
+                data = data[7:] + data[:7]
+
+    def knock():
+        while not over.wait(0.005):
+            if ask(p, wire.get()) != "a":
+                wrong.append("knock")
+
+    p = rx.config(config(0))
+    tasks = [peers.in_thread(flow, n) for n in range(20)] + [peers.in_thread(knock) for _ in range(3)]
+    end, turn = time.monotonic() + 6, 0
+    while time.monotonic() < end:
+        turn += 1
+        edit(p, config(turn), how=("write", "replace")[turn % 2])
+    over.set()
+    for task in tasks:
+        task.get()
+    assert wrong == [] and turn > 3
