@@ -313,6 +313,7 @@ def test_reloads_leave_nothing_behind(rx, a):
             wait_for(lambda: count(p, TAKEN) > before, what="the reload")  # pylint: disable=cell-var-from-loop
 
     hup(20)
+    time.sleep(0.5)  # the watch is made anew after the line
     rss, fds = p.rss_bytes(), p.fds()
     hup(40)
     wait_for(lambda: p.fds() <= fds, what="descriptors to be given back")
