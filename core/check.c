@@ -96,14 +96,13 @@ static uint32_t next_length(uint32_t n, uint32_t len)
 static void run_sample(struct run *run, const struct rx_sample *s, unsigned number)
 {
     static const char *const words[] = { "no", "match", "more" };
-    const struct rx_entry e = { .known = s->proto, .identify = s->proto->def ? s->proto->def->identify : NULL };
     enum rx_verdict v = RX_MORE;
     uint32_t since = 0;
     struct line l = { .len = 0 };
     char text[64];
     for (uint32_t n = 1; n <= s->bytes.len && !l.len; n = next_length(n, s->bytes.len)) {
         struct rx_facts f = { .scratch = run->scratch };
-        enum rx_verdict now = rx_entry_identify(&e, s->bytes.ptr, n, &f, rx_conf_script(run->conf, -1));
+        enum rx_verdict now = rx_known_ask(s->proto, s->bytes.ptr, n, &f, rx_conf_script(run->conf, -1));
         if (v != RX_MORE && now != v)
             add(&l, "is \"%s\" after %u bytes but \"%s\" after %u", words[v], since, words[now], n);
         if (now != v)

@@ -111,7 +111,7 @@ enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_ent
         return e->known == x->of.known || e->known->is_any ? RX_MATCH : RX_NO;
     }
     if (n)
-        return rx_entry_identify(e, x->in.bytes, n, f, x->client.script);
+        return rx_known_ask(e->known, x->in.bytes, n, f, x->client.script);
     return e->known->is_any ? RX_MATCH : RX_MORE;
 }
 

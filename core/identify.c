@@ -24,7 +24,7 @@ static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *k
     m->entries = list;
     struct rx_entry *e = &list[m->n_entries++];
     *e = (struct rx_entry){ .known = known,
-                            .identify = known->def ? known->def->identify : NULL,
+                            .identify = rx_known_identify(known),
                             .first_route = route,
                             .first_named = RX_NO_ROUTE,
                             .is_gated = !known->prefix.n, // the trie knows nothing of clients
@@ -80,34 +80,71 @@ static bool may_start_with(const struct rx_known *k, unsigned byte)
     return false;
 }
 
-static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number)
+// Stands in for a function of the config, which the quick way of deciding does not call.
+static enum rx_verdict identify_later(const uint8_t *p, uint32_t n, struct rx_facts *f)
 {
-    return (struct rx_cand){ .identify = e->identify,
+    (void)p, (void)n, (void)f;
+    return (enum rx_verdict)RX_LATER;
+}
+
+static rx_identify_fn *quick_identify(const struct rx_entry *e, unsigned byte)
+{
+    const struct rx_known *k = e->known;
+    if (k->identify_fn >= 0)
+        return identify_later;
+    return k->def && k->def->identify_for ? k->def->identify_for((uint8_t)byte) : e->identify;
+}
+
+static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number, unsigned byte, const struct rx_listen *listen)
+{
+    return (struct rx_cand){ .identify = quick_identify(e, byte),
+                             .known = e->known,
+                             .settles = e->settles ? &listen->routes[e->first_route] : NULL,
                              .want = e->want,
                              .first_route = e->first_route,
                              .entry = (uint16_t)number,
-                             .settles = e->settles,
                              .is_gated = e->is_gated };
 }
 
-static int build_candidates(struct rx_matcher *m)
+static enum rx_verdict identify_nothing(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    (void)p, (void)n;
+    f->note = RX_NOTE_NONE;
+    return RX_NO;
+}
+
+// The list for one byte into `list` (NULL: only count), never an empty one. Returns its length, the end mark included.
+static uint32_t list_candidates(const struct rx_matcher *m, unsigned byte, const struct rx_listen *listen,
+                                struct rx_cand *list)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->n_entries; i++)
+        if (may_start_with(m->entries[i].known, byte)) {
+            if (list)
+                list[n] = cand_of(&m->entries[i], i, byte, listen);
+            n++;
+        }
+    if (!n) {
+        if (list)
+            list[n] = (struct rx_cand){ .identify = identify_nothing, .first_route = RX_NO_ROUTE };
+        n++;
+    }
+    return n + 1;
+}
+
+static int build_candidates(struct rx_matcher *m, const struct rx_listen *listen)
 {
     uint32_t total = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        uint32_t at = 0;
-        for (unsigned b = 0; b < 256; b++) {
-            m->first[b].from = at;
-            for (uint32_t i = 0; i < m->n_entries; i++)
-                if (may_start_with(m->entries[i].known, b)) {
-                    if (pass)
-                        m->cand[at] = cand_of(&m->entries[i], i);
-                    at++;
-                }
-            m->first[b].to = at;
-        }
-        total = at;
-        if (!pass && !(m->cand = rx_arena_get(m->arena, (total + 1) * sizeof *m->cand)))
-            return -1;
+    for (unsigned b = 0; b < 256; b++)
+        total += list_candidates(m, b, listen, NULL);
+    struct rx_cand *all = rx_arena_get(m->arena, total * sizeof *all);
+    if (!all)
+        return -1;
+    for (unsigned b = 0; b < 256; b++) {
+        uint32_t n = list_candidates(m, b, listen, all);
+        m->first[b].lead = all[0];
+        m->first[b].list = all;
+        all += n;
     }
     return 0;
 }
@@ -172,6 +209,33 @@ static int trie_fill(struct rx_matcher *m, uint32_t node, const struct prefix *l
     return 0;
 }
 
+enum { SEEN_SPREAD = 32 }; // bits for each prefix: one in so many other beginnings looks like one
+
+// Hashes the beginnings of list[0..n), which begin with the same byte, as far as the shortest of them goes.
+static void note_beginnings(struct rx_matcher *m, const struct prefix *list, uint32_t n)
+{
+    uint32_t least = 8;
+    for (uint32_t i = 0; i < n; i++)
+        least = RX_MIN(least, list[i].len);
+    m->first[list[0].bytes[0]].mask_bytes = least;
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t start[8] = { 0 };
+        memcpy(start, list[i].bytes, least);
+        uint64_t bit = rx_prefix_hash(start, least) >> m->seen_shift;
+        m->seen[bit / 64] |= 1ull << bit % 64;
+    }
+}
+
+static int build_seen(struct rx_matcher *m, uint32_t n)
+{
+    uint32_t log = 9;
+    while (log < 32 && 1ull << log < (uint64_t)n * SEEN_SPREAD)
+        log++;
+    m->seen_shift = 64 - log;
+    m->seen = rx_arena_get(m->arena, (1ull << log) / 8);
+    return m->seen ? 0 : -1;
+}
+
 static int build_trie(struct rx_matcher *m)
 {
     uint32_t n = 0;
@@ -181,7 +245,7 @@ static int build_trie(struct rx_matcher *m)
         return 0;
     struct prefix *list = calloc(n, sizeof *list);
     m->nodes = rx_arena_get(m->arena, (2 * (size_t)n + 257) * sizeof *m->nodes);
-    if (!list || !m->nodes) {
+    if (!list || !m->nodes || build_seen(m, n)) {
         free(list);
         return -1;
     }
@@ -199,6 +263,7 @@ static int build_trie(struct rx_matcher *m)
             end++;
         uint32_t node = m->n_nodes++;
         m->first[list[i].bytes[0]].root = node;
+        note_beginnings(m, list + i, end - i);
         rc = trie_fill(m, node, list + i, end - i, 0);
     }
     free(list);
@@ -284,7 +349,7 @@ static inline uint32_t skip_blocks(const uint8_t *p, uint32_t at, uint32_t n, co
 }
 
 // From `at` on, the next place where a pattern may begin; n when there is none.
-static uint32_t next_start(const struct rx_known *k, const uint8_t *p, uint32_t at, uint32_t n)
+static inline uint32_t next_start(const struct rx_known *k, const uint8_t *p, uint32_t at, uint32_t n)
 {
     if (k->n_pattern_first <= 2)
         at = skip_blocks(p, at, n, k->pattern_first, 2);
@@ -303,12 +368,19 @@ static bool is_pattern_at(const struct rx_known *k, const uint8_t *p, uint32_t l
     return false;
 }
 
-static enum rx_verdict identify_patterns(const struct rx_known *k, const uint8_t *p, uint32_t n)
+static __attribute__((noinline)) bool has_pattern(const struct rx_known *k, const uint8_t *p, uint32_t at, uint32_t n)
 {
-    uint32_t look = RX_MIN(n, k->within);
-    for (uint32_t at = next_start(k, p, 0, look); at < look; at = next_start(k, p, at + 1, look))
-        if (is_pattern_at(k, p + at, look - at))
-            return RX_MATCH;
+    for (; at < n; at = next_start(k, p, at + 1, n))
+        if (is_pattern_at(k, p + at, n - at))
+            return true;
+    return false;
+}
+
+static inline enum rx_verdict identify_patterns(const struct rx_known *k, const uint8_t *p, uint32_t n)
+{
+    uint32_t look = RX_MIN(n, k->within), at = next_start(k, p, 0, look);
+    if (RX_UNLIKELY(at < look) && has_pattern(k, p, at, look))
+        return RX_MATCH;
     return n >= k->within ? RX_NO : RX_MORE;
 }
 
@@ -325,32 +397,63 @@ static enum rx_verdict identify_prefixes(const struct rx_known *k, const uint8_t
     return v;
 }
 
-// A declared protocol: patterns speak for themselves; prefixes too, unless a function has the last word.
-static enum rx_verdict identify_declared(const struct rx_known *k, const uint8_t *p, uint32_t n, struct rx_facts *f,
-                                         struct rx_script *script)
+static inline enum rx_verdict said(struct rx_facts *f, enum rx_verdict v)
 {
+    f->have = 0;
+    f->pending = 0;
+    f->need = 0;
+    f->note = RX_NOTE_NONE;
+    return v;
+}
+
+static enum rx_verdict identify_by_patterns(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    return said(f, identify_patterns(f->known, p, n));
+}
+
+// Patterns speak for themselves; prefixes too, unless a function has the last word.
+static enum rx_verdict identify_declared(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    const struct rx_known *k = f->known;
+    said(f, RX_NO);
     enum rx_verdict v = k->prefix.n ? identify_prefixes(k, p, n) : RX_NO;
     if (k->identify_fn >= 0 && (v == RX_MATCH || !k->prefix.n))
-        v = rx_script_identify(script, (uint32_t)k->identify_fn, p, n, f);
+        v = rx_script_identify(f->script, (uint32_t)k->identify_fn, p, n, f);
     if (v == RX_MATCH || !k->pattern.n)
         return v;
     enum rx_verdict w = identify_patterns(k, p, n);
     return w == RX_NO ? v : w;
 }
 
-enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f,
-                                  struct rx_script *script)
+static enum rx_verdict identify_any(const uint8_t *p, uint32_t n, struct rx_facts *f)
 {
-    f->note = RX_NOTE_NONE;
-    f->need = 0;
-    if (e->identify)
-        return e->identify(p, n, f);
-    f->have = f->pending = 0;
-    if (e->known->is_any)
-        return RX_MATCH;
-    if (e->known->is_silent)
-        return n ? RX_NO : RX_MORE;
-    return identify_declared(e->known, p, n, f, script);
+    (void)p, (void)n;
+    return said(f, RX_MATCH);
+}
+
+static enum rx_verdict identify_silent(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    (void)p;
+    return said(f, n ? RX_NO : RX_MORE);
+}
+
+rx_identify_fn *rx_known_identify(const struct rx_known *k)
+{
+    if (k->def)
+        return k->def->identify;
+    if (k->is_any)
+        return identify_any;
+    if (k->is_silent)
+        return identify_silent;
+    return k->identify_fn < 0 && !k->prefix.n ? identify_by_patterns : identify_declared;
+}
+
+enum rx_verdict rx_known_ask(const struct rx_known *known, const uint8_t *p, uint32_t n, struct rx_facts *f,
+                             struct rx_script *script)
+{
+    f->known = known;
+    f->script = script;
+    return rx_known_identify(known)(p, n, f);
 }
 
 // ---- building -------------------------------------------------------------------------------------------------
@@ -359,9 +462,11 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
                                   const char **err)
 {
     *err = "out of memory";
-    struct rx_matcher *m = rx_arena_get(arena, sizeof *m);
-    if (!m)
+    enum { ALIGN = _Alignof(struct rx_matcher) }; // a cache line, which is more than the arena promises
+    char *room = rx_arena_get(arena, sizeof(struct rx_matcher) + ALIGN);
+    if (!room)
         return NULL;
+    struct rx_matcher *m = (void *)(room + (-(uintptr_t)room & (ALIGN - 1)));
     m->arena = arena;
     for (uint32_t i = 0; i < listen->n_routes; i++) {
         const struct rx_route *r = &listen->routes[i];
@@ -375,7 +480,7 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
         *err = "more than 65535 protocols on one listener";
         goto fail;
     }
-    if (build_candidates(m) || build_trie(m))
+    if (build_candidates(m, listen) || build_trie(m))
         goto fail;
     return m;
 fail:

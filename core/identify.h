@@ -3,16 +3,21 @@
 // declared prefixes, so that the cost does not grow with the number of protocols.
 #pragma once
 
+#include <string.h>
+
 #include "conf.h"
 #include "names.h"
 #include "proto.h"
 
 enum { RX_NO_ROUTE = UINT32_MAX };
 
+// A candidate's own kind of verdict: ask its entry. Leaves no facts.
+enum { RX_LATER = RX_MORE + 1 };
+
 // One protocol as one listener uses it.
 struct rx_entry {
     const struct rx_known *known;
-    rx_identify_fn *identify; // NULL: declared by prefix or patterns, or pseudo
+    rx_identify_fn *identify; // never NULL; a declared protocol's looks at f->known
     uint32_t first_route;     // lowest route that names it
     bool settles;             // that route has no conditions: a match ends the search
     bool is_gated;            // every route of it asks who the client is: some clients need not wait for it
@@ -36,25 +41,31 @@ struct rx_trie_node {
 
 // What the decision needs of an entry at first sight, packed: a list of these is walked for every connection.
 struct rx_cand {
-    rx_identify_fn *identify; // NULL: rx_entry_identify knows
+    rx_identify_fn *identify; // NULL ends the list; may say RX_LATER
+    const struct rx_known *known;
+    const struct rx_route *settles; // the first route, if it has no conditions: a match ends the search
     uint32_t want;
     uint32_t first_route;
     uint16_t entry;
-    bool settles, is_gated;
+    bool is_gated;
 };
 
+// What first bytes that begin with one byte can be; a cache line, and all that most connections look at.
 struct rx_first {
-    uint32_t from, to; // candidates: cand[from .. to)
-    uint32_t root;     // trie node of the prefixes that begin so, 0: none
-};
+    struct rx_cand lead;        // the first of `list` once more
+    const struct rx_cand *list; // the candidates, in the order of their first routes; at least one
+    uint32_t root;              // trie node of the prefixes that begin so, 0: none
+    uint32_t mask_bytes;        // the shortest of these prefixes has so many bytes, at most 8
+} __attribute__((aligned(64)));
 
 struct rx_matcher {
-    struct rx_entry *entries; // ascending by first_route
-    uint32_t n_entries;
     struct rx_first first[256]; // by first byte
-    struct rx_cand *cand;
+    struct rx_entry *entries;   // ascending by first_route
+    uint32_t n_entries;
     struct rx_trie_node *nodes;
     uint32_t n_nodes;
+    uint64_t *seen;      // which beginnings of prefixes there are, hashed: says quickly that none can be there
+    uint32_t seen_shift; // 64 - log2 of the bits in `seen`
     struct rx_arena *arena; // borrowed from the generation
 };
 
@@ -63,10 +74,34 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
                                   const char **err);
 void rx_matcher_fini(struct rx_matcher *m); // what is not in the arena
 
-// One entry's verdict on its own (declared protocols: prefix and patterns).
-// `script` runs the functions of the config; NULL: they say no.
-enum rx_verdict rx_entry_identify(const struct rx_entry *e, const uint8_t *p, uint32_t n, struct rx_facts *f,
-                                  struct rx_script *script);
+// What identifies a known protocol: the built-in's function, or the one for what was declared.
+rx_identify_fn *rx_known_identify(const struct rx_known *known);
+// One protocol's verdict on its own. `script` runs the functions of the config; NULL: they say no.
+enum rx_verdict rx_known_ask(const struct rx_known *known, const uint8_t *p, uint32_t n, struct rx_facts *f,
+                             struct rx_script *script);
+
+// `p` has at least 8 bytes, the first `len` of which count.
+static inline uint64_t rx_prefix_hash(const uint8_t *p, uint32_t len)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    w = __builtin_bswap64(w);
+#endif
+    return (w << (64 - 8 * len)) * 0x9e3779b97f4a7c15u;
+}
+
+static inline bool rx_prefix_seen(const struct rx_matcher *m, uint64_t hash)
+{
+    uint64_t bit = hash >> m->seen_shift;
+    return m->seen[bit / 64] >> bit % 64 & 1;
+}
+
+// Whether a declared prefix may be there, in a few instructions: false is certain, true is not.
+static inline bool rx_prefix_may(const struct rx_matcher *m, const struct rx_first *first, const uint8_t *p, uint32_t n)
+{
+    return first->root && (n < 8 || rx_prefix_seen(m, rx_prefix_hash(p, first->mask_bytes)));
+}
 
 // Walks the declared prefixes: `hit` is called for each entry one of whose prefixes is there. Returns the lowest
 // first_route whose prefix may still come, RX_NO_ROUTE when none.

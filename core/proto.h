@@ -79,14 +79,19 @@ struct rx_text {
     uint32_t len;
 };
 
+struct rx_known;
+struct rx_script;
+
 enum { RX_SCRATCH_SIZE = 32 * 1024 };
 
 struct rx_facts {
     // in, set by the caller
-    uint32_t want;            // facts some route asks for; an identifier may skip the work for the others
-    uint8_t *scratch;         // RX_SCRATCH_SIZE bytes for joining what records split; borrowed
-    const uint32_t *gram_len; // UDP: the length of each datagram in p; borrowed
-    uint32_t n_grams;         // TCP: 0
+    uint32_t want;                // facts some route asks for; an identifier may skip the work for the others
+    uint8_t *scratch;             // RX_SCRATCH_SIZE bytes for joining what records split; borrowed
+    const struct rx_known *known; // what is asked for; only declared protocols look
+    struct rx_script *script;     // runs the functions of the config; only those that have one look
+    const uint32_t *gram_len;     // UDP: the length of each datagram in p; borrowed
+    uint32_t n_grams;             // TCP: 0, or not looked at
 
     // out; an identifier sets all five whenever it returns RX_MATCH, the last two also with RX_MORE, `note` always
     uint32_t have;    // facts below that are present
@@ -115,7 +120,9 @@ struct rx_proto {
     const char *name;
     const char *alias; // second name users may type, or NULL
     enum rx_transport transport;
-    rx_identify_fn *identify;         // TCP; NULL: not there
+    rx_identify_fn *identify; // TCP; NULL: not there
+    // What `identify` comes to when p[0] is known (and n > 0), or NULL: a quick way for those who choose by p[0].
+    rx_identify_fn *(*identify_for)(uint8_t first);
     rx_identify_fn *datagram;         // UDP; NULL: not there
     const char *first;                // TCP: pairs of bytes (low, high): ranges a first byte may lie in; NULL: any
     const char *first_udp;            // the same for UDP

@@ -214,7 +214,8 @@ static uint32_t bound(const struct search *s)
 }
 
 // The lists of routes that could hold, each ascending: those with this very name, and those without a name.
-static unsigned route_lists(const struct rx_entry *e, const struct rx_facts *f, struct rx_ids lists[RX_NAME_LISTS + 1])
+static unsigned route_lists(const struct rx_entry *e, const struct rx_facts *f,
+                            struct rx_ids lists[RX_NAME_LISTS + 1])
 {
     unsigned n = 0;
     if (e->names && f->have & e->name_fact) {
@@ -238,7 +239,8 @@ static uint32_t first_waiting(const struct search *s, const struct rx_entry *e, 
 }
 
 // Lowers s->best or s->hold to this protocol's lowest route below them, if it has one.
-static __attribute__((noinline)) void search_routes(struct search *s, const struct rx_entry *e, const struct rx_facts *f)
+static __attribute__((noinline)) void search_routes(struct search *s, const struct rx_entry *e,
+                                                    const struct rx_facts *f)
 {
     struct rx_ids lists[RX_NAME_LISTS + 1];
     unsigned n = route_lists(e, f, lists);
@@ -377,13 +379,12 @@ static void note_unfinished(const struct search *s, const struct rx_entry *e, st
 enum { UNASKED = -1 };
 
 // `known`: what the first candidate has said already (its facts are in out->facts), or UNASKED.
-static void decide_candidates(struct search *s, const struct rx_matcher *m, const struct rx_cand *from,
-                              int known, struct rx_decision *out)
+static void decide_candidates(struct search *s, const struct rx_matcher *m, const struct rx_cand *from, int known,
+                              struct rx_decision *out)
 {
     const struct rx_ask *ask = s->ask;
     struct rx_facts spare;
-    const struct rx_cand *end = m->cand + m->first[ask->p[0]].to;
-    for (const struct rx_cand *c = from; c != end; c++) {
+    for (const struct rx_cand *c = from; c->identify; c++) {
         if (c->first_route >= bound(s))
             return;
         const struct rx_entry *e = &m->entries[c->entry];
@@ -392,9 +393,9 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
         uint32_t best = s->best, hold = s->hold;
         f->want = c->want | ask->also_want;
         f->scratch = ask->scratch;
-        enum rx_verdict v = c == from && known != UNASKED
-                                ? (enum rx_verdict)known
-                                : rx_entry_identify(e, ask->p, ask->n, f, ask->script);
+        f->known = e->known;
+        f->script = ask->script;
+        enum rx_verdict v = c == from && known != UNASKED ? (enum rx_verdict)known : e->identify(ask->p, ask->n, f);
         switch (v) {
         case RX_MATCH:
             if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // at the end of input what has not come is absent
@@ -427,39 +428,13 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
     }
 }
 
-// The usual connection: protocols say no one after the other until one says yes and its first route has no
-// conditions, or says "more", which holds back all behind it. True when that decides; else *from and *known are
-// where the pattern broke, for the general case to go on from.
-static inline bool decide_fast(const struct rx_listen *listen, const struct rx_matcher *m, const struct rx_ask *ask,
-                               const struct rx_cand **from, int *known, struct rx_decision *out)
+static inline enum rx_verdict undecided(struct rx_decision *out, enum rx_verdict v, uint32_t need)
 {
-    const struct rx_cand *c = *from, *end = m->cand + m->first[ask->p[0]].to;
-    struct rx_facts *f = &out->facts;
-    f->scratch = ask->scratch;
-    for (; c != end; c++) {
-        f->want = c->want | ask->also_want;
-        enum rx_verdict v = c->identify ? c->identify(ask->p, ask->n, f)
-                                        : rx_entry_identify(&m->entries[c->entry], ask->p, ask->n, f, ask->script);
-        if (v == RX_NO && !f->note)
-            continue;
-        if (v == RX_MORE && !c->is_gated) {
-            out->need = RX_MAX(f->need, ask->n + 1);
-            out->verdict = RX_MORE;
-            return true;
-        }
-        if (v != RX_MATCH || !c->settles) {
-            *from = c;
-            *known = (int)v;
-            return false;
-        }
-        out->route = &listen->routes[c->first_route];
-        out->to = &out->route->to;
-        out->seen = out->route->proto;
-        out->verdict = RX_MATCH;
-        return true;
-    }
-    out->verdict = RX_NO;
-    return true;
+    out->route = NULL;
+    out->seen = NULL;
+    out->need = need;
+    out->note = RX_NOTE_NONE;
+    return out->verdict = v;
 }
 
 static enum rx_verdict conclude(const struct search *s, struct rx_decision *out)
@@ -477,27 +452,10 @@ static enum rx_verdict conclude(const struct search *s, struct rx_decision *out)
     return out->verdict = RX_MORE;
 }
 
-// The general case, from candidate `from` on.
-static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_listen *listen, const struct rx_ask *ask,
-                                                             const struct rx_cand *from, int known,
-                                                             struct rx_decision *out)
-{
-    struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE, NULL };
-    const struct rx_matcher *m = listen->tcp;
-    if (ask->n == 0) {
-        decide_empty(&s, m, out);
-    } else {
-        if (known == UNASKED && m->first[ask->p[0]].root) // else rx_decide has seen that there is none
-            decide_prefixes(&s, m, out);
-        decide_candidates(&s, m, from, known, out);
-    }
-    return conclude(&s, out);
-}
-
 // What a listener's identify named counts as recognised. Its routes are tried, and those for any protocol; what other
 // routes wait for is nothing to wait for any more.
-static enum rx_verdict decide_as(const struct rx_listen *listen, const struct rx_ask *ask, const struct rx_said_of *of,
-                                 struct rx_decision *out)
+static enum rx_verdict decide_as(const struct rx_listen *listen, const struct rx_ask *ask,
+                                 const struct rx_said_of *of, struct rx_decision *out)
 {
     struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE, NULL };
     const struct rx_matcher *m = listen->tcp;
@@ -549,6 +507,32 @@ static bool decide_listener(const struct rx_listen *listen, const struct rx_ask 
     return false;
 }
 
+// The general case, from candidate `from` on.
+static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_listen *listen, const struct rx_ask *ask,
+                                                             const struct rx_cand *from, int known,
+                                                             struct rx_decision *out)
+{
+    struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE, NULL };
+    const struct rx_matcher *m = listen->tcp;
+    undecided(out, RX_NO, 0);
+    if (!m)
+        return RX_NO;
+    if (RX_UNLIKELY(listen->identify_fn >= 0)) {
+        if (decide_listener(listen, ask, out))
+            return out->verdict;
+        undecided(out, RX_NO, 0);
+    }
+    if (ask->n == 0) {
+        decide_empty(&s, m, out);
+    } else {
+        const struct rx_first *first = &m->first[ask->p[0]];
+        if (rx_prefix_may(m, first, ask->p, ask->n))
+            decide_prefixes(&s, m, out);
+        decide_candidates(&s, m, from ? from : first->list, known, out);
+    }
+    return conclude(&s, out);
+}
+
 static void note_hit(void *data, const struct rx_entry *e)
 {
     (void)e;
@@ -556,30 +540,78 @@ static void note_hit(void *data, const struct rx_entry *e)
 }
 
 // Whether a declared prefix is there or may still come. Mostly not, and then prefixes cost one walk.
-static bool has_prefix(const struct rx_matcher *m, const struct rx_ask *ask)
+static __attribute__((noinline)) bool has_prefix(const struct rx_matcher *m, const struct rx_ask *ask)
 {
     bool is_hit = false;
     return rx_prefix_walk(m, ask->p, ask->n, note_hit, &is_hit) != RX_NO_ROUTE || is_hit;
 }
 
+static inline int ask_candidate(const struct rx_cand *c, const struct rx_ask *ask, struct rx_facts *f)
+{
+    f->want = c->want | ask->also_want;
+    f->known = c->known;
+    return (int)c->identify(ask->p, ask->n, f);
+}
+
+static inline enum rx_verdict settle(const struct rx_cand *c, struct rx_decision *out)
+{
+    out->route = c->settles;
+    out->to = &c->settles->to;
+    out->seen = c->known;
+    out->need = 0;
+    out->note = RX_NOTE_NONE;
+    return out->verdict = RX_MATCH;
+}
+
+// Candidate `c` has said `v`, which may not be the end of it.
+static __attribute__((noinline)) enum rx_verdict decide_on(const struct rx_listen *listen, const struct rx_ask *ask,
+                                                           const struct rx_cand *c, int v, struct rx_decision *out)
+{
+    for (;;) {
+        if (v == RX_MORE && !c->is_gated)
+            return undecided(out, RX_MORE, RX_MAX(out->facts.need, ask->n + 1));
+        if (RX_UNLIKELY(v != RX_NO || out->facts.note))
+            return decide_slow(listen, ask, c, v == RX_LATER ? UNASKED : v, out);
+        if (!(++c)->identify)
+            return undecided(out, RX_NO, 0);
+        v = ask_candidate(c, ask, &out->facts);
+        if (v == RX_MATCH && c->settles)
+            return settle(c, out);
+    }
+}
+
+// No declared prefix is there: protocols say no one after the other until one says yes and its first route has no
+// conditions, or says "more", which holds back all behind it. Where this pattern breaks the general case goes on.
+static inline __attribute__((always_inline)) enum rx_verdict decide_by_first(const struct rx_listen *listen,
+                                                                             const struct rx_ask *ask,
+                                                                             const struct rx_first *first,
+                                                                             struct rx_decision *out)
+{
+    out->facts.scratch = ask->scratch;
+    int v = ask_candidate(&first->lead, ask, &out->facts);
+    if (v == RX_MATCH && RX_LIKELY(first->lead.settles))
+        return settle(&first->lead, out);
+    return decide_on(listen, ask, first->list, v, out);
+}
+
+static __attribute__((noinline)) enum rx_verdict decide_beside_prefixes(const struct rx_listen *listen,
+                                                                        const struct rx_ask *ask,
+                                                                        const struct rx_first *first,
+                                                                        struct rx_decision *out)
+{
+    if (has_prefix(listen->tcp, ask))
+        return decide_slow(listen, ask, NULL, UNASKED, out);
+    return decide_by_first(listen, ask, first, out);
+}
+
+// Every store here is paid for by every connection: nothing is cleared that is not read.
 enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
 {
     const struct rx_matcher *m = listen->tcp;
-    out->note = RX_NOTE_NONE;
-    out->need = 0;
-    out->route = NULL;
-    out->seen = NULL;
-    if (RX_UNLIKELY(!m))
-        return out->verdict = RX_NO;
-    if (RX_UNLIKELY(listen->identify_fn >= 0) && decide_listener(listen, ask, out))
-        return out->verdict;
-    out->need = 0;
-    if (RX_UNLIKELY(ask->n == 0))
+    if (RX_UNLIKELY(!m || ask->n == 0 || ask->ended != RX_OPEN || listen->identify_fn >= 0))
         return decide_slow(listen, ask, NULL, UNASKED, out);
     const struct rx_first *first = &m->first[ask->p[0]];
-    const struct rx_cand *from = m->cand + first->from;
-    int known = UNASKED;
-    if (RX_LIKELY(ask->ended == RX_OPEN) && (!first->root || !has_prefix(m, ask)) && decide_fast(listen, m, ask, &from, &known, out))
-        return out->verdict;
-    return decide_slow(listen, ask, from, known, out);
+    if (RX_UNLIKELY(rx_prefix_may(m, first, ask->p, ask->n)))
+        return decide_beside_prefixes(listen, ask, first, out);
+    return decide_by_first(listen, ask, first, out);
 }

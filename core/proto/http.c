@@ -68,6 +68,19 @@ struct line {
     uint32_t target, target_end;
 };
 
+// Words of text as loads give them: the first byte lowest.
+#define WORD4(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
+static inline uint64_t eight(const uint8_t *p)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    w = __builtin_bswap64(w);
+#endif
+    return w;
+}
+
 static enum rx_verdict no(struct rx_facts *f, enum rx_note note)
 {
     f->note = (uint8_t)note;
@@ -105,29 +118,36 @@ static enum rx_verdict RX_COLD refuse(const uint8_t *p, const struct line *l, ui
     return no(f, has_path && is_registered(p, l) ? RX_NOTE_HTTP_INVALID : RX_NOTE_NONE);
 }
 
+#ifdef __SSE2__
+// Which of sixteen bytes are not part of a target.
+static inline unsigned ends_in(const uint8_t *p)
+{
+    const __m128i last = _mm_set1_epi8(' '), gone = _mm_set1_epi8(0x7f);
+    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(b, last), b), _mm_cmpeq_epi8(b, gone));
+    return (unsigned)_mm_movemask_epi8(hit);
+}
+#endif
+
 // First byte from `at` on that is not part of a target: a space, a control character or DEL; n when there is none.
 // Sixteen bytes at a time where the machine can; else eight: in `hit` the top bit of a byte is set if the byte is
 // below 0x21 or is 0x7f. Borrows can make that wrong only above the first true one, and only the first is used.
 static inline uint32_t target_end(const uint8_t *p, uint32_t at, uint32_t n)
 {
 #ifdef __SSE2__
-    const __m128i last = _mm_set1_epi8(' '), gone = _mm_set1_epi8(0x7f);
     for (; n - at >= 16; at += 16) {
-        __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(p + at));
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(b, last), b), _mm_cmpeq_epi8(b, gone));
-        unsigned bits = (unsigned)_mm_movemask_epi8(hit);
+        unsigned bits = ends_in(p + at);
         if (bits)
             return at + (uint32_t)__builtin_ctz(bits);
+    }
+    if (RX_LIKELY(n >= 16)) { // the rest, looked at together with what came before
+        unsigned bits = ends_in(p + n - 16) >> (16 - (n - at));
+        return bits ? at + (uint32_t)__builtin_ctz(bits) : n;
     }
 #endif
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     for (; n - at >= 8; at += 8) {
-        uint64_t w;
-        memcpy(&w, p + at, sizeof w);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        w = __builtin_bswap64(w);
-#endif
-        uint64_t del = w ^ ones * 0x7f;
+        uint64_t w = eight(p + at), del = w ^ ones * 0x7f;
         uint64_t hit = (((w - ones * 0x21) & ~w) | ((del - ones) & ~del)) & tops;
         if (hit)
             return at + (uint32_t)__builtin_ctzll(hit) / 8;
@@ -245,6 +265,8 @@ static void RX_COLD read_target(const uint8_t *p, const struct line *l, struct r
 
 static enum rx_verdict match(const uint8_t *p, uint32_t n, const struct line *l, uint16_t version, struct rx_facts *f)
 {
+    if (!f->want)
+        return RX_MATCH;
     f->method = (struct rx_text){ p + l->method, l->method_end - l->method };
     f->version = version;
     f->have = RX_FACT_METHOD | RX_FACT_VERSION;
@@ -318,45 +340,26 @@ static __attribute__((noinline)) bool may_be_target(const uint8_t *p, const stru
 }
 
 // The length of a method of up to seven capital letters and its space, which nearly every request begins with,
-// told from eight bytes at once; 0: look closer.
-static inline uint32_t short_method(const uint8_t *p, uint32_t n)
+// told from its first eight bytes at once; 0: look closer.
+static inline uint32_t short_method(uint64_t w)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-    uint64_t w;
-    if (n < sizeof w)
-        return 0;
-    memcpy(&w, p, sizeof w);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    w = __builtin_bswap64(w);
-#endif
     uint64_t blank = w ^ ones * ' ', space = (blank - ones) & ~blank & tops;
     if (!space)
         return 0;
-    uint64_t before = (space & -space) - 1;                   // the bits below the first space's top bit
+    uint64_t before = (space & -space) - 1; // the bits below the first space's top bit
     uint64_t up_to_z = w + ones * (0x7f - 'Z'), from_a = w + ones * (0x80 - 'A');
     if ((w | up_to_z | ~from_a) & tops & before)
         return 0;
     return (uint32_t)__builtin_ctzll(space) / 8;
 }
 
-// `at` is where the request line begins.
-static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, struct rx_facts *f)
+// Behind the method and its space.
+static __attribute__((noinline)) enum rx_verdict identify_target(const uint8_t *p, uint32_t n, uint32_t method,
+                                                                 uint32_t end, struct rx_facts *f)
 {
-    if (p[at] < 'A' || p[at] > 'Z')
-        return RX_NO;
-    struct line l = { .method = at };
-    uint32_t len = short_method(p + at, n - at);
-    at += len;
-    if (RX_UNLIKELY(!len)) {
-        uint32_t stop = n - at > METHOD_MAX ? at + METHOD_MAX + 1 : n;
-        at = method_end(p, at, stop);
-        if (RX_UNLIKELY(at == stop))
-            return at - l.method > METHOD_MAX ? RX_NO : RX_MORE;
-        if (p[at] != ' ')
-            return RX_NO;
-    }
-    l.method_end = at++;
-    l.target = at;
+    struct line l = { .method = method, .method_end = end, .target = end + 1 };
+    uint32_t at = l.target;
     if (RX_UNLIKELY(at < n && p[at] != '/' && !may_be_target(p, &l, n)))
         return RX_NO;
     at = target_end(p, at, n);
@@ -374,6 +377,17 @@ static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, 
     return refuse(p, &l, n, f);
 }
 
+// `at` is where the request line begins.
+static enum rx_verdict identify_line(const uint8_t *p, uint32_t n, uint32_t at, struct rx_facts *f)
+{
+    if (p[at] < 'A' || p[at] > 'Z')
+        return RX_NO;
+    uint32_t stop = n - at > METHOD_MAX ? at + METHOD_MAX + 1 : n, end = method_end(p, at, stop);
+    if (RX_UNLIKELY(end == stop))
+        return end - at > METHOD_MAX ? RX_NO : RX_MORE;
+    return p[end] == ' ' ? identify_target(p, n, at, end, f) : RX_NO;
+}
+
 // Empty lines before the request line (RFC 9112 2.2). A PROXY v2 header begins like that, too: CR LF CR LF
 // NUL.
 static enum rx_verdict RX_COLD identify_after_blank(const uint8_t *p, uint32_t n, struct rx_facts *f)
@@ -388,7 +402,7 @@ static enum rx_verdict RX_COLD identify_after_blank(const uint8_t *p, uint32_t n
     return at >= n ? RX_MORE : identify_line(p, n, at, f);
 }
 
-static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f)
+static __attribute__((noinline)) enum rx_verdict identify_any(const uint8_t *p, uint32_t n, struct rx_facts *f)
 {
     f->have = 0;
     f->pending = 0;
@@ -404,10 +418,86 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
     return identify_line(p, n, 0, f);
 }
 
+// "HTTP/1." and a digit, which makes the highest byte.
+static inline bool is_version(uint64_t w)
+{
+    const uint64_t start = WORD4('H', 'T', 'T', 'P') | (uint64_t)WORD4('/', '1', '.', 0) << 32;
+    return (w & ~(uint64_t)0 >> 8) == start && (uint8_t)((w >> 56) - '0') <= 9;
+}
+
+// A request line as nearly every client sends it is told here, without a call, and so is a line of two words that
+// is another protocol's; all else by identify_any. `first` is p[0] where the caller knows it.
+static inline __attribute__((always_inline)) enum rx_verdict identify_quickly(const uint8_t *p, uint32_t n, char first,
+                                                                             struct rx_facts *f)
+{
+    if (RX_UNLIKELY(n < 16)) // "GET / HTTP/1.1\r\n"
+        return identify_any(p, n, f);
+    uint64_t w = eight(p);
+    uint32_t len = 3;
+    if (first == 'S' && (uint32_t)w == WORD4('S', 'S', 'H', '-')) // as in identify_any
+        return no(f, RX_NOTE_NONE);
+    if (first != 'G' || (uint32_t)w != WORD4('G', 'E', 'T', ' ')) {
+        len = short_method(w);
+        if (RX_UNLIKELY(!len))
+            return identify_any(p, n, f);
+    }
+    uint32_t end = target_end(p, len + 1, n);
+    if (RX_UNLIKELY(p[len + 1] != '/')) {
+        // neither a path nor a version: not even a simple request, but "USER joe" and the like
+        if (first != 'G' && end != n && p[end] != ' ')
+            return no(f, RX_NOTE_NONE);
+        return identify_any(p, n, f);
+    }
+    if (RX_UNLIKELY(n - end <= VERSION_LEN || p[end] != ' '))
+        return identify_any(p, n, f);
+    uint64_t version = eight(p + end + 1);
+    if (RX_UNLIKELY(!is_version(version)))
+        return identify_any(p, n, f);
+    f->have = 0;
+    f->pending = 0;
+    f->need = 0;
+    f->note = RX_NOTE_NONE;
+    if (RX_UNLIKELY(f->want)) {
+        f->method = (struct rx_text){ p, len };
+        f->path = (struct rx_text){ p + len + 1, end - len - 1 };
+        f->version = (uint16_t)(0x0100 + (uint8_t)(version >> 56) - '0');
+        f->have = RX_FACT_METHOD | RX_FACT_VERSION | RX_FACT_PATH;
+        if (f->want & RX_FACT_HOST)
+            find_host(p + end, p + n, f);
+    }
+    return RX_MATCH;
+}
+
+static enum rx_verdict identify_g(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    return identify_quickly(p, n, 'G', f);
+}
+
+static enum rx_verdict identify_s(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    return identify_quickly(p, n, 'S', f);
+}
+
+static enum rx_verdict identify_other(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    return identify_quickly(p, n, 0, f);
+}
+
+static rx_identify_fn *identify_for(uint8_t first)
+{
+    return first == 'G' ? identify_g : first == 'S' ? identify_s : identify_other;
+}
+
+static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    return n ? identify_for(p[0])(p, n, f) : identify_any(p, n, f);
+}
+
 const struct rx_proto rx_proto_http = {
     .name = "http",
     .transport = RX_TCP,
     .identify = identify,
+    .identify_for = identify_for,
     .first = "\n\n\r\rAZ",
     .first_len = 6,
     .facts = RX_FACT_METHOD | RX_FACT_PATH | RX_FACT_VERSION | RX_FACT_HOST,
