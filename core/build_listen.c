@@ -191,7 +191,10 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
             if (rx_build_hooks(b, id, (int32_t)i, &b->routes[i].r.hooks))
                 return -1;
             l->has_hooks |= b->routes[i].r.hooks != NULL;
-            l->routes[k++] = b->routes[i].r;
+            struct rx_route *r = &l->routes[k++];
+            *r = b->routes[i].r;
+            r->is_by_name = r->is_plain && (r->name_cond.n || r->name_cond.n_regex);
+            r->is_plain &= !r->is_by_name;
         }
     if (rx_build_hooks(b, id, -1, &l->hooks))
         return -1;

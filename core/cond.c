@@ -124,7 +124,8 @@ static int cond_qtype(struct rx_arena *arena, struct rx_route *r, struct rx_slic
 
 int rx_cond_add(struct rx_arena *arena, struct rx_route *r, uint32_t cond, struct rx_slice v, char *err)
 {
-    r->is_plain = false;
+    if (cond > RX_COND_QNAME)
+        r->is_plain = false;
     switch ((enum rx_cond)cond) {
     case RX_COND_SNI:
     case RX_COND_HOST:

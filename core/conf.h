@@ -129,8 +129,8 @@ struct rx_route {
     struct rx_served *served; // ref: what it has served; NULL where nothing is served
 
     bool is_scripted; // a function sees the connection: it is asked when every fact is known
-    // conditions; is_plain when there is none
-    bool is_plain;
+    // conditions; is_plain when there is none, is_by_name when they are all on the name
+    bool is_plain, is_by_name;
     uint8_t ech; // 0 either, 1 must, 2 must not
     uint32_t want;
     struct rx_texts name_cond; // sni, host or qname: exact and suffix ones are in the matcher's table

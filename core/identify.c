@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Enters: a listener's routes (once), then first bytes. Leaves: which protocols are worth asking, and what the
-// declared ones say. Compiled while the config is built, read-only afterwards. Deciding between routes is
-// route.c's; this file only knows protocols.
+// Enters: a listener's routes (once), then first bytes. Leaves: which protocols are worth asking, and which declared
+// prefixes are there. Compiled while the config is built, read-only afterwards. Deciding between routes is route.c's,
+// what one protocol says is core/proto's and declared.c's.
 #include "identify.h"
 
 #include <stdlib.h>
@@ -9,7 +9,6 @@
 
 #include "arena.h"
 #include "route.h"
-#include "script.h"
 
 // ---- entries --------------------------------------------------------------------------------------------------
 
@@ -32,19 +31,13 @@ static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *k
     return e;
 }
 
-// Names without a regular expression among them go to the table; the others are looked at one by one.
-static bool is_tabled(const struct rx_route *r)
-{
-    return r->name_cond.n > 0 && r->name_cond.n_regex == 0;
-}
-
 static int entry_add(struct rx_matcher *m, struct rx_entry *e, const struct rx_route *r)
 {
     e->want |= r->want;
     e->is_gated &= r->n_from || r->n_not_from || r->n_to_port;
     if (r->index == e->first_route)
         e->settles = r->is_plain;
-    if (!is_tabled(r)) {
+    if (!rx_route_is_tabled(r)) {
         uint32_t *open = rx_arena_grow(m->arena, e->open, e->n_open, sizeof *open);
         if (!open)
             return -1;
@@ -80,24 +73,9 @@ static bool may_start_with(const struct rx_known *k, unsigned byte)
     return false;
 }
 
-// Stands in for a function of the config, which the quick way of deciding does not call.
-static enum rx_verdict identify_later(const uint8_t *p, uint32_t n, struct rx_facts *f)
-{
-    (void)p, (void)n, (void)f;
-    return (enum rx_verdict)RX_LATER;
-}
-
-static rx_identify_fn *quick_identify(const struct rx_entry *e, unsigned byte)
-{
-    const struct rx_known *k = e->known;
-    if (k->identify_fn >= 0)
-        return identify_later;
-    return k->def && k->def->identify_for ? k->def->identify_for((uint8_t)byte) : e->identify;
-}
-
 static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number, unsigned byte, const struct rx_listen *listen)
 {
-    return (struct rx_cand){ .identify = quick_identify(e, byte),
+    return (struct rx_cand){ .identify = rx_known_quick(e->known, (uint8_t)byte),
                              .known = e->known,
                              .settles = e->settles ? &listen->routes[e->first_route] : NULL,
                              .want = e->want,
@@ -307,153 +285,6 @@ uint32_t rx_prefix_walk(const struct rx_matcher *m, const uint8_t *p, uint32_t n
         t = trie_kid(m, t, p[at]);
     }
     return RX_NO_ROUTE;
-}
-
-// ---- declared protocols ---------------------------------------------------------------------------------------
-
-typedef uint8_t block __attribute__((vector_size(16)));
-typedef uint64_t halves __attribute__((vector_size(16)));
-
-// Whether any of `n` first bytes stands in these 16.
-static inline halves hits_in(const uint8_t *p, const uint8_t *f, unsigned n)
-{
-    const block zero = { 0 };
-    block b, hit = zero;
-    memcpy(&b, p, sizeof b);
-    for (unsigned i = 0; i < n; i++)
-        hit |= b == zero + f[i];
-    return (halves)hit;
-}
-
-// Most first bytes hold no pattern: 64 of them, then 16, are cleared at a time. Returns where a closer look begins.
-static inline uint32_t skip_blocks(const uint8_t *p, uint32_t at, uint32_t n, const uint8_t *f, unsigned n_first)
-{
-    for (; at + 64 <= n; at += 64) {
-        halves h = hits_in(p + at, f, n_first) | hits_in(p + at + 16, f, n_first) | hits_in(p + at + 32, f, n_first) |
-                   hits_in(p + at + 48, f, n_first);
-        if (h[0] | h[1])
-            break;
-    }
-    while (at < n && n - at >= 16) {
-        halves h = hits_in(p + at, f, n_first);
-        if (h[0] | h[1])
-            return at;
-        at += 16;
-    }
-    if (at < n && n >= 16) { // the last, shorter piece, looked at together with what is known to be clear
-        halves h = hits_in(p + n - 16, f, n_first);
-        if (!(h[0] | h[1]))
-            return n;
-    }
-    return at;
-}
-
-// From `at` on, the next place where a pattern may begin; n when there is none.
-static inline uint32_t next_start(const struct rx_known *k, const uint8_t *p, uint32_t at, uint32_t n)
-{
-    if (k->n_pattern_first <= 2)
-        at = skip_blocks(p, at, n, k->pattern_first, 2);
-    else if (k->n_pattern_first <= RX_COUNT(k->pattern_first))
-        at = skip_blocks(p, at, n, k->pattern_first, RX_COUNT(k->pattern_first));
-    while (at < n && !k->pattern_table[p[at]])
-        at++;
-    return at;
-}
-
-static bool is_pattern_at(const struct rx_known *k, const uint8_t *p, uint32_t left)
-{
-    for (uint32_t i = 0; i < k->pattern.n; i++)
-        if (k->pattern.len[i] <= left && !memcmp(p, k->pattern.text[i], k->pattern.len[i]))
-            return true;
-    return false;
-}
-
-static __attribute__((noinline)) bool has_pattern(const struct rx_known *k, const uint8_t *p, uint32_t at, uint32_t n)
-{
-    for (; at < n; at = next_start(k, p, at + 1, n))
-        if (is_pattern_at(k, p + at, n - at))
-            return true;
-    return false;
-}
-
-static inline enum rx_verdict identify_patterns(const struct rx_known *k, const uint8_t *p, uint32_t n)
-{
-    uint32_t look = RX_MIN(n, k->within), at = next_start(k, p, 0, look);
-    if (RX_UNLIKELY(at < look) && has_pattern(k, p, at, look))
-        return RX_MATCH;
-    return n >= k->within ? RX_NO : RX_MORE;
-}
-
-static enum rx_verdict identify_prefixes(const struct rx_known *k, const uint8_t *p, uint32_t n)
-{
-    enum rx_verdict v = RX_NO;
-    for (uint32_t i = 0; i < k->prefix.n; i++) {
-        if (memcmp(p, k->prefix.text[i], RX_MIN(n, k->prefix.len[i])))
-            continue;
-        if (n >= k->prefix.len[i])
-            return RX_MATCH;
-        v = RX_MORE;
-    }
-    return v;
-}
-
-static inline enum rx_verdict said(struct rx_facts *f, enum rx_verdict v)
-{
-    f->have = 0;
-    f->pending = 0;
-    f->need = 0;
-    f->note = RX_NOTE_NONE;
-    return v;
-}
-
-static enum rx_verdict identify_by_patterns(const uint8_t *p, uint32_t n, struct rx_facts *f)
-{
-    return said(f, identify_patterns(f->known, p, n));
-}
-
-// Patterns speak for themselves; prefixes too, unless a function has the last word.
-static enum rx_verdict identify_declared(const uint8_t *p, uint32_t n, struct rx_facts *f)
-{
-    const struct rx_known *k = f->known;
-    said(f, RX_NO);
-    enum rx_verdict v = k->prefix.n ? identify_prefixes(k, p, n) : RX_NO;
-    if (k->identify_fn >= 0 && (v == RX_MATCH || !k->prefix.n))
-        v = rx_script_identify(f->script, (uint32_t)k->identify_fn, p, n, f);
-    if (v == RX_MATCH || !k->pattern.n)
-        return v;
-    enum rx_verdict w = identify_patterns(k, p, n);
-    return w == RX_NO ? v : w;
-}
-
-static enum rx_verdict identify_any(const uint8_t *p, uint32_t n, struct rx_facts *f)
-{
-    (void)p, (void)n;
-    return said(f, RX_MATCH);
-}
-
-static enum rx_verdict identify_silent(const uint8_t *p, uint32_t n, struct rx_facts *f)
-{
-    (void)p;
-    return said(f, n ? RX_NO : RX_MORE);
-}
-
-rx_identify_fn *rx_known_identify(const struct rx_known *k)
-{
-    if (k->def)
-        return k->def->identify;
-    if (k->is_any)
-        return identify_any;
-    if (k->is_silent)
-        return identify_silent;
-    return k->identify_fn < 0 && !k->prefix.n ? identify_by_patterns : identify_declared;
-}
-
-enum rx_verdict rx_known_ask(const struct rx_known *known, const uint8_t *p, uint32_t n, struct rx_facts *f,
-                             struct rx_script *script)
-{
-    f->known = known;
-    f->script = script;
-    return rx_known_identify(known)(p, n, f);
 }
 
 // ---- building -------------------------------------------------------------------------------------------------

@@ -74,8 +74,16 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
                                   const char **err);
 void rx_matcher_fini(struct rx_matcher *m); // what is not in the arena
 
+// Names without a regular expression among them go to the table; the others are looked at one by one.
+static inline bool rx_route_is_tabled(const struct rx_route *r)
+{
+    return r->name_cond.n > 0 && r->name_cond.n_regex == 0;
+}
+
 // What identifies a known protocol: the built-in's function, or the one for what was declared.
 rx_identify_fn *rx_known_identify(const struct rx_known *known);
+// The same for first bytes that begin with `first`, as quick as can be; functions of the config say RX_LATER.
+rx_identify_fn *rx_known_quick(const struct rx_known *known, uint8_t first);
 // One protocol's verdict on its own. `script` runs the functions of the config; NULL: they say no.
 enum rx_verdict rx_known_ask(const struct rx_known *known, const uint8_t *p, uint32_t n, struct rx_facts *f,
                              struct rx_script *script);

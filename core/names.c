@@ -10,7 +10,7 @@
 
 struct slot {
     uint64_t hash; // 0: empty
-    uint32_t key;  // offset in `text`
+    uint32_t key;  // place in `words`
     uint16_t len;
     bool is_suffix;
     uint32_t n, cap;
@@ -20,8 +20,8 @@ struct slot {
 struct rx_names {
     struct slot *slots; // owned; open addressing, power of two
     uint32_t mask, used;
-    char *text; // owned; all keys, lower case, one after the other
-    uint32_t text_len, text_cap;
+    uint64_t *words; // owned; all keys one after the other, as word_at gives them
+    uint32_t n_words, cap_words;
     bool has_suffix;
 };
 
@@ -33,30 +33,38 @@ static uint64_t lower8(uint64_t x)
     return x | ((from_a & ~past_z & ~x & (0x80 * ones)) >> 2);
 }
 
-// Lower-cases into buf, which is padded with zeros to the next multiple of 8. Returns the length without dot.
-static size_t fold(char buf[RX_NAME_MAX + 9], const uint8_t *name, size_t len)
+// The eight bytes of a name from `at` on, in lower case, zeros behind its end. Words compare and hash alike whatever
+// the machine's byte order, as long as it is one machine.
+static inline uint64_t word_at(const uint8_t *name, size_t len, size_t at)
 {
-    if (len && name[len - 1] == '.')
-        len--;
-    memcpy(buf, name, len);
-    memset(buf + len, 0, 8);
-    for (size_t i = 0; i < len; i += 8) {
-        uint64_t x;
-        memcpy(&x, buf + i, 8);
-        x = lower8(x);
-        memcpy(buf + i, &x, 8);
+    uint64_t x = 0;
+    size_t left = len - at;
+    if (left >= 8) {
+        memcpy(&x, name + at, 8);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    } else if (len >= 8) { // the last eight, without those that were seen
+        memcpy(&x, name + len - 8, 8);
+        x >>= 8 * (8 - left);
+#endif
+    } else {
+        uint8_t part[8] = { 0 };
+        for (size_t i = 0; i < left; i++)
+            part[i] = name[at + i];
+        memcpy(&x, part, 8);
     }
-    return len;
+    return lower8(x);
 }
 
-// `s` must be readable to the next multiple of 8 beyond len, zeros there (fold sees to it).
-static uint64_t hash(const char *s, size_t len, uint64_t seed)
+static inline size_t without_dot(const uint8_t *name, size_t len)
+{
+    return len && name[len - 1] == '.' ? len - 1 : len;
+}
+
+static inline uint64_t hash(const uint8_t *name, size_t len, uint64_t seed)
 {
     uint64_t h = seed ^ (len * 0x9e3779b97f4a7c15ull);
     for (size_t i = 0; i < len; i += 8) {
-        uint64_t x;
-        memcpy(&x, s + i, 8);
-        h = (h ^ x) * 0xd6e8feb86659fd93ull;
+        h = (h ^ word_at(name, len, i)) * 0xd6e8feb86659fd93ull;
         h ^= h >> 32;
     }
     h *= 0xd6e8feb86659fd93ull;
@@ -87,17 +95,26 @@ void rx_names_free(struct rx_names *t)
     for (uint32_t i = 0; i <= t->mask; i++)
         free(t->slots[i].ids);
     free(t->slots);
-    free(t->text);
+    free(t->words);
     free(t);
 }
 
-static struct slot *seek(const struct rx_names *t, const char *key, size_t len, uint64_t h, bool is_suffix)
+static inline bool is_key(const uint64_t *key, const uint8_t *name, size_t len)
+{
+    for (size_t i = 0; i < len; i += 8)
+        if (key[i / 8] != word_at(name, len, i))
+            return false;
+    return true;
+}
+
+// The slot of `name`, or the empty one where it would be.
+static inline struct slot *seek(const struct rx_names *t, const uint8_t *name, size_t len, uint64_t h, bool is_suffix)
 {
     for (uint32_t i = (uint32_t)h & t->mask;; i = (i + 1) & t->mask) {
         struct slot *s = &t->slots[i];
         if (!s->hash)
             return s;
-        if (s->hash == h && s->len == len && s->is_suffix == is_suffix && !memcmp(t->text + s->key, key, len))
+        if (s->hash == h && s->len == len && s->is_suffix == is_suffix && is_key(t->words + s->key, name, len))
             return s;
     }
 }
@@ -111,47 +128,50 @@ static int grow(struct rx_names *t)
     t->slots = slots;
     t->mask = size - 1;
     for (uint32_t i = 0; i < old; i++)
-        if (was[i].hash)
-            *seek(t, t->text + was[i].key, was[i].len, was[i].hash, was[i].is_suffix) = was[i];
+        if (was[i].hash) { // no two are alike: the first free slot will do
+            uint32_t k = (uint32_t)was[i].hash & t->mask;
+            while (slots[k].hash)
+                k = (k + 1) & t->mask;
+            slots[k] = was[i];
+        }
     free(was);
     return 0;
 }
 
-static int keep_text(struct rx_names *t, const char *key, size_t len)
+static int keep_key(struct rx_names *t, const uint8_t *name, size_t len)
 {
-    if (t->text_len + len > t->text_cap) {
-        uint32_t cap = RX_MAX(t->text_cap * 2, 4096u);
-        char *text = realloc(t->text, cap);
-        if (!text)
+    uint32_t n = (uint32_t)(len + 7) / 8;
+    if (t->n_words + n > t->cap_words) {
+        uint32_t cap = RX_MAX(t->cap_words * 2, 512u);
+        uint64_t *words = realloc(t->words, cap * sizeof *words);
+        if (!words)
             return -ENOMEM;
-        t->text = text;
-        t->text_cap = cap;
+        t->words = words;
+        t->cap_words = cap;
     }
-    memcpy(t->text + t->text_len, key, len);
-    t->text_len += (uint32_t)len;
+    for (uint32_t i = 0; i < n; i++)
+        t->words[t->n_words++] = word_at(name, len, 8 * i);
     return 0;
 }
 
 int rx_names_add(struct rx_names *t, const char *pattern, size_t len, uint32_t route)
 {
-    char buf[RX_NAME_MAX + 9];
-    bool is_suffix = len > 2 && pattern[0] == '*' && pattern[1] == '.';
+    const uint8_t *name = (const uint8_t *)pattern;
+    bool is_suffix = len > 2 && name[0] == '*' && name[1] == '.';
     if (is_suffix)
-        pattern += 2, len -= 2;
+        name += 2, len -= 2;
     if (len > RX_NAME_MAX)
         return -EINVAL;
-    len = fold(buf, (const uint8_t *)pattern, len);
+    len = without_dot(name, len);
     if (t->used * 2 > t->mask && grow(t))
         return -ENOMEM;
-    uint64_t h = hash(buf, len, is_suffix ? SEED_SUFFIX : SEED_EXACT);
-    struct slot *s = seek(t, buf, len, h, is_suffix);
+    uint64_t h = hash(name, len, is_suffix ? SEED_SUFFIX : SEED_EXACT);
+    struct slot *s = seek(t, name, len, h, is_suffix);
     if (!s->hash) {
-        if (keep_text(t, buf, len))
+        uint32_t key = t->n_words;
+        if (keep_key(t, name, len))
             return -ENOMEM;
-        *s = (struct slot){ .hash = h,
-                            .key = t->text_len - (uint32_t)len,
-                            .len = (uint16_t)len,
-                            .is_suffix = is_suffix };
+        *s = (struct slot){ .hash = h, .key = key, .len = (uint16_t)len, .is_suffix = is_suffix };
         t->used++;
         t->has_suffix |= is_suffix;
     }
@@ -169,9 +189,10 @@ int rx_names_add(struct rx_names *t, const char *pattern, size_t len, uint32_t r
     return 0;
 }
 
-static unsigned probe(const struct rx_names *t, const char *key, size_t len, bool is_suffix, struct rx_ids *out)
+static inline unsigned probe(const struct rx_names *t, const uint8_t *name, size_t len, bool is_suffix,
+                             struct rx_ids *out)
 {
-    const struct slot *s = seek(t, key, len, hash(key, len, is_suffix ? SEED_SUFFIX : SEED_EXACT), is_suffix);
+    const struct slot *s = seek(t, name, len, hash(name, len, is_suffix ? SEED_SUFFIX : SEED_EXACT), is_suffix);
     if (!s->hash)
         return 0;
     *out = (struct rx_ids){ s->ids, s->n };
@@ -180,16 +201,15 @@ static unsigned probe(const struct rx_names *t, const char *key, size_t len, boo
 
 unsigned rx_names_find(const struct rx_names *t, const uint8_t *name, size_t len, struct rx_ids out[RX_NAME_LISTS])
 {
-    char buf[RX_NAME_MAX + 9];
     if (len > RX_NAME_MAX)
         return 0;
-    len = fold(buf, name, len);
-    unsigned n = probe(t, buf, len, false, out);
+    len = without_dot(name, len);
+    unsigned n = probe(t, name, len, false, out);
     if (!t->has_suffix)
         return n;
     // The byte before the suffix must be a dot and something must stand before that.
     for (size_t i = 1; i + 1 < len; i++)
-        if (buf[i] == '.' && n < RX_NAME_LISTS)
-            n += probe(t, buf + i + 1, len - i - 1, true, &out[n]);
+        if (name[i] == '.' && n < RX_NAME_LISTS)
+            n += probe(t, name + i + 1, len - i - 1, true, &out[n]);
     return n;
 }

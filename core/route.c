@@ -167,14 +167,14 @@ static enum rx_verdict qtype_holds(const struct rx_route *r, const struct rx_fac
     return RX_NO;
 }
 
-enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask)
+// `name`: whether the condition on the name holds.
+static enum rx_verdict others_hold(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask,
+                                   enum rx_verdict name)
 {
-    if (r->is_plain)
-        return RX_MATCH;
     if (!client_holds(r, ask))
         return RX_NO;
     const enum rx_verdict all[] = {
-        text_holds(&r->name_cond, is_name, f, rx_name_fact(r->proto)),
+        name,
         alpn_holds(&r->alpn, f),
         text_holds(&r->method, is_exact, f, RX_FACT_METHOD),
         text_holds(&r->path, is_prefix, f, RX_FACT_PATH),
@@ -197,6 +197,21 @@ enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *
         return rx_script_when(ask->script, (uint32_t)r->when_fn, &view) ? RX_MATCH : RX_NO;
     }
     return v;
+}
+
+enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask)
+{
+    if (r->is_plain)
+        return RX_MATCH;
+    return others_hold(r, f, ask, text_holds(&r->name_cond, is_name, f, rx_name_fact(r->proto)));
+}
+
+// The same for a route that rx_names_find or the list of those it does not know has brought up.
+static inline enum rx_verdict listed_holds(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask)
+{
+    if (!rx_route_is_tabled(r))
+        return rx_route_holds(r, f, ask);
+    return r->is_by_name ? RX_MATCH : others_hold(r, f, ask, RX_MATCH);
 }
 
 // ---- from a matched protocol to its route ---------------------------------------------------------------------
@@ -261,7 +276,7 @@ static __attribute__((noinline)) void search_routes(struct search *s, const stru
             return;
         const struct rx_route *r = &s->listen->routes[low];
         const struct rx_target *to = &r->to;
-        enum rx_verdict v = rx_route_holds(r, f, s->ask);
+        enum rx_verdict v = listed_holds(r, f, s->ask);
         if (v == RX_MATCH && to->kind == RX_TO_SCRIPT) {
             struct rx_script_conn view = { .ask = s->ask, .facts = f, .known = e->known, .listen = s->listen, .route = r };
             to = rx_script_target(s->ask->script, (uint32_t)to->fn, &view);

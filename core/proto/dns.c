@@ -51,7 +51,7 @@ static uint32_t opcode_of(const uint8_t *p)
 }
 
 // Whether twelve bytes can be a client's header of a message of `len` bytes
-static bool is_header(const uint8_t *p, uint32_t len)
+static inline bool is_header(const uint8_t *p, uint32_t len)
 {
     uint32_t flags = wire_be16(p + 2), opcode = opcode_of(p);
     if (flags & (FLAG_QR | FLAG_Z | RCODE))
