@@ -104,8 +104,8 @@ static __attribute__((noinline)) enum rx_verdict patterns_from(const uint8_t *p,
     return said(f, look_closer(f->known, p, at, n));
 }
 
-static inline __attribute__((always_inline)) enum rx_verdict
-identify_patterns(const uint8_t *p, uint32_t n, struct rx_facts *f, unsigned n_first)
+static inline __attribute__((always_inline)) enum rx_verdict identify_patterns(const uint8_t *p, uint32_t n,
+                                                                               struct rx_facts *f, unsigned n_first)
 {
     const struct rx_known *k = f->known;
     uint32_t look = RX_MIN(n, k->within), at = skip_blocks(p, look, k->pattern_first, n_first);

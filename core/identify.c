@@ -73,7 +73,8 @@ static bool may_start_with(const struct rx_known *k, unsigned byte)
     return false;
 }
 
-static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number, unsigned byte, const struct rx_listen *listen)
+static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number, unsigned byte,
+                              const struct rx_listen *listen)
 {
     return (struct rx_cand){ .identify = rx_known_quick(e->known, (uint8_t)byte),
                              .known = e->known,

@@ -64,8 +64,8 @@ struct rx_matcher {
     uint32_t n_entries;
     struct rx_trie_node *nodes;
     uint32_t n_nodes;
-    uint64_t *seen;      // which beginnings of prefixes there are, hashed: says quickly that none can be there
-    uint32_t seen_shift; // 64 - log2 of the bits in `seen`
+    uint64_t *seen;         // which beginnings of prefixes there are, hashed: says quickly that none can be there
+    uint32_t seen_shift;    // 64 - log2 of the bits in `seen`
     struct rx_arena *arena; // borrowed from the generation
 };
 
@@ -106,7 +106,8 @@ static inline bool rx_prefix_seen(const struct rx_matcher *m, uint64_t hash)
 }
 
 // Whether a declared prefix may be there, in a few instructions: false is certain, true is not.
-static inline bool rx_prefix_may(const struct rx_matcher *m, const struct rx_first *first, const uint8_t *p, uint32_t n)
+static inline bool rx_prefix_may(const struct rx_matcher *m, const struct rx_first *first, const uint8_t *p,
+                                 uint32_t n)
 {
     return first->root && (n < 8 || rx_prefix_seen(m, rx_prefix_hash(p, first->mask_bytes)));
 }

@@ -207,7 +207,8 @@ enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *
 }
 
 // The same for a route that rx_names_find or the list of those it does not know has brought up.
-static inline enum rx_verdict listed_holds(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask)
+static inline enum rx_verdict listed_holds(const struct rx_route *r, const struct rx_facts *f,
+                                           const struct rx_ask *ask)
 {
     if (!rx_route_is_tabled(r))
         return rx_route_holds(r, f, ask);

@@ -427,8 +427,8 @@ static inline bool is_version(uint64_t w)
 
 // A request line as nearly every client sends it is told here, without a call, and so is a line of two words that
 // is another protocol's; all else by identify_any. `first` is p[0] where the caller knows it.
-static inline __attribute__((always_inline)) enum rx_verdict identify_quickly(const uint8_t *p, uint32_t n, char first,
-                                                                             struct rx_facts *f)
+static inline __attribute__((always_inline)) enum rx_verdict identify_quickly(const uint8_t *p, uint32_t n,
+                                                                              char first, struct rx_facts *f)
 {
     if (RX_UNLIKELY(n < 16)) // "GET / HTTP/1.1\r\n"
         return identify_any(p, n, f);
