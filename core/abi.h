@@ -83,6 +83,7 @@ struct rx_proto_spec {
     uint32_t transport; // enum rx_transport: 1 tcp, 2 udp, 3 both
     uint32_t within;    // patterns are looked for in this many first bytes
     int32_t identify;   // id from fn_new; 0: none. With prefixes it is asked only when one of them is there.
+    uint32_t is_server_first; // 1: its clients wait for a greeting, so it also takes the silent
 };
 
 struct rx_pool_spec {
@@ -376,6 +377,8 @@ struct rx_door {
     int (*proto_new)(struct rx_build *b, const struct rx_proto_spec *spec);
     int (*proto_prefix)(struct rx_build *b, int32_t proto, struct rx_slice bytes);
     int (*proto_pattern)(struct rx_build *b, int32_t proto, struct rx_slice bytes);
+    // Bytes low to high are among those its function is asked about when a client begins with one; without: all.
+    int (*proto_first)(struct rx_build *b, int32_t proto, uint32_t low, uint32_t high);
     // A sample that must (yes = 1) or must not be this protocol; run with the config's tests.
     int (*proto_sample)(struct rx_build *b, int32_t proto, uint32_t yes, struct rx_slice bytes);
 

@@ -235,6 +235,7 @@ static int door_proto_builtin(struct rx_build *b, struct rx_slice name)
     k->def = def;
     k->is_any = is_any;
     k->is_silent = is_silent;
+    k->is_server_first = def && def->is_server_first;
     k->transport = def ? def->transport : RX_BOTH;
     return (int)b->conf->n_known - 1;
 }
@@ -248,6 +249,7 @@ static int door_proto_new(struct rx_build *b, const struct rx_proto_spec *s)
     k->transport = s->transport ? s->transport : RX_BOTH;
     k->within = s->within ? s->within : 1024;
     k->digest = rx_build_digest_proto(b, s);
+    k->is_server_first = s->is_server_first;
     if (fn_check(b, s->identify, RX_FN_IDENTIFY, &k->identify_fn))
         return -1;
     return (int)b->conf->n_known - 1;
@@ -291,6 +293,22 @@ static int door_proto_pattern(struct rx_build *b, int32_t id, struct rx_slice by
             k->pattern_first[i] = first;
     }
     return rx_texts_add(b->conf->arena, &k->pattern, bytes) ? no_memory(b) : 0;
+}
+
+static int door_proto_first(struct rx_build *b, int32_t id, uint32_t low, uint32_t high)
+{
+    struct rx_known *k = known_at(b, id);
+    if (!k)
+        return -1;
+    if (k->identify_fn < 0 || low > high || high > 255)
+        return fail(b, "first bytes are of a protocol with a function, and from 0 to 255");
+    bool *table = (bool *)k->first;
+    if (!table && !(k->first = table = rx_arena_get(b->conf->arena, 256 * sizeof *table)))
+        return no_memory(b);
+    memset(table + low, true, high - low + 1);
+    const char range[] = { (char)low, (char)high };
+    k->digest = rx_build_digest_bytes(k->digest, 2, (struct rx_slice){ range, sizeof range });
+    return 0;
 }
 
 static int door_proto_sample(struct rx_build *b, int32_t id, uint32_t yes, struct rx_slice bytes)
@@ -453,6 +471,7 @@ const struct rx_door rx_door = {
     .proto_new = door_proto_new,
     .proto_prefix = door_proto_prefix,
     .proto_pattern = door_proto_pattern,
+    .proto_first = door_proto_first,
     .proto_sample = door_proto_sample,
     .pool_new = rx_door_pool_new,
     .pool_backend = rx_door_pool_backend,

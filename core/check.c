@@ -325,7 +325,7 @@ static bool is_covered(const struct rx_known *a, const struct rx_known *b)
         return true;
     // Who says nothing is taken by the first protocol whose clients wait for a greeting.
     if (b->is_silent)
-        return a->def && a->def->is_server_first && a->transport & RX_TCP;
+        return a->is_server_first && a->transport & RX_TCP;
     return a->def && b->def && !strcmp(a->def->name, "ssh") && !strcmp(b->def->name, "sftp");
 }
 

@@ -41,6 +41,8 @@ struct rx_known {
     bool is_any, is_silent;     // rx.any, rx.silent
     enum rx_transport transport;
     struct rx_texts prefix, pattern;
+    const bool *first; // 256: whether identify_fn is asked about what begins so; NULL: always
+    bool is_server_first; // its clients wait for a greeting: also takes the silent
     uint32_t within;
     uint64_t digest; // of the config's own, as are the other digests here: what an edit changed (diff.h)
     uint8_t pattern_first[4]; // the bytes patterns begin with, repeated to fill; used when there are no more than 4

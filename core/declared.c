@@ -144,7 +144,8 @@ static enum rx_verdict identify_declared(const uint8_t *p, uint32_t n, struct rx
     const struct rx_known *k = f->known;
     said(f, RX_NO);
     enum rx_verdict v = k->prefix.n ? identify_prefixes(k, p, n) : RX_NO;
-    if (k->identify_fn >= 0 && (v == RX_MATCH || !k->prefix.n))
+    bool may_begin = !k->first || n == 0 || k->first[p[0]];
+    if (k->identify_fn >= 0 && may_begin && (v == RX_MATCH || !k->prefix.n))
         v = rx_script_identify(f->script, (uint32_t)k->identify_fn, p, n, f);
     if (v == RX_MATCH || !k->pattern.n)
         return v;

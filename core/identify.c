@@ -64,7 +64,8 @@ static bool may_start_with(const struct rx_known *k, unsigned byte)
     if (k->is_silent)
         return false;
     if (!k->def)
-        return k->pattern.n > 0 || (k->identify_fn >= 0 && !k->prefix.n); // prefixes are the trie's business
+        return k->pattern.n > 0 || (k->identify_fn >= 0 && !k->prefix.n &&
+                                    (!k->first || k->first[byte])); // prefixes are the trie's business
     if (!k->def->first)
         return true;
     for (unsigned i = 0; i + 1 < k->def->first_len; i += 2)

@@ -334,7 +334,7 @@ static void decide_empty(struct search *s, const struct rx_matcher *m, struct rx
 {
     for (uint32_t i = 0; i < m->n_entries && m->entries[i].first_route < bound(s); i++) {
         const struct rx_entry *e = &m->entries[i];
-        bool is_patient = e->known->is_silent || (e->known->def && e->known->def->is_server_first);
+        bool is_patient = e->known->is_silent || e->known->is_server_first;
         out->facts.have = out->facts.pending = 0;
         if (e->known->is_any || (is_patient && s->ask->ended == RX_ENDED_TIMEOUT)) {
             take(s, e, &out->facts);

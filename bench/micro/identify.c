@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Nanoseconds per decision: first bytes in, route out, through the very rx_decide that serves connections.
-// Prints a table; --json prints one object. Every decision's route is checked: a wrong one ends the run.
+// Prints a table; --json prints a list. Every decision's route is checked: a wrong one ends the run.
+// A decision is timed with the filling in of its question, as a connection does it.
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #include "arena.h"
 #include "build.h"
+#include "load.h"
 #include "route.h"
 #include "sys.h"
 
@@ -28,6 +30,7 @@ static struct input inputs[MAX_INPUTS];
 static unsigned n_inputs;
 static uint8_t scratch[RX_SCRATCH_SIZE];
 static union rx_ip client;
+static struct rx_script *script; // runs the functions of the config that is measured
 static bool is_json, is_first_row = true;
 
 static void on_report(void *data, unsigned severity, const char *text, size_t len)
@@ -146,12 +149,13 @@ static int add_route(struct rx_build *b, int listen, int proto, const char *sni)
     return route;
 }
 
-static void add_declared(struct rx_build *b, int listen, int n)
+// `starts`: the letters that prefixes begin with.
+static void add_declared(struct rx_build *b, int listen, int n, const char *starts)
 {
     for (int i = 0; i < n; i++) {
         char name[32], prefix[32];
         snprintf(name, sizeof name, "declared%d", i);
-        snprintf(prefix, sizeof prefix, "%c%c%03d!", 'A' + i % 26, 'a' + i / 26 % 26, i);
+        snprintf(prefix, sizeof prefix, "%c%c%03d!", starts[(size_t)i % strlen(starts)], 'a' + i / 26 % 26, i);
         struct rx_proto_spec p = { .name = slice(name), .transport = RX_TCP };
         int id = rx_door.proto_new(b, &p);
         check(b, id);
@@ -183,14 +187,16 @@ static void add_six(struct rx_build *b, int listen)
     add_route(b, listen, id, NULL);
 }
 
-static struct rx_conf *make_conf(int n_declared, int n_names, bool is_builtin)
+static const char all_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+static struct rx_conf *make_conf_with(int n_declared, const char *starts, int n_names, bool is_builtin)
 {
     struct rx_build *b = rx_build_new(on_report, NULL);
     struct rx_listen_spec l = { .where = slice("bench:1") };
     int listen = rx_door.listen_new(b, &l);
     check(b, listen);
     check(b, rx_door.listen_bind(b, listen, slice("127.0.0.1:1")));
-    add_declared(b, listen, n_declared);
+    add_declared(b, listen, n_declared, starts);
     add_names(b, listen, n_names);
     if (is_builtin)
         for (unsigned i = 0; i < rx_n_protos; i++)
@@ -204,11 +210,46 @@ static struct rx_conf *make_conf(int n_declared, int n_names, bool is_builtin)
     return conf;
 }
 
+static struct rx_conf *make_conf(int n_declared, int n_names, bool is_builtin)
+{
+    return make_conf_with(n_declared, all_letters, n_names, is_builtin);
+}
+
+// n protocols told by a function and their first byte, then http: a config as users write it. NULL: cannot be loaded.
+static struct rx_conf *make_scripted(int n)
+{
+    char path[] = "/tmp/refractium-bench-XXXXXX";
+    int fd = mkstemp(path);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!f)
+        return NULL;
+    fprintf(f,
+            "local rx = require 'refractium'\nlocal routes = {}\n"
+            "for i = 1, %d do\n"
+            "  local b = 0x80 + i\n"
+            "  local p = rx.protocol('p' .. i) { first = string.char(b), identify = function(buf)\n"
+            "    if #buf < 4 then return rx.more end\n"
+            "    return buf[1] == 1 and buf:u16(2) == 0x1234\n"
+            "  end, samples = { yes = string.char(b, 1, 0x12, 0x34) } }\n"
+            "  routes[i] = { p, to = rx.drop }\n"
+            "end\n"
+            "routes[#routes + 1] = { rx.http, to = rx.drop }\n"
+            "rx.listen '127.0.0.1:1' { routes = routes }\n",
+            n);
+    fclose(f);
+    struct rx_args a = { .config = path, .is_config_typed = true };
+    struct rx_conf *conf = rx_load_tested(&a, on_report, NULL);
+    unlink(path);
+    return conf;
+}
+
 // ---- measuring ----------------------------------------------------------------------------------------------------
 
 static enum rx_verdict once(const struct rx_listen *l, const struct input *in, struct rx_decision *d)
 {
-    struct rx_ask ask = { .p = in->bytes, .n = in->len, .from = &client, .to_port = 1, .scratch = scratch };
+    struct rx_ask ask = {
+        .p = in->bytes, .n = in->len, .from = &client, .to_port = 1, .scratch = scratch, .script = script
+    };
     return rx_decide(l, &ask, d);
 }
 
@@ -282,6 +323,35 @@ static void table(const char *config, int n_declared, int n_names)
     rx_conf_unref(conf);
 }
 
+// Prefixes that begin like HTTP and SSH do.
+static void shared_table(int n)
+{
+    struct rx_conf *conf = make_conf_with(n, "GS", 0, false);
+    char config[64];
+    snprintf(config, sizeof config, "%d prefixes G.., S.. + 6", n);
+    row(config, "http", measure_one(conf->listens[0], 0));
+    row(config, "ssh", measure_one(conf->listens[0], 2));
+    rx_conf_unref(conf);
+}
+
+static void scripted_table(int n)
+{
+    struct rx_conf *conf = make_scripted(n);
+    if (!conf)
+        exit(1);
+    script = rx_conf_script(conf, -1);
+    unsigned yes = n_inputs;
+    char config[64];
+    snprintf(config, sizeof config, "%d functions + http", n);
+    add_input("script", "\x81\1\x12\x34 and the rest", 17);
+    row(config, "script", measure_one(conf->listens[0], yes));
+    row(config, "http", measure_one(conf->listens[0], 0));
+    row(config, "tls+sni", measure_one(conf->listens[0], 1));
+    n_inputs = yes;
+    script = NULL;
+    rx_conf_unref(conf);
+}
+
 static void names_table(int n)
 {
     char config[64];
@@ -344,8 +414,11 @@ int main(int argc, char **argv)
     table("6 protocols", 0, 0);
     table("100 prefixes + 6", 100, 0);
     table("1000 prefixes + 6", 1000, 0);
+    shared_table(1000);
     for (int n = 1; n <= 100000; n *= 10)
         names_table(n);
+    for (int n = 1; n <= 100; n *= 10)
+        scripted_table(n);
     corpus_table("tests/corpus");
     if (is_json)
         printf("]\n");

@@ -28,6 +28,7 @@ local CALLS = {
   proto_new = { "rx_proto_spec" },
   proto_prefix = { "number", "slice" },
   proto_pattern = { "number", "slice" },
+  proto_first = { "number", "number", "number" },
   proto_sample = { "number", "number", "slice" },
   pool_new = { "rx_pool_spec" },
   pool_backend = { "number", "rx_backend_spec" },

@@ -170,6 +170,7 @@ local function protocol(state, p)
   local identify = fn_id(state, dispatch.IDENTIFY, p.identify, p.line, what, samples)
   local id = link.proto_new {
     name = p.name, transport = TRANSPORT[p.transport], within = p.within, identify = identify,
+    is_server_first = p.is_server_first,
   }
   id = id_or_report(state, id, p.line, what)
   if not id then
@@ -181,6 +182,9 @@ local function protocol(state, p)
   end
   for _, bytes in ipairs(p.patterns) do
     must(link.proto_pattern(id, bytes))
+  end
+  for _, range in ipairs(p.first) do
+    must(link.proto_first(id, range.low, range.high))
   end
   for _, bytes in ipairs(p.samples.yes or {}) do
     must(link.proto_sample(id, 1, bytes))

@@ -178,6 +178,29 @@ local function check_name(ctx, known, name)
   end
 end
 
+-- What a function is never asked about it cannot recognise.
+local function check_first(ctx, given, options)
+  if given.identify == nil then
+    ctx:at("first", function() ctx:fail("is about identify, and there is none") end)
+  elseif given.prefix ~= nil then
+    ctx:at("first", function() ctx:fail("is what prefix says already; leave one of them out") end)
+  end
+  if given.patterns ~= nil then
+    return
+  end
+  for i, bytes in ipairs(options.samples and options.samples.yes or {}) do
+    local may, b = false, bytes:byte()
+    for _, range in ipairs(options.first or {}) do
+      may = may or b >= range.low and b <= range.high
+    end
+    if not may then
+      ctx:at("first", function()
+        ctx:fail(format("leaves out byte 0x%02x, with which samples.yes[%d] begins", b, i))
+      end)
+    end
+  end
+end
+
 local function protocol(ctx, declaration, known)
   local record = declaration.value
   check_name(ctx, known, declaration.name)
@@ -189,10 +212,13 @@ local function protocol(ctx, declaration, known)
   elseif given.within ~= nil and given.patterns == nil then
     ctx:at("within", function() ctx:fail("is about patterns, and there are none") end)
   end
+  if given.first ~= nil then
+    check_first(ctx, given, options)
+  end
   record.model = {
     name = declaration.name, line = declaration.line, transport = options.transport, within = options.within,
     prefix = options.prefix or {}, patterns = options.patterns or {}, samples = options.samples or {},
-    identify = options.identify,
+    identify = options.identify, first = options.first or {}, is_server_first = options.is_server_first,
   }
   return record.model
 end
@@ -651,7 +677,7 @@ end
 
 ---@class rx.Model
 ---server: fields of schema.server
----protocols: list of { name, transport, within, prefix, patterns, samples }
+---protocols: list of { name, transport, within, prefix, patterns, first, is_server_first, samples }
 ---hooks: list of { name, on_open, on_data, on_close, filter, line }
 ---pools: list of { name, balance, tries, backends }
 ---listens: list of { addresses, options, routes = list of { proto, options, index }, declaration }

@@ -27,6 +27,7 @@ local TYPES = {
   access_log = { "boolean or path", "boolean|string" },
   admin = { "path or `false`", "string|false" },
   bytes = { "bytes or list", "string|string[]" },
+  first_bytes = { "byte, range or list", "string|string[]" },
   segments = { "bytes or list", "string|string[]" },
   texts = { "string or list", "string|string[]" },
   target = { "target", "rx.Target" },

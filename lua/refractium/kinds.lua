@@ -11,6 +11,7 @@ local ipairs, next, tonumber, type = ipairs, next, tonumber, type
 local concat, find, floor, format, gsub, match, sub, upper =
   table.concat, string.find, math.floor, string.format, string.gsub, string.match, string.sub, string.upper
 
+local byte = string.byte
 local ADDR_LISTEN, ADDR_TARGET, ADDR_CIDR = 0, 1, 2
 local NAME_MAX = 255 -- RFC 1035 3.1
 local LABELS_MAX = 4
@@ -259,6 +260,25 @@ local function byte_strings(example)
 end
 
 M.bytes = byte_strings('"\\x01\\x02"')
+local function first_range(ctx, s)
+  if type(s) ~= "string" then
+    return fail(ctx, 'must be a byte like "G" or a range like "\\x00-\\x1f", not %s', what(s))
+  end
+  local low, dash, high = byte(s, 1, 3)
+  if #s == 1 then
+    return { low = low, high = low }
+  elseif #s ~= 3 or dash ~= 45 then
+    return fail(ctx, 'is neither one byte nor a range: write { "G", "H" } or "\\x00-\\x1f"')
+  elseif low > high then
+    return fail(ctx, "is a range that runs backwards")
+  end
+  return { low = low, high = high }
+end
+
+function M.first_bytes(ctx, _, v)
+  return list(ctx, v, "a byte", function(s) return first_range(ctx, s) end)
+end
+
 M.segments = byte_strings('"GET / HTTP/1.1\\r\\n"')
 
 -- Conditions -----------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ M.listen = section {
 M.protocol = section {
   verb = "rx.protocol NAME { ... }",
   doc = "A protocol of your own, told by its first bytes. Returns a value for routes.",
-  unavailable = { "needs", "first", "is_server_first", "priority" },
+  unavailable = { "needs", "priority" },
   { name = "transport", type = "choice", values = { "tcp", "udp", "both" }, default = "both",
     doc = "Where it is looked for." },
   { name = "prefix", type = "bytes", doc = "What it starts with: a string, or a list of which one must fit." },
@@ -140,6 +140,12 @@ M.protocol = section {
     doc = "`function(buf)` that looks at the first bytes: `true` is a match (with a second value, the connection's"
       .. " `key`), `false` or nothing is none, `rx.more` asks again when there are more bytes. Given `prefix`, it is"
       .. " asked only where one of these is there." },
+  { name = "first", type = "first_bytes",
+    doc = "Bytes that `identify` is asked about when a client begins with one: a byte such as `\"G\"`, a range such as"
+      .. " `\"\\x00-\\x1f\"`, or a list of them. Without it, and without `prefix`, every client is asked about." },
+  { name = "is_server_first", type = "boolean", default = false,
+    doc = "Its clients wait for the server's greeting: routes on it also take clients that say nothing within"
+      .. " `peek_timeout`, like `rx.silent`." },
   { name = "samples", type = "samples",
     doc = "`yes`: first bytes that must be recognised as this protocol, `no`: that must not. Checked on every load." },
 }

@@ -17,6 +17,7 @@ end
 
 return rx.protocol "dict" {
   transport = "tcp",
+  is_server_first = true,
   prefix = { "CLIENT ", "client ", "DEFINE ", "define ", "MATCH ", "match ", "SHOW ", "show " },
   identify = function(buf)
     local count = words(buf, 0)

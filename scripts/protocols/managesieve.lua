@@ -4,6 +4,7 @@ local rx = require "refractium"
 
 return rx.protocol "managesieve" {
   transport = "tcp",
+  is_server_first = true,
   prefix = { 'AUTHENTICATE "', "CAPABILITY\r\n", 'HAVESPACE "', "LISTSCRIPTS\r\n", 'PUTSCRIPT "', 'SETACTIVE "' },
   samples = { yes = { 'AUTHENTICATE "PLAIN" "AGEAYg=="\r\n' }, no = { "AUTHENTICATE PLAIN\r\n", "a CAPABILITY\r\n" } },
 }

@@ -14,6 +14,7 @@ end
 
 return rx.protocol "minecraft" {
   transport = "tcp",
+  first = "\8-\255",
   identify = function(buf)
     local n = #buf
     if buf[0] == 0xfe then return buf:starts("\254\1\250", 0) or (n < 3 and (buf[1] == 1 or n == 1)) and rx.more end

@@ -4,6 +4,7 @@ local rx = require "refractium"
 
 return rx.protocol "nats" {
   transport = "tcp",
+  is_server_first = true,
   prefix = { "CONNECT {", "connect {" },
   samples = {
     yes = { 'CONNECT {"protocol":1,"lang":"go"}\r\n' },

@@ -4,6 +4,7 @@ local rx = require "refractium"
 
 return rx.protocol "nntp" {
   transport = "tcp",
+  is_server_first = true,
   prefix = {
     "CAPABILITIES\r\n", "CAPABILITIES ", "MODE READER\r\n", "MODE STREAM\r\n", "AUTHINFO ", "IHAVE <", "CHECK <",
     "TAKETHIS <", "ARTICLE <", "NEWGROUPS ", "XOVER ",

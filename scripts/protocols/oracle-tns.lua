@@ -4,6 +4,7 @@ local rx = require "refractium"
 
 return rx.protocol "oracle-tns" {
   transport = "tcp",
+  first = "\0-\32",
   identify = function(buf)
     local length = buf:u16(0)
     if length >= 0 and (length < 34 or length > 8192) or buf[2] > 0 or buf[3] > 0 then return false end

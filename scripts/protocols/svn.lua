@@ -4,6 +4,7 @@ local rx = require "refractium"
 
 return rx.protocol "svn" {
   transport = "tcp",
+  is_server_first = true,
   prefix = "( 2 ( ",
   samples = { yes = { "( 2 ( edit-pipeline svndiff1 ) 9:svn://a/r " }, no = { "( 2 2 ( ", "(2 (" } },
 }

@@ -4,6 +4,7 @@ local rx = require "refractium"
 
 return rx.protocol "teamspeak-query" {
   transport = "tcp",
+  is_server_first = true,
   prefix = { "use port=", "use sid=", "login client_login_name=" },
   identify = function(buf)
     if buf[0] == 0x6c then return true end

@@ -7,6 +7,7 @@ local KEY = 32
 
 return rx.protocol "winbox" {
   transport = "tcp",
+  first = "\8-\255",
   identify = function(buf)
     local length, kind = buf[0], buf[1]
     if length >= 0 and length < 8 then return false end

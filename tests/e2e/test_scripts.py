@@ -43,6 +43,25 @@ def test_identify_recognises_waits_and_names_a_key(rx, a, b):
         assert s.recv(10) == b"a"
 
 
+def test_identify_is_asked_only_about_its_first_bytes(rx, a, b):
+    """Promise: with `first` a function sees no client that begins with another byte, whatever it would have said."""
+    yes = "identify = function() return true end"
+    p = rx("{ g, to = %s }, { h, to = %s }, { rx.http, to = rx.respond 'web' }" % (a.quoted, b.quoted),
+           prelude="""local g = rx.protocol "g" { first = { "S", "\\x80-\\x8f" }, %s }
+                      local h = rx.protocol "h" { first = "S", patterns = "needle", within = "32b", %s }""" % (yes, yes))
+    assert (ask(p, wire.SSH), ask(p, b"\x80"), ask(p, b"\x8f..")) == ("a", "a", "a")
+    assert (ask(p, wire.get()), ask(p, b"\x90" * 40), ask(p, b"G needle")) == ("web", "", "b")
+
+
+def test_a_protocol_whose_server_greets_first_takes_the_silent(rx, a):
+    """Promise: is_server_first makes a route on a protocol of one's own take clients that wait for a greeting."""
+    p = rx("{ rx.http, to = rx.drop }, { g, to = %s }" % a.quoted, options='peek_timeout = "200ms",',
+           prelude='local g = rx.protocol "g" { prefix = "HI", is_server_first = true }')
+    assert ask(p, b"HI") == "a"
+    with p.connect() as s:
+        assert s.recv(10) == b"a"
+
+
 def test_when_and_to_see_the_connection(rx, a, b):
     """Promise: when(conn) and to(conn) decide by facts; nil, or an error, passes the route over."""
     p = rx("""{ rx.http, when = function(conn) return conn.path == "/a" and conn.client.ip == "127.0.0.1" end, to = %s },

@@ -215,7 +215,7 @@ static enum rx_verdict ask_route(const struct rx_route *r, const struct rx_ask *
     if (k->is_any)
         v = RX_MATCH;
     else if (ask->n == 0 || k->is_silent) {
-        bool is_patient = k->is_silent || (k->def && k->def->is_server_first);
+        bool is_patient = k->is_silent || k->is_server_first;
         v = ask->n ? RX_NO : is_patient && ask->ended == RX_ENDED_TIMEOUT ? RX_MATCH : RX_MORE;
         memset(&f, 0, sizeof f);
     } else

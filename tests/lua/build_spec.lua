@@ -149,7 +149,8 @@ describe("rx.protocol and rx.pool", function()
         samples = { yes = "A", no = { "C", "D" } } }
       rx.pool "p" { "h:1", { "h:2", weight = 2 }, tries = 1, balance = "round_robin" }
       rx.listen "a:1" { fallback_tcp = rx.drop }]])
-    assert.same({ name = "g", transport = 2, within = 2048, identify = 0 }, spec_of(door, "proto_new"))
+    assert.same({ name = "g", transport = 2, within = 2048, identify = 0, is_server_first = false },
+      spec_of(door, "proto_new"))
     assert.equal("B", mock.calls(door, "proto_prefix")[2][3])
     assert.equal("\1\0", mock.calls(door, "proto_pattern")[1][3])
     local samples = mock.calls(door, "proto_sample")
@@ -157,6 +158,16 @@ describe("rx.protocol and rx.pool", function()
       { samples[1][3], samples[1][4], samples[2][3], samples[2][4], samples[3][3], samples[3][4] })
     assert.same({ name = "p", balance = 0, tries = 1, policy = 0 }, spec_of(door, "pool_new"))
     assert.equal(2, #mock.calls(door, "pool_backend"))
+  end)
+
+  it("are built with the bytes they begin with, and with who speaks first", function()
+    local door = built([[
+      rx.protocol "g" { is_server_first = true, first = { "G", "\0-\31" }, identify = function() return true end,
+        samples = { yes = { "G", "\31" } } }
+      rx.listen "a:1" { fallback_tcp = rx.drop }]])
+    assert.is_true(spec_of(door, "proto_new").is_server_first)
+    local first = mock.calls(door, "proto_first")
+    assert.same({ 71, 71, 0, 31 }, { first[1][3], first[1][4], first[2][3], first[2][4] })
   end)
 end)
 

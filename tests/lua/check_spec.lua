@@ -289,6 +289,19 @@ describe("a protocol", function()
     protocol_says("prefix = 'x', samples = 'x'", ".samples", 'must be a table, not "x"')
   end)
 
+  it("says which bytes its function is asked about", function()
+    local fn = "identify = function() return true end, "
+    protocol_says("prefix = 'x', first = 'x'", ".first", "is about identify, and there is none")
+    protocol_says(fn .. "prefix = 'x', first = 'x'", ".first", "is what prefix says already; leave one of them out")
+    protocol_says(fn .. "first = 'GH'", ".first",
+      'is neither one byte nor a range: write { "G", "H" } or "\\x00-\\x1f"')
+    protocol_says(fn .. "first = { 'a', 7 }", ".first[2]",
+      'must be a byte like "G" or a range like "\\x00-\\x1f", not 7')
+    protocol_says(fn .. "first = 'z-a'", ".first", "is a range that runs backwards")
+    protocol_says(fn .. "first = { 'a', 'c-e' }, samples = { yes = { 'dx', 'bx' } }", ".first",
+      "leaves out byte 0x62, with which samples.yes[2] begins")
+  end)
+
   it("has a name of its own", function()
     local rest = ' rx.listen "a:1" { fallback_tcp = rx.drop }'
     says('rx.protocol "tls" { prefix = "x" }' .. rest,

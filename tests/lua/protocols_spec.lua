@@ -193,7 +193,7 @@ describe("scripts/protocols", function()
           assert.is_nil(text:find(word, 1, word:sub(1, 1) ~= "%"), word)
         end
         for key in pairs(proto) do
-          assert.truthy(("name transport prefix prefixes identify samples"):find(key, 1, true), key)
+          assert.truthy(("name transport prefix prefixes identify first is_server_first samples"):find(key, 1, true), key)
         end
       end)
 
@@ -212,6 +212,20 @@ describe("scripts/protocols", function()
 
       it("needs at least one byte", function()
         assert.equal(MORE, ask(proto, "", 0))
+      end)
+
+      it("is asked about exactly the first bytes it may have", function()
+        if not proto.first then return end
+        local may = {}
+        for _, range in ipairs(type(proto.first) == "table" and proto.first or { proto.first }) do
+          for b = range:byte(1), range:byte(-1) do may[b] = true end
+        end
+        for b = 0, 255 do
+          if may[b] then assert.are_not.equal(false, ask(proto, string.char(b), 1), b) end
+          for second = 0, may[b] and -1 or 255 do
+            assert.equal(false, ask(proto, string.char(b, second), 2), b)
+          end
+        end
       end)
 
       it("keeps the law of prefixes", function()

@@ -318,6 +318,63 @@ static void prefixes_and_patterns_of_one_protocol_are_alternatives(void **state)
     rx_conf_unref(c);
 }
 
+static bool is_candidate(const struct rx_conf *c, unsigned byte)
+{
+    for (const struct rx_cand *k = c->listens[0]->tcp->first[byte].list; k->identify; k++)
+        if (k->known)
+            return true;
+    return false;
+}
+
+static void a_function_is_a_candidate_for_its_first_bytes_alone(void **state)
+{
+    (void)state;
+    struct draft d;
+    draft_begin(&d);
+    int fn = rx_door.fn_new(d.b, RX_FN_IDENTIFY, world_slice("x.lua:1"));
+    struct rx_proto_spec spec = { .name = world_slice("p"), .transport = RX_TCP, .identify = fn };
+    int id = rx_door.proto_new(d.b, &spec);
+    assert_int_equal(rx_door.proto_first(d.b, id, 'G', 'G'), 0);
+    assert_int_equal(rx_door.proto_first(d.b, id, 250, 255), 0);
+    assert_int_equal(rx_door.proto_first(d.b, id, 2, 1), -1);
+    assert_int_equal(rx_door.proto_first(d.b, id, 250, 256), -1);
+    assert_int_equal(rx_door.proto_first(d.b, draft_prefixes(&d, "q", "x", NULL), 1, 2), -1);
+    draft_route(&d, id, -1);
+    struct rx_conf *c = draft_finish(&d);
+    for (unsigned b = 0; b < 256; b++)
+        assert_int_equal(is_candidate(c, b), b == 'G' || b >= 250);
+    rx_conf_unref(c);
+}
+
+// Their beginnings are hashed: what is there must be found however many there are, of whatever length.
+static void prefixes_beside_a_built_in_that_begins_like_them_are_found(void **state)
+{
+    (void)state;
+    enum { N = 600 };
+    static const char get[] = "GET /index.html HTTP/1.1\r\n";
+    for (unsigned least = 2; least <= 12; least++) {
+        char text[N][24];
+        struct draft d;
+        draft_begin(&d);
+        for (unsigned i = 0; i < N; i++) {
+            snprintf(text[i], sizeof text[i], "G%*u;", (int)(least - 2 + i % 3), i);
+            draft_route(&d, draft_prefixes(&d, text[i] + 0, text[i], NULL), -1);
+        }
+        draft_route(&d, draft_builtin(&d, "http"), -1);
+        struct rx_conf *c = draft_finish(&d);
+        assert_int_equal(world_route(c, get), N);
+        for (unsigned i = 0; i < N; i++) {
+            char more[64];
+            snprintf(more, sizeof more, "%s and more", text[i]);
+            assert_int_equal(world_route(c, text[i]), i);
+            assert_int_equal(world_route(c, more), i);
+            more[strlen(text[i]) - 1] = '\0';
+            assert_int_equal(world_route(c, more), WORLD_MORE);
+        }
+        rx_conf_unref(c);
+    }
+}
+
 static void an_entry_asked_alone_says_what_the_trie_says(void **state)
 {
     (void)state;
@@ -355,6 +412,8 @@ int main(void)
         cmocka_unit_test(a_pattern_that_repeats_its_first_byte_is_found_behind_false_starts),
         cmocka_unit_test(a_pattern_one_byte_long_is_found),
         cmocka_unit_test(prefixes_and_patterns_of_one_protocol_are_alternatives),
+        cmocka_unit_test(a_function_is_a_candidate_for_its_first_bytes_alone),
+        cmocka_unit_test(prefixes_beside_a_built_in_that_begins_like_them_are_found),
         cmocka_unit_test(an_entry_asked_alone_says_what_the_trie_says),
     };
     return cmocka_run_group_tests_name("route declared", tests, NULL, NULL);

@@ -264,9 +264,29 @@ static void a_protocol_whose_server_greets_first_takes_the_silent(void **state)
     draft_route(&d, draft_builtin(&d, "smtp"), -1);
     draft_route(&d, draft_builtin(&d, "silent"), -1);
     struct rx_conf *c = draft_finish(&d);
-    assert_true(c->listens[0]->routes[1].proto->def->is_server_first);
+    assert_true(c->listens[0]->routes[1].proto->is_server_first);
     assert_int_equal(world_route_ended(c, "", RX_ENDED_TIMEOUT), 1);
     rx_conf_unref(c);
+}
+
+static void a_declared_protocol_may_say_that_its_server_greets_first(void **state)
+{
+    (void)state;
+    for (unsigned is_first = 0; is_first < 2; is_first++) {
+        struct draft d;
+        draft_begin(&d);
+        int id = rx_door.proto_new(
+            d.b, &(struct rx_proto_spec){ .name = world_slice("g"), .transport = RX_TCP, .is_server_first = is_first });
+        assert_int_equal(rx_door.proto_prefix(d.b, id, world_slice("HI")), 0);
+        draft_route(&d, id, -1);
+        struct rx_conf *c = draft_finish(&d);
+        assert_int_equal(world_route_ended(c, "", RX_ENDED_TIMEOUT), is_first ? 0 : WORLD_NONE);
+        assert_int_equal(world_route_ended(c, "", RX_ENDED_EOF), WORLD_NONE);
+        assert_int_equal(world_route_ended(c, "H", RX_ENDED_TIMEOUT), WORLD_NONE);
+        assert_int_equal(world_route(c, ""), WORLD_MORE);
+        assert_int_equal(world_route(c, "HI"), 0);
+        rx_conf_unref(c);
+    }
 }
 
 static void any_takes_whoever_comes_without_waiting(void **state)
@@ -360,6 +380,7 @@ int main(void)
         cmocka_unit_test(nothing_said_by_the_timeout_is_silent),
         cmocka_unit_test(silent_may_ask_who_the_client_is),
         cmocka_unit_test(a_protocol_whose_server_greets_first_takes_the_silent),
+        cmocka_unit_test(a_declared_protocol_may_say_that_its_server_greets_first),
         cmocka_unit_test(any_takes_whoever_comes_without_waiting),
         cmocka_unit_test(any_after_others_waits_for_them),
         cmocka_unit_test(every_prefix_agrees_with_the_answer),

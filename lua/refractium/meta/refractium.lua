@@ -161,6 +161,8 @@
 ---@field patterns? string|string[] Bytes anywhere in the first `within` bytes: a string, or a list of which one must occur. With `prefix` given as well, either is enough.
 ---@field within? rx.Size How far `patterns` are looked for. Default: `"1k"`. Range: `1b` to `64k`.
 ---@field identify? fun(buf: rx.Buf): boolean|rx.More|nil, string? `function(buf)` that looks at the first bytes: `true` is a match (with a second value, the connection's `key`), `false` or nothing is none, `rx.more` asks again when there are more bytes. Given `prefix`, it is asked only where one of these is there.
+---@field first? string|string[] Bytes that `identify` is asked about when a client begins with one: a byte such as `"G"`, a range such as `"\x00-\x1f"`, or a list of them. Without it, and without `prefix`, every client is asked about.
+---@field is_server_first? boolean Its clients wait for the server's greeting: routes on it also take clients that say nothing within `peek_timeout`, like `rx.silent`. Default: `false`.
 ---@field samples? rx.Samples `yes`: first bytes that must be recognised as this protocol, `no`: that must not. Checked on every load.
 
 ---First bytes to try a protocol on.
