@@ -238,7 +238,7 @@ static struct rx_conf *make_scripted(int n)
             n);
     fclose(f);
     struct rx_args a = { .config = path, .is_config_typed = true };
-    struct rx_conf *conf = rx_load_tested(&a, on_report, NULL);
+    struct rx_conf *conf = rx_load_tested(&a, NULL, on_report, NULL);
     unlink(path);
     return conf;
 }

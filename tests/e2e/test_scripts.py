@@ -53,13 +53,16 @@ def test_identify_is_asked_only_about_its_first_bytes(rx, a, b):
     assert (ask(p, wire.get()), ask(p, b"\x90" * 40), ask(p, b"G needle")) == ("web", "", "b")
 
 
-def test_a_protocol_whose_server_greets_first_takes_the_silent(rx, a):
+def test_a_protocol_whose_server_greets_first_takes_the_silent(rx, backends):
     """Promise: is_server_first makes a route on a protocol of one's own take clients that wait for a greeting."""
-    p = rx("{ rx.http, to = rx.drop }, { g, to = %s }" % a.quoted, options='peek_timeout = "200ms",',
+    server = backends(peers.greet(b"hello"))
+    p = rx("{ rx.http, to = rx.drop }, { g, to = %s }" % server.quoted, options='peek_timeout = "200ms",',
            prelude='local g = rx.protocol "g" { prefix = "HI", is_server_first = true }')
-    assert ask(p, b"HI") == "a"
     with p.connect() as s:
-        assert s.recv(10) == b"a"
+        assert s.recv(10) == b"hello"
+    with p.connect() as s:
+        s.sendall(b"HI")
+        assert peers.read_exactly(s, 7) == b"helloHI"
 
 
 def test_when_and_to_see_the_connection(rx, a, b):
