@@ -91,7 +91,7 @@ struct seen {
 struct search {
     struct seen list[INSTANCES];
     unsigned n;
-    char denied[108]; // a socket that we may not use
+    char denied[PATH_MAX + NAME_MAX + 2]; // a socket that we may not use
 };
 
 static void look_at(struct search *s, const char *word, const char *path)
@@ -124,7 +124,7 @@ static void look_around(struct search *s, const char *word)
         for (struct dirent *e; d && (e = readdir(d));) {
             size_t len = strlen(e->d_name);
             snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
-            if (len > 5 && !strcmp(e->d_name + len - 5, ".sock") && strlen(path) < sizeof s->denied)
+            if (len > 5 && !strcmp(e->d_name + len - 5, ".sock") && strlen(path) < sizeof s->list[0].path)
                 look_at(s, word, path);
         }
         if (d)

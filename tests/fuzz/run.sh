@@ -73,6 +73,12 @@ seed() { # seed HARNESS CORPUS
             { printf '%s' "${pair%"$name"}" && cat "tests/import/$name"; } >"$2/seed-$name"
         done
         ;;
+    fuzz_admin)
+        printf '{"cmd":"top","sort":"rate","filter":"ssh","limit":50}' >"$2/seed-1"
+        printf '{"cmd":"kill","conn":"1a00"}' >"$2/seed-2"
+        printf '{"cmd":"log","level":"debug"}' >"$2/seed-3"
+        printf '{"cmd":"ban","ip":"2001:db8::/32","ttl_ms":60000}' >"$2/seed-4"
+        ;;
     fuzz_names) printf 'a.test\n*.test\n*.b.A.test.\n\na.test\nx.TEST.\ny.b.a.test\n' >"$2/seed-1" ;;
     *) seed_protocol "$1" "$2" ;;
     esac
