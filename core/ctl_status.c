@@ -51,6 +51,7 @@ static void print_listeners(const json_t *s)
 {
     size_t i, k;
     json_t *l, *r;
+    char in[16], out[16];
     json_array_foreach(json_object_get(s, "listeners"), i, l) {
         printf("\nlistener %s (%s): %lu now, %lu of them not yet identified\n", show(rx_ctl_text(l, "name")),
                show(rx_ctl_text(l, "where")), (unsigned long)rx_ctl_number(l, "active"),
@@ -59,6 +60,8 @@ static void print_listeners(const json_t *s)
             printf("  %-32s to %s", show(rx_ctl_text(r, "name")), show(rx_ctl_text(r, "to")));
             if (json_is_integer(json_object_get(r, "active")))
                 printf(", %lu now", (unsigned long)rx_ctl_number(r, "active"));
+            printf(", %lu ended; %s in, %s out", (unsigned long)rx_ctl_number(r, "ended"),
+                   rx_ctl_bytes(rx_ctl_number(r, "bytes_in"), in), rx_ctl_bytes(rx_ctl_number(r, "bytes_out"), out));
             printf("\n");
         }
     }
