@@ -69,6 +69,10 @@ struct rx_server_spec {
     uint32_t script_budget_ms; // how long one call of a function of the config may take; 0: the default
     uint32_t access_log;      // enum rx_access_log
     struct rx_slice access_log_file;
+    struct rx_slice record_file; // empty: nothing is recorded
+    double record_max;           // bytes the file may have
+    uint32_t record_ppm;         // of a million decisions
+    uint32_t record_bytes;       // first bytes kept of each
     uint32_t log_format; // enum rx_log_format
     uint32_t is_admin_off;    // 1: no admin socket
     struct rx_slice metrics;  // address of the HTTP port for monitoring; empty: none

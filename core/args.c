@@ -18,9 +18,9 @@
 // ---- what there is ----------------------------------------------------------------------------------------
 
 enum place { IN_RUN = 1, IN_TCP = 2, IN_UDP = 4, IN_INIT = 8, IN_CHECK = 16, IN_EXPLAIN = 32, IN_IMPORT = 64,
-             IN_STATUS = 128, IN_TOP = 256, IN_CTL = 512 };
-enum { IN_SERVING = IN_RUN | IN_TCP | IN_UDP, IN_LOADING = IN_SERVING | IN_CHECK | IN_EXPLAIN,
-       IN_RUNNING = IN_STATUS | IN_TOP | IN_CTL, IN_ALL = 1023 };
+             IN_STATUS = 128, IN_TOP = 256, IN_CTL = 512, IN_RECORD = 1024, IN_REPLAY = 2048 };
+enum { IN_SERVING = IN_RUN | IN_TCP | IN_UDP | IN_RECORD, IN_LOADING = IN_SERVING | IN_CHECK | IN_EXPLAIN | IN_REPLAY,
+       IN_RUNNING = IN_STATUS | IN_TOP | IN_CTL, IN_ALL = 4095 };
 
 #define FINDING                                                                                              \
     "\n\nThe instance is found by its config (-c), by the port of its first listener (-p), or by its admin\n"  \
@@ -55,6 +55,14 @@ static const struct command {
       "Prints a config made from FILE (\"-\": standard input): refractium.toml, rpxy-l4's config.toml, PortMux's\n"
       "config.yaml, sslh.cfg, or a unit or script with refract's flags. What has no equivalent becomes a comment.\n",
       RX_CMD_IMPORT, IN_IMPORT, 1 },
+    { "record", "", "serve, and keep first bytes and decisions in a file",
+      "Serves the config and keeps the first bytes of clients, and what was decided, in a file for \"replay\".\n"
+      "The config's rx.server { record = ... } says how much of them. The file holds what clients say.\n",
+      RX_CMD_RECORD, IN_RECORD, 0 },
+    { "replay", " FILE", "decide a recording again and list what changes",
+      "Decides what a recording holds again, under this config, and prints every decision that changes.\n"
+      "Exit code 0: nothing changes; 1: something does, or the config is wrong.\n",
+      RX_CMD_REPLAY, IN_REPLAY, 1 },
     { "status", "", "show what the running instance does", "Shows what the running instance does." FINDING,
       RX_CMD_STATUS, IN_STATUS, 0 },
     { "top", "", "show its busiest connections, live",
@@ -115,9 +123,10 @@ static const struct option_row {
     { 0, "builtin", NULL, "no config: identify among everything that ships", IN_EXPLAIN, AT(is_builtin), -1 },
     { 0, "format", "NAME", "what FILE is, when it cannot be told: refractium, rpxy, portmux,\nsslh or refract",
       IN_IMPORT, AT(format), -1 },
-    { 0, "json", NULL, "one JSON object instead of text", IN_CHECK | IN_EXPLAIN | IN_STATUS | IN_TOP,
+    { 0, "json", NULL, "one JSON object instead of text", IN_CHECK | IN_EXPLAIN | IN_REPLAY | IN_STATUS | IN_TOP,
       AT(is_json), -1 },
     { 0, "admin", "PATH", "the instance's admin socket", IN_RUNNING, AT(admin), -1 },
+    { 'o', "output", "FILE", "where to record (refractium.record)", IN_RECORD, AT(record), -1 },
     { 0, "force", NULL, "overwrite an existing file", IN_INIT, AT(is_forced), -1 },
     { 'q', "quiet", NULL, "warnings and errors only", IN_ALL, AT(is_quiet), -1 },
     { 'V', "version", NULL, "print the version", IN_ALL, 0, -1 },
@@ -445,7 +454,7 @@ int rx_args_parse(struct rx_args *a, int argc, char **argv)
 {
     struct parse p = { .a = a };
     size_t most = (size_t)RX_MAX(argc, 1);
-    *a = (struct rx_args){ .bind = "0.0.0.0", .port = "8080" };
+    *a = (struct rx_args){ .bind = "0.0.0.0", .port = "8080", .record = "refractium.record" };
     a->forward = calloc(most, sizeof *a->forward);
     a->files = calloc(most, sizeof *a->files);
     p.words = calloc(most, sizeof *p.words);

@@ -5,7 +5,8 @@
 
 #include "base.h"
 
-enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT,
+enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT, RX_CMD_RECORD,
+                  RX_CMD_REPLAY,
                   // to a running instance (ctl.h)
                   RX_CMD_STATUS, RX_CMD_TOP, RX_CMD_RELOAD, RX_CMD_KILL, RX_CMD_LOG,
                   RX_CMD_BAN, RX_CMD_UNBAN };
@@ -32,6 +33,8 @@ struct rx_args {
     bool is_forced;
     // import
     const char *format;
+    // record
+    const char *record;
 };
 
 // Fills `a`. Returns -1 to go on, else the exit code (0 after --help or --version, 1 after a message on stderr).

@@ -190,6 +190,10 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->access_log = s->access_log;
     c->access_log_file = s->access_log_file.len ? keep(b, s->access_log_file) : NULL;
     c->log_format = s->log_format;
+    c->record_file = s->record_file.len ? keep(b, s->record_file) : NULL;
+    c->record_max = s->record_max >= 0 ? (uint64_t)s->record_max : 0;
+    c->record_ppm = s->record_ppm;
+    c->record_bytes = s->record_bytes;
     const struct rx_target_spec *both[2] = { &s->fallback_tcp, &s->fallback_udp };
     for (int i = 0; i < 2; i++) {
         b->server_fallback[i] = *both[i];

@@ -229,6 +229,9 @@ struct rx_conf {
     const char *admin; // path of the admin socket; NULL: after the first listener's port
     enum rx_access_log access_log;
     const char *access_log_file;
+    const char *record_file; // NULL: nothing is recorded
+    uint64_t record_max;
+    uint32_t record_ppm, record_bytes;
     enum rx_log_format log_format;
 
     struct rx_known **known;

@@ -17,6 +17,7 @@
 #include "hook.h"
 #include "http.h"
 #include "log.h"
+#include "record.h"
 #include "reload.h"
 #include "sys.h"
 #include "worker.h"
@@ -238,6 +239,10 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     }
     rx_reload_start(&e->reload);
     rx_hooker_use(e->hooker, conf);
+    if (rx_reload_record(&e->reload)) {
+        code = RX_EXIT_BIND;
+        goto end;
+    }
     e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, e->n_workers, rx_now_ms() };
     if (rx_http_new(&e->http, e->loop, &e->self)) {
         code = RX_EXIT_BIND;
@@ -259,6 +264,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
 end:
     rx_http_free(e->http);
     signal(SIGHUP, SIG_IGN);
+    rx_record_stop();
     rx_admin_free(e->admin);
     rx_hooker_free(e->hooker); // it hears the workers' last words, and wakes them
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);

@@ -15,6 +15,7 @@
 #include "import.h"
 #include "load.h"
 #include "log.h"
+#include "replay.h"
 #include "script.h"
 
 // ---- init ---------------------------------------------------------------------------------------------------
@@ -93,6 +94,17 @@ static int run_explain(const struct rx_args *a)
     return code;
 }
 
+static int run_replay(const struct rx_args *a)
+{
+    struct rx_findings f = { 0 };
+    struct rx_conf *conf = rx_load(a, NULL, &f);
+    rx_findings_print(&f, stderr, rx_load_is_coloured());
+    int code = conf ? rx_replay_run(conf, a) : RX_EXIT_USAGE;
+    rx_conf_unref(conf);
+    rx_findings_free(&f);
+    return code;
+}
+
 static void print_finding(void *data, unsigned severity, const char *text, size_t len)
 {
     (void)data;
@@ -137,6 +149,12 @@ int main(int argc, char **argv)
         break;
     case RX_CMD_EXPLAIN:
         code = run_explain(&a);
+        break;
+    case RX_CMD_RECORD:
+        code = run_serve(&a);
+        break;
+    case RX_CMD_REPLAY:
+        code = run_replay(&a);
         break;
     case RX_CMD_IMPORT:
         code = rx_import_run(&a);

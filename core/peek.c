@@ -11,6 +11,7 @@
 
 #include "hook.h"
 #include "log.h"
+#include "record.h"
 #include "script.h"
 #include "sys.h"
 #include "worker.h"
@@ -127,10 +128,29 @@ static bool begin_hooks(struct rx_conn *c, const struct rx_hooks *set, const str
     return false;
 }
 
-static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len)
+static RX_COLD void record(const struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len,
+                           enum rx_ended ended)
+{
+    const struct rx_target *to = d->route ? d->to : &c->listen->fallback_tcp;
+    const struct rx_record r = { .from = c->client,
+                                 .to_port = c->to_port,
+                                 .ended = ended,
+                                 .listen = c->listen->name,
+                                 .protocol = d->seen ? d->seen->name : NULL,
+                                 .route = d->route ? d->route->name : NULL,
+                                 .to = rx_target_word(to),
+                                 .bytes = head,
+                                 .len = len };
+    rx_record_decision(c->worker->index, &r);
+}
+
+static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len,
+                  enum rx_ended ended)
 {
     leave_pending(c);
     rx_histogram_add(&c->worker->stat.identify, rx_now_ms() - c->start_ms);
+    if (RX_UNLIKELY(atomic_load_explicit(&rx_record_is_on, memory_order_acquire)))
+        record(c, d, head, len, ended);
     c->seen = d->seen;
     rx_worker_tried(c, RX_MEASURE_UNIDENTIFIED);
     if (!d->route)
@@ -167,7 +187,7 @@ static bool decide(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx
         c->need = d.need;
         return false;
     }
-    leave(c, &d, head, len);
+    leave(c, &d, head, len, ended);
     return true;
 }
 

@@ -21,6 +21,7 @@
 #include "hook.h"
 #include "load.h"
 #include "log.h"
+#include "record.h"
 #include "script.h"
 #include "swap.h"
 #include "sys.h"
@@ -254,7 +255,17 @@ int rx_reload_serve(struct rx_reload *r, struct rx_conf *conf)
     r->n_bound = rx_bind_count(conf);
     rx_bind_unlink_first(old, rx_bind_count(old), conf);
     rx_conf_unref(old);
+    rx_reload_record(r);
     return 0;
+}
+
+int rx_reload_record(struct rx_reload *r)
+{
+    const struct rx_record_setup setup = { .file = r->conf->record_file,
+                                           .max_size = r->conf->record_max,
+                                           .sample_ppm = r->conf->record_ppm,
+                                           .bytes = r->conf->record_bytes };
+    return rx_record_apply(&setup, r->n_workers);
 }
 
 static void refuse(struct rx_reload *r, const struct rx_reload_job *j, struct rx_history_entry *e, const char *note)

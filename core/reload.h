@@ -67,6 +67,8 @@ struct rx_reload {
 
 // Takes over the caller's reference; loop, args and workers are set by the engine before rx_reload_start.
 void rx_reload_init(struct rx_reload *r, struct rx_conf *conf);
+// Recording as the config served now wants it; 0 or -errno.
+int rx_reload_record(struct rx_reload *r);
 // From now on edits are noticed.
 void rx_reload_start(struct rx_reload *r);
 // Loads the config again, beside the loop, and serves or tries it if it is good; the ear hears of it. `who` is for

@@ -87,6 +87,7 @@ static void push_cli(lua_State *L, const struct rx_args *a)
     set_string(L, "max_connections", a->max_connections);
     set_string(L, "log_format", a->log_format);
     set_string(L, "only", a->only);
+    set_string(L, "record", a->command == RX_CMD_RECORD ? a->record : NULL);
     set_true(L, "no_hot_reload", a->no_hot_reload);
     set_true(L, "debug", a->is_debug);
     lua_newtable(L);

@@ -143,12 +143,15 @@ end
 local function server(state, model)
   local s, line = model.server, model.server_declaration and model.server_declaration.line
   local kind, file = access_log(s.access_log)
+  local record = s.record or {}
   local answer = state.link.server_set {
     workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
     canary_ppm = s.canary and s.canary.share or 0, canary_ms = s.canary and s.canary.watch or 0,
     script_budget_ms = s.script_budget, is_admin_off = s.admin == false, admin = s.admin or "",
     metrics = s.metrics or "", metrics_token = s.metrics_token or "",
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
+    record_file = record.file or "", record_max = record.max_size, record_ppm = record.sample,
+    record_bytes = record.bytes,
     fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),
     fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),
   }

@@ -35,6 +35,7 @@ local TYPES = {
   samples = { "table", "rx.Samples" },
   http_address = { "address", "string" },
   token = { "string", "string" },
+  record = { "table", "rx.Record" },
   labels = { "name or list", "string|string[]" },
   expect = { "table", "rx.Expect" },
   percent = { "percentage", "string" },
@@ -295,6 +296,7 @@ local CLASS = {
   protocol = "rx.ProtocolOptions", samples = "rx.Samples", test = "rx.Test", expect = "rx.Expect",
   canary = "rx.Canary",
   hook = "rx.HookOptions",
+  record = "rx.Record",
 }
 
 local POSITIONS = {

@@ -240,6 +240,11 @@ local function override_options(ctx, model, cli)
   server.max_connections = option(ctx, "max-connections", "server", "max_connections", cli.max_connections)
     or server.max_connections
   server.log_format = option(ctx, "log-format", "server", "log_format", cli.log_format) or server.log_format
+  if cli.record then -- the command's file; how much is kept stays the config's business
+    ctx:begin { title = "--output" }
+    server.record = server.record or kinds.record(ctx, nil, { file = cli.record }) or {}
+    server.record.file = cli.record
+  end
   local peek_timeout = option(ctx, "peek-timeout", "listen", "peek_timeout", cli.peek_timeout)
   local peek_buffer = option(ctx, "peek-buffer", "listen", "peek_buffer_size", cli.peek_buffer)
   for _, listener in ipairs(model.listens) do

@@ -179,9 +179,9 @@ local function measured(parse, print)
   end
 end
 
+M.percent = measured(units.percent, units.print_percent)
 M.duration = measured(units.duration, units.print_duration)
 M.size = measured(units.size, units.print_size)
-M.percent = measured(units.percent, units.print_percent)
 
 function M.http_address(ctx, _, v)
   if not M.string(ctx, nil, v) or not M.address(ctx, ADDR_LISTEN, v) then
@@ -612,6 +612,7 @@ end
 
 M.expect = nested(schema.expect)
 M.samples = nested(schema.samples)
+M.record = nested(schema.record)
 
 local canary = nested(schema.canary)
 

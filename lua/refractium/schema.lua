@@ -70,6 +70,8 @@ M.server = section {
     doc = "One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path." },
   { name = "log_format", type = "choice", values = { "auto", "text", "json" }, default = "auto",
     doc = '`"auto"` is coloured text on a terminal and plain text for the journal elsewhere.' },
+  { name = "record", type = "record", default_text = "off",
+    doc = "Keep first bytes of clients and what was decided in a file, for `refractium replay`; see below." },
   { name = "fallback_tcp", type = "target", default_text = "drop",
     doc = FALLBACK_TCP .. " A listener's own comes first." },
   { name = "fallback_udp", type = "target", default_text = "drop", doc = FALLBACK_UDP },
@@ -83,6 +85,19 @@ M.canary = section {
     doc = "How many of the new connections it gets." },
   { name = "watch", type = "duration", default = "30s", min = "1s", max = "1d",
     doc = "How long; then it gets all of them, unless it did worse than the running one." },
+}
+
+M.record = section {
+  verb = "`record` in rx.server",
+  doc = "What is kept of live traffic. The file holds what clients say, passwords in clear text among it: it is made"
+    .. " for its owner alone, and should not stay longer than it is needed.",
+  { name = "file", type = "string", required = true, doc = "Where. One that is there already is added to." },
+  { name = "max_size", type = "size", default = "64m", min = "4k", max = "1024g",
+    doc = "How large it may become; then recording ends." },
+  { name = "sample", type = "percent", default = "100%", min = "0.0001%", max = "100%",
+    doc = "How many of the decisions are kept." },
+  { name = "bytes", type = "size", default = "4k", min = "1b", max = "48k",
+    doc = "How many first bytes of each." },
 }
 
 M.listen = section {
@@ -310,7 +325,7 @@ M.samples = section {
 
 -- In the order the reference shows them.
 M.order = {
-  "server", "canary", "listen", "route", "pool", "backend", "protocol", "samples", "hook", "counter", "gauge",
+  "server", "canary", "record", "listen", "route", "pool", "backend", "protocol", "samples", "hook", "counter", "gauge",
   "shared", "test", "expect",
 }
 

@@ -8,7 +8,7 @@ _refractium() {
     COMPREPLY=()
 
     local with_value=' -b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
-    with_value+=' --max-connections --log-format --segments --from --listener --format --admin '
+    with_value+=' --max-connections --log-format --segments --from --listener --format --admin -o --output '
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ $with_value == *" $word "* ]]; then
@@ -19,6 +19,11 @@ _refractium() {
     done
 
     case $prev in
+    -o | --output)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
     -c | --config)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -X '!*.lua' -- "$cur"; compgen -d -- "$cur")
@@ -46,6 +51,8 @@ _refractium() {
     status | top) options="$running --json $always" ;;
     reload | kill | log | ban | unban) options="$running $always" ;;
     import) options="--format $always" ;;
+    record) options="$loading -o --output $always" ;;
+    replay) options="$loading --json $always" ;;
     check) options="$loading --json $always" ;;
     explain) options="$loading --hex --pcap --segments --udp --from --listener --builtin --json $always" ;;
     *) return ;;
@@ -54,10 +61,10 @@ _refractium() {
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     elif [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import status top reload kill log ban unban' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import record replay status top reload kill log ban unban' -- "$cur")
     elif [[ $command == log ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur")
-    elif [[ $command == explain || $command == init || $command == import ]]; then
+    elif [[ $command == explain || $command == init || $command == import || $command == replay ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     fi

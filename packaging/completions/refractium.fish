@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Completion of refractium's command line for fish.
 
-set -l commands tcp udp init check explain import status top reload kill log ban unban
+set -l commands tcp udp init check explain import record replay status top reload kill log ban unban
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l running "__fish_seen_subcommand_from status top reload kill log ban unban"
 set -l loading "not __fish_seen_subcommand_from init import status top reload kill log ban unban"
@@ -24,7 +24,10 @@ complete -c refractium -n $none -a ban -d 'keep an address or a block out for a 
 complete -c refractium -n $none -a unban -d 'let it in again'
 complete -c refractium -n '__fish_seen_subcommand_from log' -a 'error warning info debug'
 complete -c refractium -n $running -l admin -r -F -d 'the instance\'s admin socket'
-complete -c refractium -n '__fish_seen_subcommand_from init explain import' -F
+complete -c refractium -n $none -a record -d 'serve, and keep first bytes and decisions in a file'
+complete -c refractium -n $none -a replay -d 'decide a recording again and list what changes'
+complete -c refractium -n '__fish_seen_subcommand_from record' -s o -l output -r -F -d 'where to record'
+complete -c refractium -n '__fish_seen_subcommand_from init explain import replay' -F
 complete -c refractium -n '__fish_seen_subcommand_from import' -l format -x -a 'refractium rpxy portmux sslh refract' -d 'what FILE is'
 
 complete -c refractium -n $loading -s b -l bind -x -d 'address to listen on (0.0.0.0)'
@@ -46,7 +49,7 @@ complete -c refractium -n $explain -l udp -d 'each FILE is one datagram (not in 
 complete -c refractium -n $explain -l from -x -d 'the client\'s address (192.0.2.1)'
 complete -c refractium -n $explain -l listener -x -d 'the listener it comes to (the first)'
 complete -c refractium -n $explain -l builtin -d 'no config: identify among everything that ships'
-complete -c refractium -n '__fish_seen_subcommand_from check explain status top' -l json -d 'one JSON object instead of text'
+complete -c refractium -n '__fish_seen_subcommand_from check explain replay status top' -l json -d 'one JSON object instead of text'
 complete -c refractium -n '__fish_seen_subcommand_from init' -l force -d 'overwrite an existing file'
 
 complete -c refractium -s q -l quiet -d 'warnings and errors only'

@@ -79,6 +79,9 @@ seed() { # seed HARNESS CORPUS
         printf '{"cmd":"log","level":"debug"}' >"$2/seed-3"
         printf '{"cmd":"ban","ip":"2001:db8::/32","ttl_ms":60000}' >"$2/seed-4"
         ;;
+    fuzz_record)
+        printf '%s' '{"ms":1,"port":80,"len":9,"from":"192.0.2.1","ended":"open","protocol":"tls","route":null,"to":"web","listen":"a:1","bytes":"1603"}' >"$2/seed-1"
+        ;;
     fuzz_names) printf 'a.test\n*.test\n*.b.A.test.\n\na.test\nx.TEST.\ny.b.a.test\n' >"$2/seed-1" ;;
     *) seed_protocol "$1" "$2" ;;
     esac

@@ -40,6 +40,15 @@ describe("rx.server", function()
     assert.equal(7, s.fallback_udp.kind)
   end)
 
+  it("hands over what is to be recorded", function()
+    local s = spec_of(built("rx.server { record = { file = 'r', sample = '0.5%' } } rx.listen 'a:1' { " .. FALLBACK
+      .. " }"), "server_set")
+    assert.equal("r", s.record_file)
+    assert.equal(5000, s.record_ppm)
+    assert.equal(67108864, s.record_max)
+    assert.equal(4096, s.record_bytes)
+  end)
+
   it("knows three kinds of access log", function()
     for text, kind in pairs { ["false"] = 1, ["true"] = 2, ['"f"'] = 3 } do
       local body = 'rx.server { access_log = ' .. text .. ' } rx.listen "a:1" { ' .. FALLBACK .. " }"

@@ -19,6 +19,7 @@ local FRAMES = {
   backend = "rx.pool 'w' { { 'h:1', %s = %s } } rx.listen 'a:1' {}",
   protocol = "rx.protocol 'g' { %s = %s } rx.listen 'a:1' {}",
   samples = "rx.protocol 'g' { prefix = 'x', samples = { %s = %s } } rx.listen 'a:1' {}",
+  record = "rx.server { record = { file = 'f', %s = %s } } rx.listen 'a:1' {}",
   counter = "rx.counter 'c_total' { %s = %s } rx.listen 'a:1' {}",
   gauge = "rx.gauge 'g' { %s = %s } rx.listen 'a:1' {}",
   shared = "rx.shared 's' { %s = %s } rx.listen 'a:1' {}",

@@ -118,6 +118,13 @@ static void every_option_reaches_its_field(void **state)
     assert_int_equal(a.n_files, 1);
     assert_string_equal(a.files[0], "-odd-");
     rx_args_free(&a);
+    assert_int_equal(parse(&a, "record -o x.rec -p 80"), -1);
+    assert_true(a.command == RX_CMD_RECORD && a.is_port_typed);
+    assert_string_equal(a.record, "x.rec");
+    rx_args_free(&a);
+    assert_int_equal(parse(&a, "replay --json x.rec -c new.lua"), -1);
+    assert_true(a.command == RX_CMD_REPLAY && a.is_json && a.n_files == 1);
+    rx_args_free(&a);
     assert_int_equal(parse(&a, "import --format sslh x.cfg"), -1);
     assert_true(a.command == RX_CMD_IMPORT && a.n_files == 1);
     assert_string_equal(a.format, "sslh");
@@ -145,11 +152,13 @@ static void bad_flags_are_one_line_that_names_them(void **state)
         { "--debug=1", "option --debug takes no value" },
         { "chekc", "unknown command \"chekc\" (did you mean \"check\"?)" },
         { "site.lua", "a config file is given with -c" },
-        { "record", "unknown command \"record\"" },
+        { "recrod", "unknown command \"recrod\" (did you mean \"record\"?)" },
+        { "check -o x", "option --output does not belong here; it is for record" },
+        { "replay a b", "refractium replay: unexpected argument \"b\"" },
         { "check more", "refractium check: unexpected argument \"more\"" },
         { "init a b", "refractium init: unexpected argument \"b\"" },
         { "check --hex", "option --hex does not belong here; it is for explain" },
-        { "--json", "option --json does not belong here; it is for check, explain" },
+        { "--json", "option --json does not belong here; it is for check, explain, replay" },
         { "init -p 80", "option --port does not belong here" },
         { "explain --hex --pcap x", "--hex and --pcap exclude each other" },
         { "explain --segments 1 a b", "--segments cuts one FILE" },
@@ -169,7 +178,8 @@ static void bad_flags_are_one_line_that_names_them(void **state)
 static void every_command_has_help(void **state)
 {
     (void)state;
-    static const char *const commands[] = { "", "tcp ", "udp ", "init ", "check ", "import ", "explain " };
+    static const char *const commands[] = { "", "tcp ", "udp ", "init ", "check ", "import ", "record ", "replay ",
+                                            "explain " };
     struct rx_args a;
     char line[64];
     for (unsigned i = 0; i < RX_COUNT(commands); i++)
@@ -234,7 +244,8 @@ static void completions_and_man_page_list_what_there_is(void **state)
     (void)state;
     static const char *const files[] = { "packaging/completions/refractium.bash", "packaging/completions/_refractium",
                                          "packaging/completions/refractium.fish", "packaging/man/refractium.1" };
-    static const char *const commands[] = { "--help", "init --help", "check --help", "import --help", "explain --help",
+    static const char *const commands[] = { "--help", "init --help", "check --help", "import --help", "record --help",
+                                            "replay --help", "explain --help",
                                             "status --help", "top --help", "ban --help" };
     static char help[65536];
     struct rx_args a;

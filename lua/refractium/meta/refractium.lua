@@ -81,6 +81,7 @@
 ---@field script_budget? rx.Duration How long one call of a function of the config may take. One that takes longer is stopped and not called again until the next good reload. Default: `"50ms"`. Range: `1ms` to `10s`.
 ---@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path. Default: on when standard output is a terminal.
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
+---@field record? rx.Record Keep first bytes of clients and what was decided in a file, for `refractium replay`; see below. Default: off.
 ---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. A listener's own comes first. Default: drop.
 ---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: drop.
 ---@field hooks? rx.Hook[] What `rx.hook` returned, for the connections of every listener: a list.
@@ -89,6 +90,13 @@
 ---@class rx.Canary
 ---@field share? string How many of the new connections it gets. Default: `"5%"`. Range: `0.1%` to `50%`.
 ---@field watch? rx.Duration How long; then it gets all of them, unless it did worse than the running one. Default: `"30s"`. Range: `1s` to `1d`.
+
+---What is kept of live traffic. The file holds what clients say, passwords in clear text among it: it is made for its owner alone, and should not stay longer than it is needed.
+---@class rx.Record
+---@field file string Where. One that is there already is added to.
+---@field max_size? rx.Size How large it may become; then recording ends. Default: `"64m"`. Range: `4k` to `1024g`.
+---@field sample? string How many of the decisions are kept. Default: `"100%"`. Range: `0.0001%` to `100%`.
+---@field bytes? rx.Size How many first bytes of each. Default: `"4k"`. Range: `1b` to `48k`.
 
 ---Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these. P may be a range, as in `8000-8010`.
 ---@class rx.Listen
