@@ -131,7 +131,7 @@ static bool begin_hooks(struct rx_conn *c, const struct rx_hooks *set, const str
 static RX_COLD void record(const struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len,
                            enum rx_ended ended)
 {
-    const struct rx_target *to = d->route ? d->to : &c->listen->fallback_tcp;
+    const struct rx_target *to = d->verdict == RX_MATCH ? d->to : &c->listen->fallback_tcp;
     const struct rx_record r = { .from = c->client,
                                  .to_port = c->to_port,
                                  .ended = ended,
