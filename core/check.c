@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "doubt.h"
 #include "identify.h"
 #include "json.h"
 #include "log.h"
@@ -316,52 +317,6 @@ unsigned rx_check_tests(const struct rx_conf *conf, void (*report)(void *data, c
     return run.n_failed;
 }
 
-// ---- routes that can never match ----------------------------------------------------------------------------
-
-// Whether everything protocol b recognises is taken by an earlier unconditional route for a.
-static bool is_covered(const struct rx_known *a, const struct rx_known *b)
-{
-    if (a->is_any || a == b)
-        return true;
-    // Who says nothing is taken by the first protocol whose clients wait for a greeting.
-    if (b->is_silent)
-        return a->is_server_first && a->transport & RX_TCP;
-    return a->def && b->def && !strcmp(a->def->name, "ssh") && !strcmp(b->def->name, "sftp");
-}
-
-// Loading warns about some of them already.
-static bool is_told(const struct rx_findings *f, const struct rx_route *r)
-{
-    char what[32];
-    size_t n = strlen(r->where);
-    snprintf(what, sizeof what, "routes[%u]", r->index + 1);
-    for (unsigned i = 0; i < f->n; i++)
-        if (!strncmp(f->list[i].text, r->where, n) && strstr(f->list[i].text, what))
-            return true;
-    return false;
-}
-
-static void warn_listen(const struct rx_listen *l, struct rx_findings *f)
-{
-    const struct rx_route **plain = calloc(l->n_routes + 1, sizeof *plain);
-    uint32_t n = 0;
-    for (uint32_t i = 0; plain && i < l->n_routes; i++) {
-        const struct rx_route *r = &l->routes[i], *by = NULL;
-        for (uint32_t k = 0; k < n && !by; k++)
-            if (is_covered(plain[k]->proto, r->proto))
-                by = plain[k];
-        if (by && !is_told(f, r)) {
-            struct line line = { .len = 0 };
-            add(&line, "%s: route %u (%s) can never match: route %u (%s, %s) takes all of it", r->where, i + 1,
-                r->name, by->index + 1, by->name, by->where);
-            rx_findings_add(f, RX_REPORT_WARNING, line.text, line.len);
-        } else if (!by && r->is_plain) {
-            plain[n++] = r;
-        }
-    }
-    free(plain);
-}
-
 // ---- the command --------------------------------------------------------------------------------------------
 
 static void keep_failure(void *data, const char *line)
@@ -453,8 +408,8 @@ int rx_check_run(struct rx_conf *conf, const struct rx_args *a, struct rx_findin
     struct rx_findings failures = { 0 };
     if (conf)
         rx_check_tests(conf, keep_failure, &failures);
-    for (uint32_t i = 0; conf && i < conf->n_listens; i++)
-        warn_listen(conf->listens[i], f);
+    if (conf)
+        rx_doubt_run(conf, f);
     int code = a->is_json ? print_json(conf, f, &failures) : print_text(conf, a, f, &failures);
     rx_findings_free(&failures);
     return code;
