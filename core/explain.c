@@ -208,11 +208,13 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
         return complain("out of memory");
     x->client.p = x->in.bytes;
     x->client.script = rx_conf_script(conf, -1);
+    x->conf = conf;
     x->client.cuts = x->in.cuts;
     x->client.n_cuts = x->in.n_cuts;
     rx_rehearse(x->listen, &x->client, x->scratch, x->args->is_builtin ? ~0u : 0, &x->outcome);
     if (x->listen->identify_fn >= 0 && x->outcome.len)
         rx_script_listen(x->client.script, (uint32_t)x->listen->identify_fn, x->in.bytes, x->outcome.len, &x->of);
+    rx_script_mute(x->client.script, true); // what functions have to say they have said
     if (try_all(x))
         return 1;
     name_it(x);

@@ -19,6 +19,7 @@ struct rx_tried {
 
 struct rx_explained {
     const struct rx_args *args;
+    const struct rx_conf *conf;
     const struct rx_listen *listen;
     struct rx_input in;
     struct rx_client client;
@@ -36,6 +37,39 @@ struct rx_explained {
 // What matcher `e` says of the first n bytes.
 enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_entry *e, uint32_t n,
                                struct rx_facts *f);
+// What a function of the config says of this client, asked once more.
+struct rx_reply {
+    const char *where;          // "refractium.lua:12"
+    const char *error;          // NULL: it did not fail
+    bool holds;                 // when: true; to: something
+    enum rx_verdict verdict;    // identify
+    const struct rx_target *to; // to; may be NULL
+};
+struct rx_reply rx_explain_when(const struct rx_explained *x, const struct rx_route *r, const struct rx_facts *f);
+struct rx_reply rx_explain_to(const struct rx_explained *x, const struct rx_route *r, const struct rx_facts *f);
+// With facts: the key.
+struct rx_reply rx_explain_identify(const struct rx_explained *x, const struct rx_known *known, struct rx_facts *f);
+// How a route stands to this client; *f: its facts, valid when its protocol matched.
+enum rx_standing {
+    RX_STANDS_OTHER,   // another transport, or not asked
+    RX_STANDS_NOT,     // another protocol
+    RX_STANDS_WAITS,   // its protocol may still come
+    RX_STANDS_SILENT,  // waits for silence
+    RX_STANDS_SPOKEN,  // it was for silence
+    RX_STANDS_FAILS,   // a condition, or its function
+    RX_STANDS_UNKNOWN, // a condition is not known yet
+    RX_STANDS_TAKES,
+    RX_STANDS_WOULD    // an earlier one took it, or one must be waited for
+};
+enum rx_standing rx_explain_standing(const struct rx_explained *x, const struct rx_route *r, struct rx_facts *f);
+// One condition by its number (table.h).
+enum rx_verdict rx_explain_condition(const struct rx_explained *x, const struct rx_route *r, unsigned i,
+                                     const struct rx_facts *f);
+// What the client showed where that condition looks, as text: "" for nothing. buf has RX_SAW bytes.
+enum { RX_SAW = 512 };
+const char *rx_explain_saw(const struct rx_explained *x, const struct rx_route *r, unsigned i, const struct rx_facts *f,
+                           char *buf);
+
 // "1.3" for TLS, "1.1" for HTTP, "2.0" for SSH.
 const char *rx_explain_version(const struct rx_known *known, uint16_t version, char buf[16]);
 

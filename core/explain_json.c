@@ -71,8 +71,95 @@ static void tried_json(struct rx_json *j, const struct rx_explained *x)
         string(j, "verdict", words[x->tried[i].verdict]);
         rx_json_key(j, "bytes");
         rx_json_number(j, x->tried[i].bytes);
+        if (x->tried[i].entry->known->identify_fn >= 0) {
+            struct rx_facts f;
+            struct rx_reply said = rx_explain_identify(x, x->tried[i].entry->known, &f);
+            string(j, "identify", said.where);
+            string(j, "error", said.error);
+            if (f.have & RX_FACT_KEY)
+                text(j, "key", &f.key);
+        }
         rx_json_close(j);
     }
+    rx_json_close(j);
+}
+
+static void said_json(struct rx_json *j, const char *key, const struct rx_reply *said)
+{
+    rx_json_key(j, key);
+    rx_json_open(j, '{');
+    string(j, "where", said->where);
+    rx_json_key(j, "holds");
+    rx_json_bool(j, said->holds);
+    string(j, "to", said->to ? rx_target_word(said->to) : NULL);
+    string(j, "error", said->error);
+    rx_json_close(j);
+}
+
+static void condition_json(struct rx_json *j, const struct rx_explained *x, const struct rx_route *r, unsigned i,
+                           const struct rx_facts *f, enum rx_verdict v)
+{
+    char buf[RX_ADDR_TEXT], saw[RX_SAW];
+    const char *text = rx_explain_saw(x, r, i, f, saw);
+    rx_json_open(j, '{');
+    string(j, "condition", rx_condition_name(r, i));
+    rx_json_key(j, "wanted");
+    rx_json_open(j, '[');
+    for (uint32_t k = 0; k < rx_condition_count(r, i); k++)
+        rx_json_string(j, rx_condition_value(r, i, k, buf));
+    rx_json_close(j);
+    string(j, "saw", *text ? text : NULL);
+    rx_json_key(j, "holds");
+    if (v == RX_MORE)
+        rx_json_null(j);
+    else
+        rx_json_bool(j, v == RX_MATCH);
+    rx_json_close(j);
+}
+
+// The conditions, and, when they hold, what `when` and `to` say: what is asked on the path.
+static void route_json(struct rx_json *j, const struct rx_explained *x, const struct rx_route *r)
+{
+    static const char *const words[] = { "not_asked",     "other_protocol",    "waits", "waits_for_silence", "has_spoken",
+                                         "condition_fails", "condition_unknown", "takes", "would_take" };
+    struct rx_facts f = { .pending = ~0u };
+    enum rx_standing standing = rx_explain_standing(x, r, &f);
+    bool is_matched = standing >= RX_STANDS_FAILS, is_all = is_matched && !(r->is_scripted && f.pending);
+    rx_json_open(j, '{');
+    string(j, "route", r->name);
+    string(j, "where", r->where);
+    string(j, "protocol", r->proto->name);
+    string(j, "outcome", words[standing]);
+    rx_json_key(j, "conditions");
+    rx_json_open(j, '[');
+    for (unsigned i = 0; is_matched && i < RX_CONDITIONS; i++) {
+        if (!rx_condition_name(r, i))
+            continue;
+        enum rx_verdict v = rx_explain_condition(x, r, i, &f);
+        is_all &= v == RX_MATCH;
+        condition_json(j, x, r, i, &f, v);
+    }
+    rx_json_close(j);
+    struct rx_reply when = { .holds = true };
+    if (is_all && r->when_fn >= 0) {
+        when = rx_explain_when(x, r, &f);
+        said_json(j, "when", &when);
+    }
+    if (is_all && when.holds && r->to.kind == RX_TO_SCRIPT) {
+        struct rx_reply to = rx_explain_to(x, r, &f);
+        said_json(j, "to", &to);
+    }
+    rx_json_close(j);
+}
+
+static void routes_json(struct rx_json *j, const struct rx_explained *x)
+{
+    const struct rx_route *taken = x->outcome.d.route;
+    uint32_t n = taken ? taken->index + 1 : x->listen->n_routes;
+    rx_json_key(j, "routes");
+    rx_json_open(j, '[');
+    for (uint32_t i = 0; i < n; i++)
+        route_json(j, x, &x->listen->routes[i]);
     rx_json_close(j);
 }
 
@@ -96,6 +183,8 @@ int rx_explain_json(const struct rx_explained *x, FILE *out)
     if (x->listen->identify_fn >= 0)
         string(&j, "identify", said[x->of.said]);
     tried_json(&j, x);
+    if (!x->args->is_builtin)
+        routes_json(&j, x);
     if (d->note != RX_NOTE_NONE)
         string(&j, "note", rx_note_name(d->note));
     rx_json_close(&j);

@@ -69,6 +69,24 @@ static void print_facts(const struct rx_known *known, const struct rx_facts *f, 
 
 // ---- matchers -----------------------------------------------------------------------------------------------
 
+static void print_asked(const struct rx_explained *x, const struct rx_known *known, FILE *out)
+{
+    static const char *const words[] = { "false", "true", "rx.more" };
+    struct rx_facts f = { .have = 0 };
+    struct rx_reply said = rx_explain_identify(x, known, &f);
+    fprintf(out, "  (identify, %s, ", said.where);
+    if (said.error)
+        fprintf(out, "failed: %s)", said.error);
+    else
+        fprintf(out, "says %s", words[said.verdict]);
+    if (!said.error && f.have & RX_FACT_KEY) {
+        fprintf(out, ", ");
+        print_text(&f.key, out);
+    }
+    if (!said.error)
+        fprintf(out, ")");
+}
+
 static void print_tried(const struct rx_explained *x, FILE *out)
 {
     static const char *const words[] = { "no", "match", "more" };
@@ -83,6 +101,8 @@ static void print_tried(const struct rx_explained *x, FILE *out)
         fprintf(out, "%-*s  %-7s  %5u", wide, t->entry->known->name, words[t->verdict], t->bytes);
         if (t->verdict == RX_MATCH && t->entry->known == x->seen)
             print_facts(x->seen, &x->facts, out);
+        if (t->entry->known->identify_fn >= 0)
+            print_asked(x, t->entry->known, out);
         fprintf(out, "\n");
     }
 }
@@ -134,12 +154,43 @@ static void print_found(const struct rx_explained *x, const struct rx_route *r, 
         fprintf(out, "%s", rx_addr_print_host(&x->client.from.sa, buf));
 }
 
+static void print_said(const char *what, const struct rx_reply *said, FILE *out)
+{
+    fprintf(out, "       %s %s  (%s ", said->holds ? "holds" : "fails", what, said->where);
+    if (said->error)
+        fprintf(out, "failed: %s", said->error);
+    else if (said->to)
+        fprintf(out, "says "), rx_target_print(said->to, out);
+    else
+        fprintf(out, "%s", said->holds ? "says true" : "does not say true");
+    fprintf(out, ")\n");
+}
+
+// `when`, then the function in `to`: asked only when all else holds, as on the path.
+static void print_functions(const struct rx_explained *x, const struct rx_route *r, const struct rx_facts *f, FILE *out)
+{
+    if (r->when_fn >= 0) {
+        struct rx_reply said = rx_explain_when(x, r, f);
+        print_said("when", &said, out);
+        if (!said.holds)
+            return;
+    }
+    if (r->to.kind == RX_TO_SCRIPT) {
+        struct rx_reply said = rx_explain_to(x, r, f);
+        if (said.to || said.error)
+            print_said("to", &said, out);
+        else
+            fprintf(out, "       fails to  (%s says nothing)\n", said.where);
+    }
+}
+
 static void print_conditions(const struct rx_explained *x, const struct rx_route *r, const struct rx_facts *f,
                              FILE *out)
 {
     static const char *const words[] = { "fails", "holds", "is not known yet" };
     const struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port, .script = x->client.script };
     const char *name;
+    enum rx_verdict all = RX_MATCH;
     for (unsigned i = 0; i < RX_CONDITIONS; i++) {
         if (!(name = rx_condition_name(r, i)))
             continue;
@@ -152,8 +203,11 @@ static void print_conditions(const struct rx_explained *x, const struct rx_route
             print_found(x, r, f, name, out);
             fprintf(out, ")");
         }
+        all = v == RX_MATCH ? all : v;
         fprintf(out, "\n");
     }
+    if (all == RX_MATCH && !(r->is_scripted && f->pending))
+        print_functions(x, r, f, out);
 }
 
 static const struct rx_entry *entry_of(const struct rx_explained *x, const struct rx_known *known)
@@ -194,6 +248,8 @@ static void print_route(const struct rx_explained *x, const struct rx_route *r, 
         if (x->outcome.ended != RX_OPEN)
             f.pending = 0;
         enum rx_verdict holds = rx_route_holds(r, &f, &ask);
+        if (holds == RX_MATCH && !is_it && r->to.kind == RX_TO_SCRIPT && !rx_explain_to(x, r, &f).holds)
+            holds = RX_NO;
         fprintf(out, "%s  (%s)\n", holds == RX_MATCH && !is_it ? "would take it" : words[holds], r->where);
         print_conditions(x, r, &f, out);
     } else if (r->proto->is_silent && !x->outcome.len) {

@@ -367,16 +367,28 @@ void rx_script_free(struct rx_script *s)
 static void failed(struct rx_script *s, struct rx_fn *fn, int rc)
 {
     const char *why = lua_isstring(s->L, -1) ? lua_tostring(s->L, -1) : "error";
-    char text[400];
+    char text[sizeof s->wrong];
     bool is_over = s->call.until_ns && rx_sys_now_ns() >= s->call.until_ns;
     rx_log_escape((const uint8_t *)why, strlen(why), text, sizeof text);
+    memcpy(s->wrong, text, sizeof text);
     atomic_fetch_add_explicit(&fn->errors, 1, memory_order_relaxed);
     if (rc == LUA_ERRMEM)
         lua_gc(s->L, LUA_GCCOLLECT, 0); // LuaJIT does not collect before it gives up
     if ((is_over || rc == LUA_ERRMEM) && !atomic_exchange(&fn->is_quarantined, true))
         rx_log(RX_LOG_ERROR, "script: %s: %s; quarantined until the next good reload", fn->where, text);
-    else
+    else if (!s->is_mute)
         rx_log_limited(RX_LOG_WARN, "script: %s: %s", fn->where, text);
+}
+
+const char *rx_script_wrong(const struct rx_script *s)
+{
+    return s && s->wrong[0] ? s->wrong : NULL;
+}
+
+void rx_script_mute(struct rx_script *s, bool is_mute)
+{
+    if (s)
+        s->is_mute = is_mute;
 }
 
 bool rx_script_call(struct rx_script *s, uint32_t fn, int results)
@@ -388,6 +400,7 @@ bool rx_script_call(struct rx_script *s, uint32_t fn, int results)
     rx_script_running = s;
     s->call.is_open = 1;
     s->call.until_ns = 0;
+    s->wrong[0] = 0;
     lua_rawgeti(s->L, LUA_REGISTRYINDEX, s->refs[fn]);
     int rc = lua_pcall(s->L, 0, results, 0);
     s->call.is_open = 0;

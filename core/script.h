@@ -58,6 +58,11 @@ const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const
 int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool);
 bool rx_script_accept(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
 
+// What the last call failed with, with its file and line; NULL: it did not fail.
+const char *rx_script_wrong(const struct rx_script *s);
+// While mute, neither functions nor their failures say anything to the log.
+void rx_script_mute(struct rx_script *s, bool is_mute);
+
 // `refractium import` (script_import.c): a predecessor's config to `out` as refractium.lua. `format` may be NULL.
 // 0, or 1 with a word why (malloc'ed; NULL: out of memory).
 int rx_script_import(const char *name, const char *text, size_t len, const char *format, FILE *out, char **why);

