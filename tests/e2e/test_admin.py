@@ -26,7 +26,7 @@ STATUS_SHAPE = {
     "version": str, "pid": int, "started": int, "uptime_ms": int, "stopping": bool, "workers": int, "log_level": str,
     "config": {"file": (str, type(None)), "generation": int},
     "totals": {"active": int, "accepted": int, "bytes_in": int, "bytes_out": int, "spliced_in": int, "spliced_out": int,
-               "retries": int, "closed": dict, "max_connections": int},
+               "retries": int, "mirrored": int, "mirror_lost": int, "mirrors_given_up": int, "closed": dict, "max_connections": int},
     "listeners": [{"name": str, "where": str, "addresses": [str], "active": int, "pending": int,
                    "routes": [{"name": str, "where": str, "protocol": str, "to": str, "active": (int, type(None)),
                                "ended": int, "bytes_in": int, "bytes_out": int}]}],
@@ -37,6 +37,7 @@ STATUS_SHAPE = {
     "reloads": [{"number": int, "time_ms": int, "why": str, "who": str, "result": str, "note": (str, type(None)),
                  "findings": [str], "took_us": int, "from_generation": int, "to_generation": (int, type(None))}],
     "scripts": [{"where": str, "kind": str, "errors": int, "quarantined": bool}],
+    "hooks": [{"name": str, "where": str, "lost_bytes": int, "lost_connections": int}],
 }
 FLOW_SHAPE = {
     "conn": str, "client": str, "protocol": (str, type(None)), "route": (str, type(None)), "to": (str, type(None)),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Hooks that watch: on_open, on_data, on_close, rx.every and rx.file. Complete, in order, never in the way."""
 import hashlib
+import json
 import os
 import re
 import socket
@@ -12,7 +13,7 @@ import pytest
 
 import peers
 import wire
-from harness import MIB, PATIENCE, SANITIZER, SCALE, make_config, wait_for
+from harness import MIB, PATIENCE, SANITIZER, SCALE, make_config, run_binary, wait_for
 from test_clients_web import nginx  # noqa: F401  pylint: disable=unused-import
 from test_reload import edit
 
@@ -190,6 +191,10 @@ local slow = rx.hook "slow" {
         assert time.monotonic() - start < 2
     lost = int(notes(p, r"close done lost (\d+)", timeout=120)[0])
     assert lost > MIB
+    told = run_binary("status", "--json", "-p", str(p.port), cwd=p.directory,
+                      env={"XDG_RUNTIME_DIR": p.directory})
+    hooks = json.loads(told.stdout)["hooks"]
+    assert (hooks[0]["name"], hooks[0]["lost_bytes"], hooks[0]["lost_connections"]) == ("slow", lost, 0)
 
 
 BAD = {
