@@ -220,8 +220,8 @@ static void hash_extensions(struct hello *h, char *text, char out[HASH_CHARS + 1
 bool rx_ja4_of_hello(const uint8_t *msg, uint32_t n, char transport, char out[RX_JA4_SIZE])
 {
     // Two bytes of a hello become five characters at most (signatures: once more, behind the extensions).
-    static _Thread_local uint16_t words[2][HELLO_MAX / 2];
-    static _Thread_local char text[HELLO_MAX * 5];
+    uint16_t words[2][HELLO_MAX / 2];
+    char text[HELLO_MAX * 5];
     struct hello h = { .ciphers.at = words[0], .extensions.at = words[1] };
     char alpn[3], ciphers[] = "000000000000", extensions[] = "000000000000";
     if (n < 4 || msg[0] != 1)
@@ -239,7 +239,7 @@ bool rx_ja4_of_hello(const uint8_t *msg, uint32_t n, char transport, char out[RX
 
 bool rx_ja4(const uint8_t *p, uint32_t n, char out[RX_JA4_SIZE])
 {
-    static _Thread_local uint8_t joined[4 + HELLO_MAX];
+    uint8_t joined[4 + HELLO_MAX];
     uint32_t got = 0;
     for (uint32_t at = 0; n - at > 5 && p[at] == 22 && got < sizeof joined;) {
         uint32_t len = RX_MIN(be16(p + at + 3), n - at - 5);
