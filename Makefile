@@ -8,7 +8,7 @@ OUT     := build/$(MODE)
 # Groups of features that can be left out, with the libraries they need.
 WITH_METRICS ?= 1
 
-PKGS     := luajit libssl libcrypto libpcre2-8 jansson ncursesw
+PKGS     := luajit libssl libcrypto libpcre2-8 libcares jansson ncursesw
 ifeq ($(WITH_METRICS),1)
 PKGS     += libmicrohttpd
 else

@@ -43,7 +43,14 @@ enum rx_priority {
 };
 
 enum rx_balance {
-    RX_BALANCE_ROUND_ROBIN = 0
+    RX_BALANCE_ROUND_ROBIN = 0,
+    RX_BALANCE_LEAST_CONN = 1,
+    RX_BALANCE_RANDOM = 2,
+    RX_BALANCE_P2C = 3,
+    RX_BALANCE_SOURCE_IP = 4,
+    RX_BALANCE_SOURCE_SOCKET = 5,
+    RX_BALANCE_MAGLEV = 6,
+    RX_BALANCE_FIRST = 7
 };
 
 enum rx_access_log {
@@ -74,6 +81,7 @@ struct rx_server_spec {
     uint32_t record_ppm;         // of a million decisions
     uint32_t record_bytes;       // first bytes kept of each
     uint32_t log_format; // enum rx_log_format
+    struct rx_slice resolver; // DNS servers, "127.0.0.1:5353,[::1]:53"; empty: the system's
     uint32_t is_admin_off;    // 1: no admin socket
     struct rx_slice metrics;  // address of the HTTP port for monitoring; empty: none
     struct rx_slice metrics_token; // what a reader of it must show; empty: nothing
@@ -95,12 +103,18 @@ struct rx_pool_spec {
     uint32_t balance;     // enum rx_balance
     uint32_t tries;       // backends tried per connection; 0: each once
     int32_t policy;       // id from fn_new; 0: none
+    uint32_t slow_start_ms; // a backend that came (back) reaches its weight in this time; 0: at once
+    uint32_t eject_after;   // failures in a row that eject a backend; 0: never
+    uint32_t eject_ms;      // for how long the first time; 0: a second
+    uint32_t ttl_min_ms, ttl_max_ms; // bounds on how long an answer to a name stands; 0: 5 s, 5 min
+    struct rx_slice source; // IP address to connect from; empty: the system chooses
 };
 
 struct rx_backend_spec {
     struct rx_slice addr; // "10.0.0.1:80", "[::1]:80", "name:80", "unix:/path"
     uint32_t weight;      // >= 1
     uint32_t is_backup;   // 1: used only when no other is left
+    uint32_t max_connections; // at one time; 0: no limit
 };
 
 struct rx_listen_spec {
@@ -260,7 +274,7 @@ struct rx_call {
     uint32_t len;
     uint32_t is_open;       // 1 during a call: buf and conn are errors outside
     const void *conn;       // for rx_view_door; NULL when this call has none
-    const void *pool;       // RX_FN_POLICY
+    const void *pool;       // RX_FN_POLICY: its roster
     uint64_t until_ns;      // the script budget ends here
     struct rx_slice text;   // where conn_text puts its answer
     uint32_t spans[20];     // where re_find puts its

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Text to socket addresses and back. Nothing here opens a socket; only rx_addr_parse_target may ask the resolver,
-// and only while a config loads.
+// Text to socket addresses and back. Nothing here opens a socket or looks up a name.
 #include "addr.h"
 
 #include <arpa/inet.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,47 +136,47 @@ int rx_addr_parse_listen(const char *text, struct rx_addr **out, unsigned *n, ch
     return 0;
 }
 
-// A port of 0 is fine to listen on (the kernel picks one) but nobody can be reached there.
-int rx_addr_parse_target(const char *text, bool resolve, struct rx_addr **out, unsigned *n, char *err)
+// What is looked up goes into DNS questions: no more than these, none of them empty.
+static int check_name(const char *host, char *err)
 {
-    char host[256];
-    const char *port;
-    unsigned low;
-    struct rx_addr addr;
-    *out = NULL;
-    *n = 0;
-    if (!strncmp(text, "unix:", 5))
-        return parse_unix(text + 5, &addr, err) ? -1 : one(addr, out, n, err);
-    if (split_host_port(text, host, &port, err) || rx_ports_parse(port, &low, NULL, err))
-        return -1;
-    if (low == 0)
-        return fail(err, "port out of range");
-    if (parse_ip(host, low, &addr))
-        return one(addr, out, n, err);
     if (strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") != strlen(host))
         return fail(err, "neither an IP address nor a host name");
     if (strspn(host, "0123456789.") == strlen(host))
         return fail(err, "not an IPv4 address");
-    if (!resolve)
-        return 0;
+    if (host[0] == '.' || strstr(host, ".."))
+        return fail(err, "a name with an empty label");
+    return 0;
+}
 
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV }, *found = NULL;
-    int rc = getaddrinfo(host, port, &hints, &found);
-    if (rc) {
-        snprintf(err, RX_ADDR_TEXT, "cannot resolve %.60s: %s", host, gai_strerror(rc));
-        return -1;
+// A port of 0 is fine to listen on (the kernel picks one) but nobody can be reached there.
+int rx_addr_parse_target(const char *text, struct rx_target_text *out, char *err)
+{
+    const char *port;
+    unsigned low;
+    *out = (struct rx_target_text){ 0 };
+    if (!strncmp(text, "unix:", 5))
+        return parse_unix(text + 5, &out->addr, err);
+    if (!strncmp(text, "srv:", 4)) {
+        if (strlen(text + 4) >= sizeof out->host)
+            return fail(err, "host too long");
+        if (strchr(text + 4, ':'))
+            return fail(err, "SRV says which port: none is written");
+        if (!text[4])
+            return fail(err, "no name after srv:");
+        strcpy(out->host, text + 4);
+        out->is_srv = true;
+        return check_name(out->host, err);
     }
-    unsigned count = 0;
-    for (struct addrinfo *a = found; a; a = a->ai_next)
-        count++;
-    *out = calloc(count, sizeof **out);
-    for (struct addrinfo *a = found; a && *out; a = a->ai_next)
-        if (a->ai_addrlen <= sizeof(*out)->v6) {
-            (*out)[*n].len = a->ai_addrlen;
-            memcpy(&(*out)[(*n)++].sa, a->ai_addr, a->ai_addrlen);
-        }
-    freeaddrinfo(found);
-    return *out ? 0 : fail(err, "out of memory");
+    if (split_host_port(text, out->host, &port, err) || rx_ports_parse(port, &low, NULL, err))
+        return -1;
+    if (low == 0)
+        return fail(err, "port out of range");
+    out->port = (uint16_t)low;
+    if (parse_ip(out->host, low, &out->addr)) {
+        out->host[0] = 0;
+        return 0;
+    }
+    return check_name(out->host, err);
 }
 
 int rx_cidr_parse(const char *text, struct rx_cidr *out, char *err)

@@ -39,9 +39,16 @@ enum { RX_ADDR_TEXT = 128 }; // room for any address rx_addr_print writes
 // *out: malloc'ed array owned by the caller, *n its length.
 int rx_addr_parse_listen(const char *text, struct rx_addr **out, unsigned *n, char *err);
 
-// "host:port", "[v6]:port", "unix:/path". With resolve, names are looked up (blocking, at load only) and every
-// address is returned; without, only the form is checked and *n may be 0.
-int rx_addr_parse_target(const char *text, bool resolve, struct rx_addr **out, unsigned *n, char *err);
+// Where somebody can be connected to: an address, or a name to look up.
+struct rx_target_text {
+    struct rx_addr addr; // len 0: a name
+    char host[256];      // "" for an address
+    uint16_t port;       // 0: for SRV to say
+    bool is_srv;
+};
+
+// "host:port", "[v6]:port", "unix:/path", "srv:_service._tcp.name". Nothing is looked up.
+int rx_addr_parse_target(const char *text, struct rx_target_text *out, char *err);
 
 // "10.0.0.0/8", "2001:db8::/32", or a single address.
 int rx_cidr_parse(const char *text, struct rx_cidr *out, char *err);

@@ -92,6 +92,7 @@ static int door_addr_check(struct rx_build *b, uint32_t kind, struct rx_slice te
 {
     char buf[512], why[RX_ADDR_TEXT];
     struct rx_addr *list = NULL;
+    struct rx_target_text target;
     struct rx_cidr cidr;
     unsigned n = 0;
     int rc = -1;
@@ -102,7 +103,7 @@ static int door_addr_check(struct rx_build *b, uint32_t kind, struct rx_slice te
         rc = rx_addr_parse_listen(buf, &list, &n, why);
         break;
     case RX_ADDR_TARGET:
-        rc = rx_addr_parse_target(buf, false, &list, &n, why);
+        rc = rx_addr_parse_target(buf, &target, why);
         break;
     case RX_ADDR_CIDR:
         rc = rx_cidr_parse(buf, &cidr, why);
@@ -194,6 +195,7 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->record_max = s->record_max >= 0 ? (uint64_t)s->record_max : 0;
     c->record_ppm = s->record_ppm;
     c->record_bytes = s->record_bytes;
+    c->resolver = s->resolver.len ? keep(b, s->resolver) : NULL;
     const struct rx_target_spec *both[2] = { &s->fallback_tcp, &s->fallback_udp };
     for (int i = 0; i < 2; i++) {
         b->server_fallback[i] = *both[i];
@@ -421,7 +423,7 @@ struct rx_conf *rx_build_finish(struct rx_build *b, const char *file)
     if (!b->n_errors && !c->n_listens)
         rx_build_report(b, RX_REPORT_ERROR, "%s: no rx.listen: there is nothing to do", file ? file : "refractium");
     for (uint32_t i = 0; i < c->n_pools && !b->n_errors; i++) {
-        if (!c->pools[i]->n_backends)
+        if (!c->pools[i]->n_members)
             rx_build_report(b, RX_REPORT_ERROR, "pool \"%s\" has no backend", c->pools[i]->name);
         else if (rx_build_pool_finish(b, c->pools[i]))
             rx_build_report(b, RX_REPORT_ERROR, "out of memory");

@@ -2,143 +2,100 @@
 // Enters: specs of pools and their backends. Leaves: pools as core/pick.c wants them.
 #include "build_draft.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "arena.h"
-#include "backend.h"
+#include "roster.h"
+
+static int source_read(struct rx_build *b, struct rx_pool *p, struct rx_slice text)
+{
+    char buf[64], why[RX_ADDR_TEXT];
+    struct rx_cidr ip;
+    if (!text.len)
+        return 0;
+    if (!as_string(b, text, buf, sizeof buf))
+        return -1;
+    if (strchr(buf, '/') || rx_cidr_parse(buf, &ip, why))
+        return fail(b, "source is no IP address");
+    p->source.sa.sa_family = ip.family;
+    if (ip.family == AF_INET) {
+        p->source.len = sizeof p->source.v4;
+        memcpy(&p->source.v4.sin_addr, ip.bytes, 4);
+    } else {
+        p->source.len = sizeof p->source.v6;
+        memcpy(&p->source.v6.sin6_addr, ip.bytes, 16);
+    }
+    return 0;
+}
 
 int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
 {
     struct rx_conf *c = b->conf;
     struct rx_pool **list = rx_arena_grow(c->arena, c->pools, c->n_pools, sizeof *list);
     struct rx_pool *p = rx_arena_get(c->arena, sizeof *p);
-    atomic_uint *cursor = rx_arena_get(c->arena, 64);
-    if (!list || !p || !cursor)
+    struct rx_pool_live *live = rx_arena_get(c->arena, RX_MAX(sizeof *live, 64u)); // a cache line of its own
+    struct rx_target *target = rx_arena_get(c->arena, sizeof *target);
+    if (!list || !p || !live || !target)
         return no_memory(b);
-    if (s->balance != RX_BALANCE_ROUND_ROBIN)
+    if (s->balance > RX_BALANCE_FIRST)
         return fail(b, "unknown balance");
     p->digest = rx_build_digest_pool(b, s);
     p->name = keep(b, s->name);
     p->is_anonymous = !s->name.len;
+    p->balance = s->balance;
     p->tries = s->tries;
-    p->cursor = cursor;
-    struct rx_target *target = rx_arena_get(c->arena, sizeof *target);
-    if (!target)
-        return no_memory(b);
-    *target = (struct rx_target){ .kind = RX_TO_POOL, .pool = p };
+    p->slow_start_ms = s->slow_start_ms;
+    p->ttl_min_ms = s->ttl_min_ms ? s->ttl_min_ms : 5000;
+    p->ttl_max_ms = RX_MAX(s->ttl_max_ms ? s->ttl_max_ms : 300 * 1000, p->ttl_min_ms);
+    p->eject = (struct rx_eject_rule){ s->eject_after, s->eject_ms ? s->eject_ms : 1000 };
+    p->live = live;
     p->target = target;
-    if (fn_check(b, s->policy, RX_FN_POLICY, &p->policy_fn))
+    *target = (struct rx_target){ .kind = RX_TO_POOL, .pool = p };
+    if (fn_check(b, s->policy, RX_FN_POLICY, &p->policy_fn) || source_read(b, p, s->source))
         return -1;
     c->pools = list;
     list[c->n_pools++] = p;
     return (int)c->n_pools - 1;
 }
 
-static int backend_append(struct rx_build *b, struct rx_pool *p, const struct rx_backend *one)
-{
-    struct rx_backend *list = rx_arena_grow(b->conf->arena, p->backends, p->n_backends, sizeof *list);
-    if (!list)
-        return no_memory(b);
-    p->backends = list;
-    list[p->n_backends++] = *one;
-    return 0;
-}
-
 int rx_door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backend_spec *s)
 {
     char buf[512], why[RX_ADDR_TEXT];
-    struct rx_addr *list;
-    unsigned n;
+    struct rx_target_text t;
     if (pool < 0 || (uint32_t)pool >= b->conf->n_pools)
         return fail(b, "no such pool");
     if (!as_string(b, s->addr, buf, sizeof buf))
         return -1;
-    if (rx_addr_parse_target(buf, true, &list, &n, why))
+    if (rx_addr_parse_target(buf, &t, why))
         return fail(b, "%s", why);
-    b->conf->pools[pool]->digest = rx_build_digest_backend(b->conf->pools[pool]->digest, s);
-    struct rx_backend one = { .name = keep(b, s->addr), .weight = RX_MAX(s->weight, 1u), .is_backup = s->is_backup };
-    int rc = one.name ? 0 : no_memory(b);
-    for (unsigned i = 0; i < n && !rc; i++) {
-        one.addr = list[i];
-        one.state = rx_backend_state_get(&list[i]);
-        rc = one.state ? backend_append(b, b->conf->pools[pool], &one) : no_memory(b);
-    }
-    free(list);
-    return rc;
+    struct rx_pool *p = b->conf->pools[pool];
+    struct rx_member *list = rx_arena_grow(b->conf->arena, p->members, p->n_members, sizeof *list);
+    struct rx_member one = { .name = keep(b, s->addr),
+                             .addr = t.addr,
+                             .host = t.host[0] ? rx_arena_copy(b->conf->arena, t.host, strlen(t.host)) : NULL,
+                             .port = t.port,
+                             .is_srv = t.is_srv,
+                             .is_backup = s->is_backup,
+                             .weight = RX_MAX(s->weight, 1u),
+                             .max_connections = s->max_connections };
+    if (!list || !one.name || (t.host[0] && !one.host))
+        return no_memory(b);
+    p->digest = rx_build_digest_backend(p->digest, s);
+    p->members = list;
+    list[p->n_members++] = one;
+    return 0;
 }
 
-enum { ORDER_MAX = 65536 }; // turns kept for a pool
-
-// Weights as small as they can be: divided by what they have in common, scaled down when their sum is still huge.
-static int64_t weights_shrink(struct rx_backend *list, uint32_t n)
-{
-    uint64_t sum = 0;
-    uint32_t common = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t a = list[i].weight, b = common;
-        while (b) {
-            uint32_t rest = a % b;
-            a = b;
-            b = rest;
-        }
-        common = a;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        sum += list[i].weight /= common;
-    if (sum <= ORDER_MAX)
-        return (int64_t)sum;
-    uint64_t was = sum;
-    sum = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        list[i].weight = (uint32_t)RX_MAX((uint64_t)list[i].weight * (ORDER_MAX / 2) / was, 1u);
-        sum += list[i].weight;
-    }
-    return (int64_t)sum;
-}
-
-// Primaries first, backups behind; then the smooth weighted order: each turn the backend that is owed most.
 int rx_build_pool_finish(struct rx_build *b, struct rx_pool *p)
 {
-    struct rx_backend *sorted = rx_arena_get(b->conf->arena, p->n_backends * sizeof *sorted);
-    int64_t *owed = calloc(p->n_backends, sizeof *owed);
-    uint32_t k = 0;
-    if (!sorted || !owed)
-        goto fail;
-    for (int pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0; i < p->n_backends; i++)
-            if (p->backends[i].is_backup == (pass == 1)) {
-                sorted[k++] = p->backends[i];
-                p->n_primary += !pass;
-            }
-    p->backends = sorted;
-    if (!p->n_primary) // backups alone serve as what they are
-        p->n_primary = p->n_backends;
-    int64_t sum = weights_shrink(sorted, p->n_primary);
-    p->n_order = (uint32_t)sum;
-    p->order = rx_arena_get(b->conf->arena, p->n_order * sizeof *p->order);
-    p->turn_of = rx_arena_get(b->conf->arena, p->n_primary * sizeof *p->turn_of);
-    if (!p->order || !p->turn_of)
-        goto fail;
-    for (uint32_t turn = 0; turn < p->n_order; turn++) {
-        uint32_t best = 0;
-        for (uint32_t i = 0; i < p->n_primary; i++) {
-            owed[i] += sorted[i].weight;
-            if (owed[i] > owed[best])
-                best = i;
-        }
-        owed[best] -= sum;
-        p->turn_of[best] = turn;
-        p->order[turn] = best;
-    }
-    if (!p->tries || p->tries > p->n_backends)
-        p->tries = p->n_backends;
+    uint32_t first = 0; // primary, if there is one
+    while (first + 1 < p->n_members && p->members[first].is_backup)
+        first++;
+    first = p->members[first].is_backup ? 0 : first;
     if (p->is_anonymous)
-        p->name = p->n_backends == 1 ? sorted[0].name
-                                     : rx_arena_printf(b->conf->arena, "%s+%u", sorted[0].name, p->n_backends - 1);
-    free(owed);
-    return 0;
-fail:
-    free(owed);
-    return -1;
+        p->name = p->n_members == 1 ? p->members[0].name
+                                    : rx_arena_printf(b->conf->arena, "%s+%u", p->members[first].name, p->n_members - 1);
+    struct rx_roster *r = p->name ? rx_roster_new(p, NULL) : NULL;
+    atomic_store(&p->live->roster, r);
+    return r ? 0 : -1;
 }

@@ -187,8 +187,8 @@ static bool is_to(const struct got *g, const char *to)
         return false;
     const struct rx_pool *p = g->target->pool;
     bool is_any = false, is_all = true;
-    for (uint32_t i = 0; i < p->n_backends; i++) {
-        bool is_this = !strcmp(p->backends[i].name, to);
+    for (uint32_t i = 0; i < p->n_members; i++) {
+        bool is_this = !strcmp(p->members[i].name, to);
         is_any |= is_this;
         is_all &= is_this;
     }

@@ -72,6 +72,7 @@ static bool resets(enum rx_reason why, enum rx_side side)
     case RX_REASON_REFUSED:
     case RX_REASON_BANNED:
     case RX_REASON_BACKEND_DOWN:
+    case RX_REASON_BACKEND_FULL:
     case RX_REASON_LIMIT_ROUTE:
     case RX_REASON_NO_FDS:
     case RX_REASON_NO_MEMORY:
@@ -120,8 +121,7 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     rx_conn_drop_head(c);
     rx_answer_free(c->answer);
     free(c->told);
-    if (c->backend)
-        atomic_fetch_sub_explicit(&c->backend->state->active, 1, memory_order_relaxed);
+    rx_connect_forget(c);
     if (c->route)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
     rx_admission_give(w, c->listen, &c->client, c->is_pending);

@@ -6,15 +6,16 @@
 #include <string.h>
 
 #include "arena.h"
-#include "backend.h"
 #include "identify.h"
 #include "limit.h"
 #include "metric.h"
 #include "live.h"
 #include "regex.h"
+#include "roster.h"
 #include "script.h"
 #include "store.h"
 #include "served.h"
+#include "wheel.h"
 
 struct rx_script *rx_conf_script(const struct rx_conf *c, int i)
 {
@@ -68,8 +69,7 @@ void rx_conf_free(struct rx_conf *c)
     rx_script_free(c->hook_script);
     free(c->scripts);
     for (uint32_t i = 0; i < c->n_pools; i++)
-        for (uint32_t k = 0; k < c->pools[i]->n_backends; k++)
-            rx_backend_state_put(c->pools[i]->backends[k].state);
+        rx_roster_unref(atomic_load(&c->pools[i]->live->roster));
     for (uint32_t i = 0; i < c->n_metrics; i++)
         rx_metric_put(c->metrics[i]);
     for (uint32_t i = 0; i < c->n_shared; i++)
@@ -86,7 +86,8 @@ void rx_conf_inherit_cursors(struct rx_conf *c, const struct rx_conf *old)
         for (uint32_t n = 0; n < old->n_pools; n++) {
             struct rx_pool *p = c->pools[i], *was = old->pools[at++ % old->n_pools];
             if (was->is_anonymous == p->is_anonymous && !strcmp(was->name, p->name)) {
-                atomic_store(p->cursor, atomic_load(was->cursor));
+                atomic_store(&p->live->cursor, atomic_load(&was->live->cursor));
+                rx_roster_warm(rx_roster_of(p), rx_roster_of(was), rx_now_ms());
                 break;
             }
         }

@@ -10,6 +10,7 @@
 
 #include "abi.h" // after base.h, which gives it the integer types
 #include "addr.h"
+#include "backend.h"
 #include "proto.h"
 
 struct rx_matcher;
@@ -18,6 +19,7 @@ struct rx_store;  // store.h
 struct rx_served;  // served.h
 struct rx_regex; // regex.h
 struct rx_names;
+struct rx_roster; // roster.h
 
 // A set of texts a condition accepts.
 struct rx_texts {
@@ -50,34 +52,37 @@ struct rx_known {
     const bool *pattern_table;
 };
 
-// What is shared between generations that name the same address: it outlives each of them.
-struct rx_backend_state {
-    struct rx_addr addr;
-    atomic_uint refs;
-    atomic_uint active;             // connections now
-    atomic_ulong connects, refused; // since start
+// A backend as written: an address, or a name that stands for some (roster.h).
+struct rx_member {
+    const char *name; // as written
+    struct rx_addr addr; // len 0: it is a name
+    const char *host;    // the name, or what follows "srv:"; NULL for an address
+    uint16_t port;       // 0: SRV says
+    bool is_srv, is_backup;
+    uint32_t weight, max_connections; // 0: no limit
 };
 
-struct rx_backend {
-    const char *name; // as written
-    struct rx_addr addr;
-    uint32_t weight;
-    bool is_backup;
-    struct rx_backend_state *state; // ref
+// The part of a pool that changes.
+struct rx_pool_live {
+    atomic_uint cursor; // whose turn it is
+    _Atomic(struct rx_roster *) roster; // ref; written by the engine alone
 };
 
 struct rx_pool {
     uint64_t digest;
     const char *name; // "web", or the list of addresses for an anonymous one
     bool is_anonymous;
-    uint32_t tries; // >= 1
-    struct rx_backend *backends;
-    uint32_t n_backends, n_primary; // primaries stand first
-    int32_t policy_fn;              // -1: none
-    uint32_t *turn_of;              // for each primary, a turn that is its
-    uint32_t *order;                // round robin: backend numbers, smoothly repeated by weight
-    uint32_t n_order;
-    atomic_uint *cursor; // lives as long as the generation
+    enum rx_balance balance;
+    uint32_t tries; // most backends one connection tries; 0: each once
+    uint32_t slow_start_ms;
+    uint32_t ttl_min_ms, ttl_max_ms; // how long an answer to a name stands
+    struct rx_eject_rule eject;
+    struct rx_addr source; // what to connect from; len 0: the system chooses
+    const char *check;     // how health is checked, as a key; NULL: nobody does
+    struct rx_member *members;
+    uint32_t n_members;
+    int32_t policy_fn; // -1: none
+    struct rx_pool_live *live;
     const struct rx_target *target; // this pool as a function of the config may choose it
 };
 
@@ -233,6 +238,7 @@ struct rx_conf {
     uint64_t record_max;
     uint32_t record_ppm, record_bytes;
     enum rx_log_format log_format;
+    const char *resolver; // DNS servers, "address:port,…"; NULL: the system's
 
     struct rx_known **known;
     uint32_t n_known;

@@ -19,6 +19,7 @@
 
 #include "conf.h"
 #include "reason.h"
+#include "roster.h"
 #include "route.h"
 #include "wheel.h"
 
@@ -70,7 +71,8 @@ struct rx_conn {
     const struct rx_route *route;   // NULL: none yet, or a fallback
     const struct rx_known *seen;    // protocol recognised
     const struct rx_pool *pool;
-    const struct rx_backend *backend; // counted in its state while set
+    struct rx_roster *roster;         // ref: who the pool's backends were when the connection came to it
+    const struct rx_backend *backend; // the roster's; counted in its state while set
     struct rx_script *script;       // borrowed from conf: the worker's Lua state; NULL without functions
     struct rx_cell *cell;           // where it is counted, under its route or listener; NULL: nowhere
     uint16_t to_port;
@@ -83,7 +85,9 @@ struct rx_conn {
 
     // connect.c: which backends were tried
     uint32_t cursor, attempt;
-    int64_t turn;      // a policy's choice, -1: the pool's balance
+    uint64_t *tried;   // owned: a bit for each backend of the roster; NULL: none was
+    bool is_probe;     // it finds out whether an ejected backend is back
+    int64_t turn;      // a policy's choice in the roster, -1: the pool's balance
     uint64_t until_ms; // connect_timeout ends here, for all attempts together
 
     struct rx_wheel_node deadline;
@@ -118,6 +122,7 @@ void rx_peek_on_deadline(struct rx_conn *c);
 // `head` is what the client said so far; it may lie in the worker's buffer and is copied when it must be kept.
 void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len);
 void rx_connect_on_deadline(struct rx_conn *c);
+void rx_connect_forget(struct rx_conn *c); // gives up what it holds of a pool: the connection is being closed
 // `sent` bytes of the head have reached the backend already.
 void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);
 void rx_weld_on_deadline(struct rx_conn *c);
@@ -132,9 +137,7 @@ void rx_answer_on_deadline(struct rx_conn *c);
 void rx_answer_free(struct rx_answer *a);
 void rx_close(struct rx_conn *c, enum rx_reason why);
 
-// pick.c: the backend for attempt number `attempt` of a connection whose turn in the pool is `cursor`; NULL when
-// every one was tried. Pure.
-const struct rx_backend *rx_pick(const struct rx_pool *pool, uint32_t cursor, uint32_t attempt);
+// (pick.c decides which backend: rx_pick, in roster.h)
 
 // ---- helpers ----------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 // Enters: a pool and the first bytes. Leaves: to WELD with a connected backend, or closed when none is left.
 // The head is sent right after connect(): on a local network the handshake is over by then, which saves a turn of
 // the loop and two epoll calls. A backend that refuses, resets or does not answer within connect_timeout (for all
-// attempts together) is followed by the next; this file owns that loop. Once a byte was sent to a backend it is
-// never sent to another.
+// attempts together) is followed by the next; this file owns that loop.
+// Once a backend may have seen a byte, no other ever sees it: the kernel takes bytes for a socket only when its
+// handshake is over (TCP fast open is not used), and a send that took any ends this room.
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "roster.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -20,22 +22,50 @@ static void connect_on_writable(struct ev_loop *loop, ev_io *io, int events);
 static void let_go(struct rx_conn *c)
 {
     if (c->backend)
-        atomic_fetch_sub_explicit(&c->backend->state->active, 1, memory_order_relaxed);
+        rx_backend_leave(c->backend->state);
     c->backend = NULL;
+    c->is_probe = false;
     rx_conn_watch(c, RX_SERVER, 0);
     if (c->ends[RX_SERVER].io.fd >= 0)
         close(c->ends[RX_SERVER].io.fd);
     c->ends[RX_SERVER].io.fd = -1;
 }
 
-static void failed(struct rx_conn *c, int err)
+void rx_connect_forget(struct rx_conn *c)
 {
-    atomic_fetch_add_explicit(&c->backend->state->refused, 1, memory_order_relaxed);
+    if (c->backend)
+        rx_backend_leave(c->backend->state);
+    free(c->tried);
+    c->backend = NULL;
+    c->tried = NULL;
+    rx_roster_unref(c->roster);
+    c->roster = NULL;
+}
+
+// 0, or -ENOMEM: what was tried cannot be kept in mind, so nothing more may be.
+static int keep_tried(struct rx_conn *c)
+{
+    size_t i = (size_t)(c->backend - c->roster->backends);
+    if (!c->tried && !(c->tried = calloc((c->roster->n + 63) / 64, sizeof *c->tried)))
+        return -ENOMEM;
+    c->tried[i / 64] |= 1ull << i % 64;
+    return 0;
+}
+
+// True when another backend may be tried.
+static bool failed(struct rx_conn *c, int err)
+{
+    const struct rx_backend *b = c->backend;
     rx_worker_failed(c, RX_MEASURE_CONNECT);
-    rx_log_limited(RX_LOG_WARN, "backend %s: %s", c->backend->name, strerror(err));
+    rx_log_limited(RX_LOG_WARN, "backend %s: %s", b->name, strerror(err));
+    rx_backend_failed(b->state, &c->pool->eject, c->is_probe, err, rx_now_ms(), (uint32_t)rx_worker_roll(c->worker));
+    int rc = keep_tried(c);
     let_go(c);
     rx_stat_add(&c->worker->stat.retries, 1);
     c->attempt++;
+    if (rc)
+        rx_close(c, RX_REASON_NO_MEMORY);
+    return !rc;
 }
 
 enum outcome { CONNECTED, WAITING, FAILED };
@@ -60,11 +90,19 @@ static enum outcome send_head(struct rx_conn *c, bool is_connected, const uint8_
     return FAILED;
 }
 
+// The pool's source address, for backends of its family. No port is reserved before connect() knows the other end.
+static int bind_source(int fd, const struct rx_addr *source, const struct rx_backend *b)
+{
+    int on = 1;
+    if (!source->len || source->sa.sa_family != b->addr.sa.sa_family)
+        return 0;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    return bind(fd, &source->sa, source->len);
+}
+
 static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const uint8_t *head, uint32_t len,
                             uint32_t *sent)
 {
-    c->backend = b;
-    atomic_fetch_add_explicit(&b->state->active, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&b->state->connects, 1, memory_order_relaxed);
     rx_worker_tried(c, RX_MEASURE_CONNECT);
     int fd = socket(b->addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -73,6 +111,8 @@ static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const
         return FAILED;
     if (b->addr.sa.sa_family != AF_UNIX)
         rx_sys_nodelay(fd);
+    if (bind_source(fd, &c->pool->source, b))
+        return FAILED;
     int rc;
     do
         rc = connect(fd, &b->addr.sa, b->addr.len);
@@ -87,23 +127,17 @@ static uint32_t patience_ms(const struct rx_conn *c)
     return c->route ? c->route->connect_ms : c->listen->connect_ms;
 }
 
-static void connected(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent)
-{
-    uint64_t since = c->until_ms - patience_ms(c), now = rx_now_ms();
-    rx_histogram_add(&c->worker->stat.connect, now > since ? now - since : 0);
-    rx_weld_begin(c, head, len, sent);
-}
-
-static void all_down(struct rx_conn *c, const uint8_t *head, uint32_t len)
+static void all_down(struct rx_conn *c, enum rx_reason why, const uint8_t *head, uint32_t len)
 {
     const struct rx_target *next = c->route ? &c->route->fallback : NULL;
     if (!next || next->kind == RX_TO_NONE || c->is_fallback_used) {
-        rx_close(c, RX_REASON_BACKEND_DOWN);
+        rx_close(c, why);
         return;
     }
     c->is_fallback_used = true;
     switch (next->kind) {
     case RX_TO_POOL:
+        c->turn = -1; // was for the other pool
         rx_connect_begin(c, next, head, len);
         return;
     case RX_TO_RESPOND:
@@ -118,9 +152,15 @@ static void all_down(struct rx_conn *c, const uint8_t *head, uint32_t len)
     case RX_TO_REFUSE:
     case RX_TO_SCRIPT:
     case RX_TO_NONE:
-        rx_close(c, RX_REASON_BACKEND_DOWN);
+        rx_close(c, why);
         return;
     }
+}
+
+static uint32_t most_tries(const struct rx_conn *c)
+{
+    uint32_t n = c->roster->n_known;
+    return c->pool->tries ? RX_MIN(c->pool->tries, n) : n;
 }
 
 static void wait_connected(struct rx_conn *c, const uint8_t *head, uint32_t len)
@@ -133,16 +173,65 @@ static void wait_connected(struct rx_conn *c, const uint8_t *head, uint32_t len)
     rx_conn_watch(c, RX_CLIENT, 0);
     rx_conn_watch(c, RX_SERVER, EV_WRITE);
     // What is left of connect_timeout is shared out among the backends left, so that one that swallows packets
-    // leaves time for the others.
+    // leaves time for the others; but a quarter at least, because far ones need some.
     uint64_t now = rx_now_ms(), left = c->until_ms > now ? c->until_ms - now : 1;
-    rx_conn_deadline(c, (uint32_t)RX_MAX(left / (c->pool->tries - c->attempt), 1u));
+    uint32_t sharers = RX_MIN(most_tries(c) - c->attempt, 4u);
+    rx_conn_deadline(c, (uint32_t)RX_MAX(left / RX_MAX(sharers, 1u), 1u));
+}
+
+static bool is_by_client(enum rx_balance b)
+{
+    return b == RX_BALANCE_MAGLEV || b == RX_BALANCE_SOURCE_IP || b == RX_BALANCE_SOURCE_SOCKET;
+}
+
+// Chooses and counts; NULL when none is left, with *why. A backend that was full or probed by another connection the
+// moment it was to be taken shows as such to the next look.
+static const struct rx_backend *take_next(struct rx_conn *c, enum rx_reason *why)
+{
+    struct rx_dice dice = { .cursor = c->cursor,
+                            .now_ms = rx_now_ms(),
+                            .first = c->turn,
+                            .random = rx_worker_roll(c->worker),
+                            .key = is_by_client(c->roster->balance) ? rx_client_key(c->roster->balance, &c->client) : 0,
+                            .tried = c->tried };
+    bool is_full = false;
+    *why = RX_REASON_BACKEND_DOWN;
+    if (c->attempt && (c->attempt >= most_tries(c) || dice.now_ms >= c->until_ms))
+        return NULL;
+    for (;;) {
+        const struct rx_backend *b = rx_pick(c->roster, &dice, &is_full);
+        if (!b) {
+            *why = is_full ? RX_REASON_BACKEND_FULL : RX_REASON_BACKEND_DOWN;
+            return NULL;
+        }
+        switch (rx_backend_take(b->state, b->max_connections, dice.now_ms)) {
+        case RX_TAKEN_PROBE:
+            c->is_probe = true;
+            return c->backend = b;
+        case RX_TAKEN:
+            return c->backend = b;
+        case RX_TAKEN_NOT:
+            break;
+        }
+    }
+}
+
+static void connected(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent)
+{
+    uint64_t since = c->until_ms - patience_ms(c), now = rx_now_ms();
+    rx_histogram_add(&c->worker->stat.connect, now > since ? now - since : 0);
+    rx_backend_connected(c->backend->state, now);
+    free(c->tried);
+    c->tried = NULL;
+    rx_weld_begin(c, head, len, sent);
 }
 
 // Tries backends until one is connected, is on its way, or none is left.
 static void try_next(struct rx_conn *c, const uint8_t *head, uint32_t len)
 {
     const struct rx_backend *b;
-    while ((b = rx_pick(c->pool, c->cursor, c->attempt))) {
+    enum rx_reason why;
+    while ((b = take_next(c, &why))) {
         uint32_t sent;
         switch (open_to(c, b, head, len, &sent)) {
         case CONNECTED:
@@ -156,11 +245,12 @@ static void try_next(struct rx_conn *c, const uint8_t *head, uint32_t len)
                 rx_close(c, RX_REASON_NO_FDS);
                 return;
             }
-            failed(c, errno);
+            if (!failed(c, errno))
+                return;
             break;
         }
     }
-    all_down(c, head, len);
+    all_down(c, why, head, len);
 }
 
 static void connect_on_writable(struct ev_loop *loop, ev_io *io, int events)
@@ -173,18 +263,22 @@ static void connect_on_writable(struct ev_loop *loop, ev_io *io, int events)
         connected(c, c->head, c->head_len, sent);
         return;
     }
-    failed(c, err ? err : errno);
-    try_next(c, c->head, c->head_len);
+    if (failed(c, err ? err : errno))
+        try_next(c, c->head, c->head_len);
 }
 
 void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len)
 {
+    const struct rx_pool *pool = to->pool;
     c->room = RX_ROOM_CONNECT;
-    c->pool = to->pool;
+    if (!c->roster || c->pool) { // a policy took the roster it chose from; a fallback has its own
+        rx_connect_forget(c);
+        c->roster = rx_roster_take(pool);
+    }
+    c->pool = pool;
     c->attempt = 0;
-    c->cursor = c->turn >= 0 ? (uint32_t)c->turn
-                             : atomic_fetch_add_explicit(to->pool->cursor, 1, memory_order_relaxed);
-    c->turn = -1; // for this pool, not for a fallback's
+    if (pool->balance <= RX_BALANCE_LEAST_CONN)
+        c->cursor = atomic_fetch_add_explicit(&pool->live->cursor, 1, memory_order_relaxed);
     ev_set_cb(&c->ends[RX_SERVER].io, connect_on_writable);
     c->until_ms = rx_now_ms() + patience_ms(c);
     try_next(c, head, len);
@@ -192,6 +286,6 @@ void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8
 
 void rx_connect_on_deadline(struct rx_conn *c)
 {
-    failed(c, ETIMEDOUT);
-    try_next(c, c->head, c->head_len);
+    if (failed(c, ETIMEDOUT))
+        try_next(c, c->head, c->head_len);
 }

@@ -19,12 +19,14 @@
 #include "log.h"
 #include "record.h"
 #include "reload.h"
+#include "resolve.h"
 #include "sys.h"
 #include "worker.h"
 
 struct engine {
     struct ev_loop *loop; // owned
     struct rx_reload reload; // the config served, and its successors
+    struct rx_resolve *names; // owned
     struct rx_worker *workers;
     unsigned n_workers, n_started;
     struct rx_hooker *hooker; // owned
@@ -176,6 +178,16 @@ static int start_workers(struct engine *e)
     return rc;
 }
 
+// Clients wait in the listening sockets meanwhile, but not for long.
+static void await_names(struct engine *e)
+{
+    rx_resolve_prepare(e->names, e->reload.conf);
+    while (rx_resolve_is_waiting(e->names) && !e->is_stopping)
+        ev_run(e->loop, EVRUN_ONCE);
+    rx_resolve_furnish(e->names, e->reload.conf);
+    rx_reload_names(&e->reload);
+}
+
 static void tell_totals(const struct engine *e)
 {
     unsigned long accepted = 0, bytes[2] = { 0 };
@@ -232,6 +244,8 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
             goto end;
         rx_hooker_join(e->hooker, &e->workers[i]);
     }
+    if (!(e->names = e->reload.names = rx_resolve_new(e->loop, e->workers, e->n_workers)))
+        goto end;
     watch_signals(e); // before anybody can know that we are here
     if (bind_all(e)) {
         code = RX_EXIT_BIND;
@@ -249,6 +263,11 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         goto end;
     }
     e->admin = rx_admin_new(e->loop, &e->self);
+    await_names(e);
+    if (e->is_stopping) {
+        code = RX_EXIT_OK;
+        goto end;
+    }
     if ((rc = start_workers(e))) {
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));
         order_all(e, RX_ORDER_STOP);
@@ -267,6 +286,7 @@ end:
     rx_record_stop();
     rx_admin_free(e->admin);
     rx_hooker_free(e->hooker); // it hears the workers' last words, and wakes them
+    rx_resolve_free(e->names);
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);

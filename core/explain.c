@@ -194,6 +194,13 @@ const char *rx_explain_version(const struct rx_known *known, uint16_t version, c
 
 // ---- the command --------------------------------------------------------------------------------------------
 
+// Nobody has come yet: the first turn, and what this client's address makes of it.
+static const struct rx_backend *first_pick(const struct rx_explained *x, const struct rx_pool *pool)
+{
+    struct rx_dice dice = { .key = rx_client_key(pool->balance, &x->client.from), .first = -1, .is_rehearsal = true };
+    return rx_pick(rx_roster_of(pool), &dice, NULL);
+}
+
 static int explain(struct rx_explained *x, const struct rx_conf *conf)
 {
     char err[RX_INPUT_ERROR];
@@ -220,7 +227,7 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
     name_it(x);
     const struct rx_target *to = rx_outcome_target(x->listen, &x->outcome);
     if (to && to->kind == RX_TO_POOL)
-        x->backend = rx_pick(to->pool, 0, 0);
+        x->backend = first_pick(x, to->pool);
     if (x->args->is_json)
         return rx_explain_json(x, stdout) != 0;
     rx_explain_text(x, stdout);

@@ -2,7 +2,9 @@
 // Enters: what explain.c found out. Leaves: one JSON object; docs/reference/explain-json.md describes it.
 // Facts are a client's bytes: rx_json_text sees to it that the output is valid whatever they are.
 #include "explain.h"
+
 #include "json.h"
+#include "roster.h"
 #include "table.h"
 
 static void text(struct rx_json *j, const char *key, const struct rx_text *t)

@@ -8,6 +8,7 @@
 #include "explain.h"
 #include "log.h"
 #include "reason.h"
+#include "roster.h"
 #include "table.h"
 
 enum { TEXT_SHOWN = 120 };
@@ -277,13 +278,20 @@ static void print_routes(const struct rx_explained *x, FILE *out)
 
 // ---- what becomes of it -------------------------------------------------------------------------------------
 
+// Whether more than the client decides which backend it is.
+static bool is_by_turn(const struct rx_pool *p)
+{
+    return p->policy_fn >= 0 || (p->balance != RX_BALANCE_SOURCE_IP && p->balance != RX_BALANCE_SOURCE_SOCKET &&
+                                 p->balance != RX_BALANCE_MAGLEV && p->balance != RX_BALANCE_FIRST);
+}
+
 static void print_target(const struct rx_target *t, const struct rx_backend *backend, enum rx_reason none, FILE *out)
 {
     if (t->kind == RX_TO_NONE)
         fprintf(out, "dropped, counted as %s (%s)", rx_reason_word(none), rx_reason_doc(none));
     else
         rx_target_print(t, out);
-    if (backend && t->pool->n_primary > 1)
+    if (backend && t->pool->n_members > 1 && is_by_turn(t->pool))
         fprintf(out, "\n   backend %s, when it is the first one's turn", backend->name);
     else if (backend)
         fprintf(out, "\n   backend %s", backend->name);

@@ -31,6 +31,7 @@ void rx_hooked_unref(struct rx_hooked *h)
 {
     if (atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) != 1)
         return;
+    rx_roster_unref(h->roster);
     rx_conf_unref(h->conf);
     free(h);
 }
@@ -192,8 +193,11 @@ static void count_lost_connection(const struct rx_hooks *set)
 
 static void keep_backend(struct rx_conn *c)
 {
+    struct rx_roster *old = c->hooked->roster;
     c->hooked->pool = c->pool ? c->pool->name : NULL;
     c->hooked->backend = c->backend ? c->backend->name : NULL;
+    c->hooked->roster = c->roster ? rx_roster_ref(c->roster) : NULL;
+    rx_roster_unref(old);
 }
 
 void rx_hook_open(struct rx_conn *c)

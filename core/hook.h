@@ -37,7 +37,8 @@ struct rx_hooked {
     const struct rx_listen *listen;
     const struct rx_route *route; // NULL: none, or a fallback
     const struct rx_known *known; // NULL: not recognised
-    const char *pool, *backend;   // NULL: none
+    const char *pool, *backend;   // NULL: none; the latter is the roster's
+    struct rx_roster *roster;     // ref
     uint64_t id, start_ms;
     union rx_ip client;
     uint16_t to_port;

@@ -159,14 +159,17 @@ static struct row *rows_new(const struct rx_conf *conf, uint32_t *n)
 {
     uint32_t all = 0, k = 0;
     for (uint32_t i = 0; i < conf->n_pools; i++)
-        all += conf->pools[i]->n_backends;
+        all += rx_roster_of(conf->pools[i])->n_known;
     struct row *rows = malloc((all + 1) * sizeof *rows);
     *n = 0;
     if (!rows)
         return NULL;
     for (uint32_t i = 0; i < conf->n_pools; i++)
-        for (uint32_t b = 0; b < conf->pools[i]->n_backends; b++)
-            rows[k++] = (struct row){ conf->pools[i]->name, &conf->pools[i]->backends[b] };
+        for (uint32_t b = 0; b < rx_roster_of(conf->pools[i])->n; b++) {
+            const struct rx_backend *one = &rx_roster_of(conf->pools[i])->backends[b];
+            if (one->state) // not a name without an address
+                rows[k++] = (struct row){ conf->pools[i]->name, one };
+        }
     qsort(rows, all, sizeof *rows, by_pool);
     for (uint32_t i = 0; i < all; i++)
         if (!*n || by_pool(&rows[*n - 1], &rows[i]))
@@ -202,6 +205,16 @@ static unsigned long failures_of(const struct rx_backend_state *s)
     return get(&s->refused);
 }
 
+static unsigned long ejections_of(const struct rx_backend_state *s)
+{
+    return get(&s->ejected);
+}
+
+static unsigned long usable_of(const struct rx_backend_state *s)
+{
+    return rx_backend_is_usable(s, rx_now_ms());
+}
+
 static void print_backends(FILE *out, const struct rx_conf *conf)
 {
     uint32_t n;
@@ -212,6 +225,10 @@ static void print_backends(FILE *out, const struct rx_conf *conf)
     print_backend_value(out, rows, n, "refractium_backend_connects_total", connects_of);
     head(out, "refractium_backend_failures_total", "counter", "Attempts that were refused or timed out.");
     print_backend_value(out, rows, n, "refractium_backend_failures_total", failures_of);
+    head(out, "refractium_backend_ejections_total", "counter", "Times it was ejected after failures in a row.");
+    print_backend_value(out, rows, n, "refractium_backend_ejections_total", ejections_of);
+    head(out, "refractium_backend_usable", "gauge", "1: new connections may go there; 0: down, drained or ejected.");
+    print_backend_value(out, rows, n, "refractium_backend_usable", usable_of);
     free(rows);
 }
 

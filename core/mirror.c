@@ -28,6 +28,7 @@ struct rx_mirror {
     struct rx_worker *worker;
     struct rx_conn *conn; // NULL: leaving
     struct rx_conf *conf; // ref, for the name
+    struct rx_roster *roster; // ref, for the name
     const char *name;     // of the backend
     int pipe[2];          // owned
     size_t in_pipe;
@@ -53,6 +54,7 @@ static void mirror_free(struct rx_mirror *m)
         close(m->pipe[0]);
         close(m->pipe[1]);
     }
+    rx_roster_unref(m->roster);
     rx_conf_unref(m->conf);
     free(m);
 }
@@ -181,9 +183,16 @@ static bool open_socket(struct rx_mirror *m, const struct rx_backend *b)
 void rx_mirror_begin(struct rx_conn *c)
 {
     const struct rx_pool *pool = c->route->mirror.pool;
-    const struct rx_backend *b = rx_pick(pool, atomic_fetch_add_explicit(pool->cursor, 1, memory_order_relaxed), 0);
+    struct rx_roster *roster = rx_roster_take(pool);
+    struct rx_dice dice = { .cursor = atomic_fetch_add_explicit(&pool->live->cursor, 1, memory_order_relaxed),
+                            .random = rx_worker_roll(c->worker),
+                            .key = rx_client_key(pool->balance, &c->client),
+                            .now_ms = rx_now_ms(),
+                            .first = -1 };
+    const struct rx_backend *b = rx_pick(roster, &dice, NULL);
     struct rx_mirror *m = b ? calloc(1, sizeof *m) : NULL;
     if (!m) {
+        rx_roster_unref(roster);
         rx_stat_add(&c->worker->stat.mirrors_given_up, 1);
         return;
     }
@@ -191,6 +200,7 @@ void rx_mirror_begin(struct rx_conn *c)
     m->conn = c;
     m->conf = c->conf;
     rx_conf_ref(m->conf);
+    m->roster = roster;
     m->name = b->name;
     m->pipe[0] = m->pipe[1] = -1;
     ev_io_init(&m->io, mirror_on_io, -1, 0);

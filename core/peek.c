@@ -42,7 +42,8 @@ static int64_t ask_policy(struct rx_conn *c, const struct rx_pool *pool, const s
     struct rx_ask ask = ask_of(c, head, len, RX_OPEN);
     struct rx_script_conn view = { .ask = &ask, .facts = d->seen ? &d->facts : NULL, .known = d->seen,
                                    .listen = c->listen, .route = c->route };
-    return rx_script_policy(c->script, &view, pool);
+    c->roster = rx_roster_take(pool); // the one it is connected by: numbers mean the same backends
+    return rx_script_policy(c->script, &view, pool, c->roster);
 }
 
 // First bytes meet the filters before a backend is chosen. False: the connection is closed.

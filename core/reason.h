@@ -25,6 +25,7 @@
     X(FILTER_REFUSED, "filter_refused", "a filter refused it")                                               \
     X(FILTER_FAILED, "filter_failed", "a filter failed, and nothing may pass it by")                         \
     X(BACKEND_DOWN, "backend_down", "no backend of the pool could be reached")                               \
+    X(BACKEND_FULL, "backend_full", "every backend that is up has its max_connections")                      \
     X(LIMIT_SERVER, "limit_server", "max_connections of rx.server")                                          \
     X(LIMIT_LISTENER, "limit_listener", "max_connections of rx.listen")                                      \
     X(LIMIT_IP, "limit_ip", "max_connections_per_ip")                                                        \

@@ -22,6 +22,7 @@
 #include "load.h"
 #include "log.h"
 #include "record.h"
+#include "resolve.h"
 #include "script.h"
 #include "swap.h"
 #include "sys.h"
@@ -297,6 +298,7 @@ static void take(struct rx_reload *r, struct rx_reload_job *j, struct rx_history
         refuse(r, j, e, "no thread can be had for its hooks");
         return;
     }
+    rx_resolve_furnish(r->names, conf);
     int rc = is_trial ? rx_trial_begin(r, conf, e->number) : rx_reload_serve(r, conf);
     if (rc) {
         refuse(r, j, e, "a new address cannot be had, or memory ran out");
@@ -308,6 +310,11 @@ static void take(struct rx_reload *r, struct rx_reload_job *j, struct rx_history
     e->took_us = (rx_sys_now_ns() - j->start_ns) / 1000;
     rx_history_settle(e, is_trial ? RX_RELOAD_TRIED : RX_RELOAD_ACCEPTED, NULL);
     tell_taken(r, j, e, conf);
+}
+
+void rx_reload_names(struct rx_reload *r)
+{
+    rx_resolve_serve(r->names, r->conf, r->trial.conf);
 }
 
 // Loaded, and the workers can take it.
@@ -335,9 +342,16 @@ static void settle(struct rx_reload *r)
     rx_seen_free(&r->seen);
     r->seen = running;
     watch(r);
+    rx_reload_names(r);
     job_free(j);
     if (r->is_next)
         begin(r);
+}
+
+// For workers that have not taken the last one yet, or for its names.
+static bool must_wait(struct rx_reload *r)
+{
+    return atomic_load(&r->n_taking) || rx_resolve_is_waiting(r->names);
 }
 
 static void reload_on_loaded(struct ev_loop *loop, ev_async *a, int events)
@@ -350,7 +364,9 @@ static void reload_on_loaded(struct ev_loop *loop, ev_async *a, int events)
     r->job->is_over = true;
     if (r->is_stopped)
         return;
-    if (atomic_load(&r->n_taking))
+    if (r->job->conf)
+        rx_resolve_prepare(r->names, r->job->conf);
+    if (must_wait(r))
         ev_timer_again(loop, &r->again);
     else
         settle(r);
@@ -360,7 +376,7 @@ static void reload_on_again(struct ev_loop *loop, ev_timer *t, int events)
 {
     (void)events;
     struct rx_reload *r = t->data;
-    if (atomic_load(&r->n_taking))
+    if (must_wait(r))
         return;
     ev_timer_stop(loop, t);
     settle(r);

@@ -13,6 +13,7 @@
 #include "seen.h"
 
 struct rx_hooker;
+struct rx_resolve;
 struct rx_watch;
 struct rx_worker;
 
@@ -34,6 +35,8 @@ struct rx_reload {
     struct rx_worker *workers;  // borrowed: the engine's, as many as it has
     unsigned n_workers;
     struct rx_hooker *hooker;   // borrowed: the engine's
+
+    struct rx_resolve *names;   // borrowed: the engine's
 
     struct rx_conf *conf;   // ref: what is served
     uint32_t n_bound;       // of its addresses, in their order, so many are bound
@@ -80,6 +83,9 @@ void rx_reload_stop(struct rx_reload *r);
 void rx_reload_fini(struct rx_reload *r);
 // A Lua state for each worker, where the config has functions, and a thread for its hooks; 0 or negative.
 int rx_reload_spawn(struct rx_reload *r, struct rx_conf *conf);
+
+// What is served or tried has changed: names are looked up for that.
+void rx_reload_names(struct rx_reload *r);
 
 // ---- for trial.c ----------------------------------------------------------------------------------------------------
 

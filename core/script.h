@@ -54,8 +54,9 @@ void rx_script_listen(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32
 bool rx_script_when(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
 // NULL: the function failed or said nil. Lives as long as the generation.
 const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
-// A turn of the pool (struct rx_pool, order), or -1: the pool's own balance decides.
-int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool);
+// The number of a primary of the roster, or -1: the pool's own balance decides.
+int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool,
+                         const struct rx_roster *roster);
 bool rx_script_accept(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
 
 // What the last call failed with, with its file and line; NULL: it did not fail.

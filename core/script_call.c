@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "addr.h"
-#include "backend.h"
+#include "roster.h"
 #include "log.h"
 #include "route.h"
 
@@ -18,9 +18,8 @@ struct rx_script_dynamic {
     struct rx_script_dynamic *next;
     struct rx_target target;
     struct rx_pool pool;
-    struct rx_backend backend;
-    atomic_uint cursor;
-    uint32_t order[1];
+    struct rx_member member;
+    struct rx_pool_live live;
     char name[];
 };
 
@@ -67,16 +66,17 @@ bool rx_script_accept(struct rx_script *s, uint32_t fn, const struct rx_script_c
     return rx_script_when(s, fn, c); // an error refuses, as nothing is known of the client yet
 }
 
-int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool)
+int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool,
+                         const struct rx_roster *roster)
 {
     int64_t turn = -1;
     if (!s)
         return -1;
-    s->call.pool = pool;
+    s->call.pool = roster;
     if (rx_script_call_about(s, (uint32_t)pool->policy_fn, c, 1)) {
         double i = lua_isnumber(s->L, 1) ? lua_tonumber(s->L, 1) : -1;
-        if (i >= 0 && i < pool->n_primary)
-            turn = pool->turn_of[(uint32_t)i];
+        if (i >= 0 && i < roster->tiers[0].n)
+            turn = (int64_t)i;
         lua_settop(s->L, 0);
     }
     s->call.pool = NULL;
@@ -90,39 +90,30 @@ static const struct rx_target *dynamic_target(struct rx_script *s, const char *a
         if (!strcmp(d->name, address))
             return &d->target;
     char why[RX_ADDR_TEXT] = "needs an address, not a name: use a pool";
-    struct rx_addr *list = NULL;
-    unsigned n = 0;
-    if (s->n_dynamics >= DYNAMIC_MAX || rx_addr_parse_target(address, false, &list, &n, why) || n != 1) {
+    struct rx_target_text t;
+    if (s->n_dynamics >= DYNAMIC_MAX || rx_addr_parse_target(address, &t, why) || !t.addr.len) {
         rx_log_limited(RX_LOG_WARN, "script: to = \"%.100s\": %s", address, why);
-        free(list);
         return NULL;
     }
     size_t len = strlen(address) + 1;
     struct rx_script_dynamic *d = calloc(1, sizeof *d + len);
-    struct rx_backend_state *state = d ? rx_backend_state_get(list) : NULL;
-    if (!state) {
+    if (!d)
+        return NULL;
+    memcpy(d->name, address, len);
+    d->member = (struct rx_member){ .name = d->name, .addr = t.addr, .weight = 1 };
+    d->pool = (struct rx_pool){
+        .name = d->name, .is_anonymous = true, .members = &d->member, .n_members = 1, .policy_fn = -1, .live = &d->live
+    };
+    d->target = (struct rx_target){ .kind = RX_TO_POOL, .pool = &d->pool };
+    struct rx_roster *roster = rx_roster_new(&d->pool, NULL);
+    if (!roster) {
         free(d);
-        free(list);
         return NULL;
     }
-    memcpy(d->name, address, len);
-    d->backend = (struct rx_backend){ .name = d->name, .addr = *list, .weight = 1, .state = state };
-    d->pool = (struct rx_pool){ .name = d->name,
-                                .is_anonymous = true,
-                                .tries = 1,
-                                .backends = &d->backend,
-                                .n_backends = 1,
-                                .n_primary = 1,
-                                .policy_fn = -1,
-                                .turn_of = d->order,
-                                .order = d->order,
-                                .n_order = 1,
-                                .cursor = &d->cursor };
-    d->target = (struct rx_target){ .kind = RX_TO_POOL, .pool = &d->pool };
+    atomic_store(&d->live.roster, roster);
     d->next = s->dynamics;
     s->dynamics = d;
     s->n_dynamics++;
-    free(list);
     return &d->target;
 }
 
@@ -131,7 +122,7 @@ void rx_script_dynamics_free(struct rx_script *s)
     while (s->dynamics) {
         struct rx_script_dynamic *d = s->dynamics;
         s->dynamics = d->next;
-        rx_backend_state_put(d->backend.state);
+        rx_roster_unref(atomic_load(&d->live.roster));
         free(d);
     }
 }

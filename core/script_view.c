@@ -14,6 +14,7 @@
 #include "log.h"
 #include "proto/ja4.h"
 #include "regex.h"
+#include "roster.h"
 #include "route.h"
 #include "sink.h"
 #include "sys.h"
@@ -149,20 +150,21 @@ static double view_conn_number(struct rx_call *call, uint32_t what)
 
 static uint32_t view_pool_size(struct rx_call *call)
 {
-    const struct rx_pool *pool = call->pool;
-    return pool ? pool->n_primary : 0;
+    const struct rx_roster *roster = call->pool;
+    return roster ? roster->tiers[0].n : 0;
 }
 
 static int view_backend_name(struct rx_call *call, uint32_t i)
 {
-    const struct rx_pool *pool = call->pool;
-    return pool && i < pool->n_primary ? answer_string(call, pool->backends[i].name) : 0;
+    const struct rx_roster *roster = call->pool;
+    return i < view_pool_size(call) ? answer_string(call, roster->backends[i].name) : 0;
 }
 
 static uint32_t view_backend_active(struct rx_call *call, uint32_t i)
 {
-    const struct rx_pool *pool = call->pool;
-    return pool && i < pool->n_primary ? atomic_load(&pool->backends[i].state->active) : 0;
+    const struct rx_roster *roster = call->pool;
+    const struct rx_backend_state *state = i < view_pool_size(call) ? roster->backends[i].state : NULL;
+    return state ? atomic_load(&state->active) : 0;
 }
 
 // The budget begins when it is first asked for: a call that ends before the first tick never looks at the clock.

@@ -138,18 +138,31 @@ static void put_listeners(struct rx_json *j, const struct rx_conf *conf)
     rx_json_close(j);
 }
 
+static const char *backend_word(const struct rx_backend_state *s, uint64_t now_ms)
+{
+    static const char *const words[] = { "unknown", "up", "down" };
+    if (atomic_load(&s->is_drained))
+        return "drained";
+    if (atomic_load(&s->health) != RX_HEALTH_DOWN && !rx_backend_is_usable(s, now_ms))
+        return "ejected";
+    return words[atomic_load(&s->health)];
+}
+
 static void put_backend(struct rx_json *j, const struct rx_backend *b)
 {
     char text[RX_ADDR_TEXT];
     rx_json_open(j, '{');
     put_text(j, "name", b->name);
-    put_text(j, "address", rx_addr_print(&b->addr.sa, text));
+    put_text(j, "address", b->state ? rx_addr_print(&b->addr.sa, text) : NULL);
+    put_text(j, "state", b->state ? backend_word(b->state, rx_now_ms()) : "unresolved");
     put_number(j, "weight", b->weight);
     rx_json_key(j, "backup");
-    rx_json_bool(j, b->is_backup);
-    put_number(j, "active", atomic_load(&b->state->active));
-    put_number(j, "connects", get(&b->state->connects));
-    put_number(j, "failures", get(&b->state->refused));
+    rx_json_bool(j, b->tier != 0);
+    put_number(j, "max_connections", b->max_connections);
+    put_number(j, "active", b->state ? atomic_load(&b->state->active) : 0);
+    put_number(j, "connects", b->state ? get(&b->state->connects) : 0);
+    put_number(j, "failures", b->state ? get(&b->state->refused) : 0);
+    put_number(j, "ejections", b->state ? get(&b->state->ejected) : 0);
     rx_json_close(j);
 }
 
@@ -165,8 +178,9 @@ static void put_pools(struct rx_json *j, const struct rx_conf *conf)
         rx_json_bool(j, p->is_anonymous);
         rx_json_key(j, "backends");
         rx_json_open(j, '[');
-        for (uint32_t k = 0; k < p->n_backends; k++)
-            put_backend(j, &p->backends[k]);
+        const struct rx_roster *r = rx_roster_of(p);
+        for (uint32_t k = 0; k < r->n; k++)
+            put_backend(j, &r->backends[k]);
         rx_json_close(j);
         rx_json_close(j);
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "roster.h"
 #include "route.h"
 
 // ---- conditions -------------------------------------------------------------------------------------------
@@ -155,21 +156,15 @@ static void conditions_json(const struct rx_route *r, struct rx_json *j)
 
 // ---- targets ----------------------------------------------------------------------------------------------
 
-static void backend_print(const struct rx_pool *p, uint32_t i, FILE *out)
+static void member_print(const struct rx_member *m, FILE *out)
 {
-    const struct rx_backend *b = &p->backends[i];
-    fprintf(out, "%s", b->name);
-    if (b->weight != 1)
-        fprintf(out, " weight %u", b->weight);
-    if (b->is_backup)
+    fprintf(out, "%s", m->name);
+    if (m->weight != 1)
+        fprintf(out, " weight %u", m->weight);
+    if (m->max_connections)
+        fprintf(out, " max_connections %u", m->max_connections);
+    if (m->is_backup)
         fprintf(out, " backup");
-}
-
-// A name with several addresses is several backends that are written alike: said once.
-static bool is_repeated(const struct rx_pool *p, uint32_t i)
-{
-    return i && !strcmp(p->backends[i].name, p->backends[i - 1].name) &&
-           p->backends[i].is_backup == p->backends[i - 1].is_backup;
 }
 
 void rx_target_print(const struct rx_target *t, FILE *out)
@@ -185,11 +180,12 @@ void rx_target_print(const struct rx_target *t, FILE *out)
     }
     if (!t->pool->is_anonymous)
         fprintf(out, "%s: ", t->pool->name);
-    for (uint32_t i = 0; i < t->pool->n_backends; i++)
-        if (!is_repeated(t->pool, i)) {
-            fprintf(out, "%s", i ? ", " : "");
-            backend_print(t->pool, i, out);
-        }
+    for (uint32_t i = 0; i < t->pool->n_members; i++) {
+        fprintf(out, "%s", i ? ", " : "");
+        member_print(&t->pool->members[i], out);
+    }
+    if (t->pool->balance != RX_BALANCE_ROUND_ROBIN)
+        fprintf(out, " (%s)", rx_balance_name(t->pool->balance));
 }
 
 static void backends_json(const struct rx_pool *p, struct rx_json *j)
@@ -197,17 +193,19 @@ static void backends_json(const struct rx_pool *p, struct rx_json *j)
     char text[RX_ADDR_TEXT];
     rx_json_key(j, "backends");
     rx_json_open(j, '[');
-    for (uint32_t i = 0; i < p->n_backends; i++) {
-        const struct rx_backend *b = &p->backends[i];
+    for (uint32_t i = 0; i < p->n_members; i++) {
+        const struct rx_member *m = &p->members[i];
         rx_json_open(j, '{');
         rx_json_key(j, "name");
-        rx_json_string(j, b->name);
-        rx_json_key(j, "address");
-        rx_json_string(j, rx_addr_print(&b->addr.sa, text));
+        rx_json_string(j, m->name);
+        rx_json_key(j, "address"); // a name has none before it is looked up
+        rx_json_string(j, m->addr.len ? rx_addr_print(&m->addr.sa, text) : NULL);
         rx_json_key(j, "weight");
-        rx_json_number(j, b->weight);
+        rx_json_number(j, m->weight);
         rx_json_key(j, "backup");
-        rx_json_bool(j, b->is_backup);
+        rx_json_bool(j, m->is_backup);
+        rx_json_key(j, "max_connections");
+        rx_json_number(j, m->max_connections);
         rx_json_close(j);
     }
     rx_json_close(j);
@@ -221,8 +219,10 @@ void rx_target_json(const struct rx_target *t, struct rx_json *j)
     if (t->kind == RX_TO_POOL) {
         rx_json_key(j, "pool");
         rx_json_string(j, t->pool->name);
+        rx_json_key(j, "balance");
+        rx_json_string(j, t->pool->policy_fn >= 0 ? "function" : rx_balance_name(t->pool->balance));
         rx_json_key(j, "tries");
-        rx_json_number(j, t->pool->tries);
+        rx_json_number(j, t->pool->tries ? t->pool->tries : t->pool->n_members);
         backends_json(t->pool, j);
     } else if (t->kind == RX_TO_RESPOND) {
         rx_json_key(j, "text");

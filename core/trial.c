@@ -43,6 +43,7 @@ static void let_go(struct rx_reload *r)
     ev_timer_stop(r->loop, &r->trial.tick);
     rx_conf_unref(r->trial.conf);
     r->trial.conf = NULL;
+    rx_reload_names(r);
 }
 
 static void roll_back(struct rx_reload *r, const char *why)
@@ -71,6 +72,7 @@ static void promote(struct rx_reload *r, const struct rx_counts *counts)
     rx_history_settle(rx_history_find(&r->history, r->trial.number), RX_RELOAD_PROMOTED, note);
     ev_timer_stop(r->loop, &r->trial.tick);
     r->trial.conf = NULL; // its reference is the served one's now
+    rx_reload_names(r);
 }
 
 static void trial_on_tick(struct ev_loop *loop, ev_timer *t, int events)

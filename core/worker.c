@@ -8,18 +8,25 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "ban.h"
 #include "hook.h"
 #include "log.h"
 #include "mirror.h"
+#include "sys.h"
 
 enum { SPARE_CONNS = 256, TURN_OUT_MS = 10 };
 
 uint64_t rx_worker_next_id(struct rx_worker *w)
 {
     return (++w->last_id << 8) | (w->index & 0xff);
+}
+
+uint64_t rx_worker_roll(struct rx_worker *w)
+{
+    return rx_mix(w->dice += 0x9e3779b97f4a7c15ull);
 }
 
 struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
@@ -297,6 +304,8 @@ int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, at
     w->conf = conf;
     rx_conf_ref(conf);
     w->living.next = w->living.prev = &w->living;
+    if (getrandom(&w->dice, sizeof w->dice, 0) != sizeof w->dice)
+        w->dice = rx_sys_now_ns() + index;
     w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     w->buffer = malloc(RX_WORKER_BUFFER);
     w->scratch = malloc(RX_SCRATCH_SIZE);

@@ -104,6 +104,7 @@ struct rx_worker {
     unsigned n_conns, n_spare;
     uint64_t last_id;
     uint64_t paced_ms; // when flow.c last measured rates
+    uint64_t dice;     // stirred by rx_worker_roll
     int spare_fd; // given up to shed a connection when fds run out
 
     struct rx_stat stat;
@@ -142,7 +143,8 @@ void rx_worker_order(struct rx_worker *w, enum rx_order order); // from any thre
 void rx_worker_join(struct rx_worker *w);
 void rx_worker_fini(struct rx_worker *w);
 
-// For accept.c and close.c.
+// For accept.c, close.c and connect.c.
+uint64_t rx_worker_roll(struct rx_worker *w); // 64 bits of chance, good enough to share load out
 uint64_t rx_worker_next_id(struct rx_worker *w);
 struct rx_conn *rx_worker_conn_get(struct rx_worker *w); // zeroed; NULL when out of memory
 struct rx_conn *rx_worker_conn_of(struct rx_worker *w, struct rx_conf *conf); // the same, of another generation than w->conf

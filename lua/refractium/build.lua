@@ -7,6 +7,7 @@
 local dispatch = require "refractium.dispatch"
 local hook = require "refractium.hook"
 local schema = require "refractium.schema"
+local units = require "refractium.units"
 
 local ipairs = ipairs
 local concat, format = table.concat, string.format
@@ -18,7 +19,9 @@ local TARGET = {
 }
 local TRANSPORT = { tcp = 1, udp = 2, both = 3 }
 local PRIORITY = { both = 0, latency = 1, throughput = 2 }
-local BALANCE = { round_robin = 0 }
+local BALANCE = {
+  round_robin = 0, least_conn = 1, random = 2, p2c = 3, source_ip = 4, source_socket = 5, maglev = 6, first = 7,
+}
 local LOG_FORMAT = { auto = 0, text = 1, json = 2 }
 local COND = {
   SNI = 0, HOST = 1, QNAME = 2, ALPN = 3, PATH = 4, METHOD = 5, SOFTWARE = 6, FROM = 7, NOT_FROM = 8, TO_PORT = 9,
@@ -56,8 +59,15 @@ local function fn_id(state, kind, fn, line, what, samples)
 end
 
 local function add_backend(state, id, backend, line, what)
-  local spec = { addr = backend.addr, weight = backend.weight, is_backup = backend.backup }
+  local spec = { addr = backend.addr, weight = backend.weight, is_backup = backend.backup,
+    max_connections = backend.max_connections or 0 }
   id_or_report(state, state.link.pool_backend(id, spec), line, what)
+end
+
+-- Pools without a name have the options nobody gave.
+local function default_options()
+  local eject = schema.pool.by_name
+  return { eject_after = eject.eject_after.default, eject_time = units.duration(eject.eject_time.default) }
 end
 
 -- Pools without a name are made where a route first needs them.
@@ -66,7 +76,12 @@ local function pool_id(state, pool, line, what)
   if id == nil then
     local balance = BALANCE[pool.balance or "round_robin"]
     local policy = fn_id(state, dispatch.POLICY, pool.policy, line, what)
-    id = state.link.pool_new { name = pool.name or "", balance = balance, tries = pool.tries, policy = policy }
+    local o = pool.options or default_options()
+    id = state.link.pool_new {
+      name = pool.name or "", balance = balance, tries = pool.tries, policy = policy, slow_start_ms = o.slow_start or 0,
+      eject_after = o.eject_after, eject_ms = o.eject_time, source = o.source or "",
+      ttl_min_ms = o.ttl and o.ttl.min or 0, ttl_max_ms = o.ttl and o.ttl.max or 0,
+    }
     id = id_or_report(state, id, line, what) or false
     state.pools[pool] = id
     for _, backend in ipairs(id and pool.backends or {}) do
@@ -152,6 +167,7 @@ local function server(state, model)
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
     record_file = record.file or "", record_max = record.max_size, record_ppm = record.sample,
     record_bytes = record.bytes,
+    resolver = s.resolver or "",
     fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),
     fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),
   }

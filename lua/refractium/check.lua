@@ -234,7 +234,7 @@ local function pool(ctx, declaration, known)
     name = declaration.name, line = declaration.line, tries = options.tries or 0,
     balance = type(options.balance) == "string" and options.balance or nil,
     policy = type(options.balance) == "function" and options.balance or nil,
-    backends = kinds.backends(ctx, declaration.options),
+    options = options, backends = kinds.backends(ctx, declaration.options),
   }
 end
 

@@ -44,6 +44,9 @@ local TYPES = {
   hooks = { "list of hooks", "rx.Hook[]" },
   expect_protocol = { "protocol", "rx.Protocol|string" },
   client = { "address", "string" },
+  ip = { "address", "string" },
+  servers = { "address or list", "string|string[]" },
+  ttl = { "table", "rx.Ttl" },
 }
 
 local ITEM_TYPES = { port = { "port, range or list", "integer|string|(integer|string)[]" } }
@@ -293,7 +296,7 @@ end
 local CLASS = {
   server = "rx.Server", listen = "rx.Listen", route = "rx.Route", pool = "rx.PoolOptions", backend = "rx.Backend",
   counter = "rx.CounterOptions", gauge = "rx.GaugeOptions", shared = "rx.SharedOptions",
-  protocol = "rx.ProtocolOptions", samples = "rx.Samples", test = "rx.Test", expect = "rx.Expect",
+  protocol = "rx.ProtocolOptions", samples = "rx.Samples", ttl = "rx.Ttl", test = "rx.Test", expect = "rx.Expect",
   canary = "rx.Canary",
   hook = "rx.HookOptions",
   record = "rx.Record",

@@ -466,7 +466,9 @@ local function backend_from_table(ctx, t)
   elseif not M.address(ctx, ADDR_TARGET, t[1]) then
     return nil
   end
-  return { addr = t[1], weight = options.weight, backup = options.backup }
+  return {
+    addr = t[1], weight = options.weight, backup = options.backup, max_connections = options.max_connections,
+  }
 end
 
 local function backend(ctx, v)
@@ -541,6 +543,23 @@ function M.target(ctx, row, v)
   return fail(ctx, "must be a pool, an address, a list of addresses or an action, not %s", what(v))
 end
 
+function M.ip(ctx, row, v)
+  if not M.string(ctx, row, v) then
+    return nil
+  elseif find(v, "/", 1, true) or ctx.link.addr_check(ADDR_CIDR, v) ~= 0 then
+    return fail(ctx, "%s is no IP address", show(v))
+  end
+  return v
+end
+
+-- "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:5353": as a client's address is written.
+function M.servers(ctx, row, v)
+  local servers = list(ctx, v, "an address", function(one)
+    return M.client(ctx, row, one)
+  end)
+  return servers and concat(servers, ",")
+end
+
 -- Tests ----------------------------------------------------------------------------------------------------
 
 -- "192.0.2.1", "192.0.2.1:4000", "2001:db8::1", "[2001:db8::1]:4000"
@@ -554,7 +573,7 @@ function M.client(ctx, row, v)
   end
   local is_address = not find(v, "/", 1, true) and ctx.link.addr_check(ADDR_CIDR, host or v) == 0
   if not is_address or (port and tonumber(port) > 65535) then
-    return fail(ctx, '%s is no client address (write "192.0.2.1" or "192.0.2.1:4000")', show(v))
+    return fail(ctx, '%s is no address (write "192.0.2.1" or "192.0.2.1:4000")', show(v))
   end
   return v
 end
@@ -608,6 +627,14 @@ local function nested(section)
     end
     return ctx:fields(section, v)
   end
+end
+
+function M.ttl(ctx, row, v)
+  local bounds = nested(schema.ttl)(ctx, row, v)
+  if bounds and bounds.min and bounds.max and bounds.min > bounds.max then
+    return fail(ctx, "min is more than max")
+  end
+  return bounds
 end
 
 M.expect = nested(schema.expect)

@@ -72,6 +72,9 @@ M.server = section {
     doc = '`"auto"` is coloured text on a terminal and plain text for the journal elsewhere.' },
   { name = "record", type = "record", default_text = "off",
     doc = "Keep first bytes of clients and what was decided in a file, for `refractium replay`; see below." },
+  { name = "resolver", type = "servers", default_text = "the system's, /etc/resolv.conf",
+    doc = "DNS servers for the names in pools: an IP address with or without a port, as in `\"127.0.0.1:5353\"`, or a"
+      .. " list. /etc/hosts comes first in any case." },
   { name = "fallback_tcp", type = "target", default_text = "drop",
     doc = FALLBACK_TCP .. " A listener's own comes first." },
   { name = "fallback_udp", type = "target", default_text = "drop", doc = FALLBACK_UDP },
@@ -167,25 +170,50 @@ M.protocol = section {
 
 M.pool = section {
   verb = "rx.pool NAME { TARGET, ... }",
-  doc = "Backends that share the load. Each is an address, `\"host:port\"`, `\"[v6]:port\"` or `\"unix:/path\"`, or"
-    .. " a table `{ \"10.0.0.2:80\", weight = 2 }`. Returns a value for `to` and fallbacks.",
-  unavailable = { "health", "slow_start", "send_proxy", "policy", "connect", "max_connections", "ttl", "rate" },
+  doc = "Backends that share the load. Each is an address, `\"host:port\"`, `\"[v6]:port\"`, `\"unix:/path\"` or"
+    .. " `\"srv:_service._tcp.name\"`, or a table `{ \"10.0.0.2:80\", weight = 2 }`. Returns a value for `to` and"
+    .. " fallbacks.",
+  unavailable = { "health", "send_proxy", "policy", "connect", "max_connections", "rate" },
   is_list = true,
-  { name = "balance", type = "balance", values = { "round_robin" }, default = "round_robin",
-    later = { "least_conn", "random", "p2c", "source_ip", "source_socket", "maglev", "first" },
+  { name = "balance", type = "balance", default = "round_robin",
+    values = {
+      "round_robin", "least_conn", "random", "p2c", "source_ip", "source_socket", "maglev", "first",
+    },
     doc = "How a backend is chosen: by name, or by a `function(conn, pool)` that returns a backend, `pool[i]`, or its"
       .. " number from 1; with nothing, and when it fails, it is `round_robin`." },
   { name = "tries", type = "count", min = 1, max = 1000, default_text = "each backend once",
     doc = "Backends tried for one connection before it counts as failed." },
+  { name = "slow_start", type = "duration", min = "1s", max = "1h", default_text = "at once",
+    doc = "A backend that came, or came back, reaches its weight little by little in this time. For `round_robin`,"
+      .. " `least_conn`, `random` and `p2c`." },
+  { name = "eject_after", type = "count", default = 3, min = 0, max = 1000,
+    doc = "So many failures to connect in a row, and the backend rests; then one connection tries it again."
+      .. " 0: never." },
+  { name = "eject_time", type = "duration", default = "1s", min = "10ms", max = "1h",
+    doc = "How long it rests the first time. Doubled each time it fails again, up to a minute." },
+  { name = "ttl", type = "ttl",
+    doc = "Bounds on how long the answer to a name stands, whatever the TTL of its records says:"
+      .. " `{ min = \"5s\", max = \"5m\" }`." },
+  { name = "source", type = "ip", default_text = "the system chooses",
+    doc = "The address to connect from, for backends of the same family." },
 }
 
 M.backend = section {
   verb = "an entry of rx.pool or of a list in `to`",
   doc = "One backend with options: `{ \"10.0.0.2:80\", weight = 2 }`.",
-  unavailable = { "max_connections", "health", "send_proxy", "slow_start" },
+  unavailable = { "health", "send_proxy", "slow_start" },
   is_list = true,
   { name = "weight", type = "count", default = 1, min = 1, max = 256, doc = "Its share relative to the others." },
   { name = "backup", type = "boolean", default = false, doc = "Used only when no other backend is left." },
+  { name = "max_connections", type = "count", min = 1, max = 10000000, default_text = "no limit",
+    doc = "Connections to it at one time, of all pools together; when it is full the next is taken." },
+}
+
+M.ttl = section {
+  verb = "`ttl` in rx.pool",
+  doc = "How long the answer to a name stands.",
+  { name = "min", type = "duration", default = "5s", min = "1s", max = "1d", doc = "At least so long." },
+  { name = "max", type = "duration", default = "5m", min = "1s", max = "1d", doc = "At most so long." },
 }
 
 M.route = section {
@@ -325,7 +353,8 @@ M.samples = section {
 
 -- In the order the reference shows them.
 M.order = {
-  "server", "canary", "record", "listen", "route", "pool", "backend", "protocol", "samples", "hook", "counter", "gauge",
+  "server", "canary", "record", "listen", "route", "pool", "backend", "ttl", "protocol", "samples", "hook", "counter",
+  "gauge",
   "shared", "test", "expect",
 }
 
@@ -351,6 +380,6 @@ for _, name in ipairs {
 end
 
 -- Address forms of later versions, by prefix.
-M.unavailable_addresses = { ["systemd:"] = true, ["srv:"] = true }
+M.unavailable_addresses = { ["systemd:"] = true }
 
 return M

@@ -51,18 +51,17 @@ static void listen_on(const char *text)
 static void connect_to(const char *text)
 {
     char why[RX_ADDR_TEXT] = "";
-    struct rx_addr *list = NULL;
-    unsigned n = 0;
-    if (rx_addr_parse_target(text, false, &list, &n, why)) {
+    struct rx_target_text t;
+    if (rx_addr_parse_target(text, &t, why)) {
         HOLDS(why[0] && memchr(why, 0, sizeof why));
         return;
     }
-    HOLDS(n <= 1); // a name is left for later
-    if (n) {
-        HOLDS(list->sa.sa_family == AF_UNIX || rx_addr_port(&list->sa) != 0);
-        there_and_back(text, list);
+    HOLDS((t.addr.len == 0) == (t.host[0] != 0)); // a name is left for later
+    HOLDS(t.addr.len || t.is_srv == (t.port == 0));
+    if (t.addr.len) {
+        HOLDS(t.addr.sa.sa_family == AF_UNIX || rx_addr_port(&t.addr.sa) != 0);
+        there_and_back(text, &t.addr);
     }
-    free(list);
 }
 
 static void look_into(const char *text)

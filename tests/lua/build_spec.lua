@@ -135,7 +135,7 @@ describe("a route", function()
     assert.same({ 1, 1, 1, 1, 2, 3, 4, 6, 5, 7 }, kinds)
     assert.equal("hi\0\n", spec_of(door, "route_new", 9).to.text)
     assert.equal(spec_of(door, "route_new", 1).to.pool, spec_of(door, "route_new", 2).to.pool)
-    assert.same({ addr = "h:4", weight = 3, is_backup = true }, spec_of(door, "pool_backend", 4))
+    assert.same({ addr = "h:4", weight = 3, is_backup = true, max_connections = 0 }, spec_of(door, "pool_backend", 4))
   end)
 
   it("shares the pool of an address that is named again", function()
@@ -156,7 +156,9 @@ describe("rx.protocol and rx.pool", function()
     local door = built([[
       rx.protocol "g" { transport = "udp", prefix = { "A", "B" }, patterns = "\1\0", within = "2k",
         samples = { yes = "A", no = { "C", "D" } } }
-      rx.pool "p" { "h:1", { "h:2", weight = 2 }, tries = 1, balance = "round_robin" }
+      rx.server { resolver = { "127.0.0.1:5353", "::1" } }
+      rx.pool "p" { "h:1", { "h:2", weight = 2, max_connections = 9 }, tries = 1, balance = "maglev",
+        slow_start = "30s", eject_after = 0, eject_time = "2s", ttl = { min = "1s", max = "10s" }, source = "10.0.0.1" }
       rx.listen "a:1" { fallback_tcp = rx.drop }]])
     assert.same({ name = "g", transport = 2, within = 2048, identify = 0, is_server_first = false },
       spec_of(door, "proto_new"))
@@ -165,8 +167,23 @@ describe("rx.protocol and rx.pool", function()
     local samples = mock.calls(door, "proto_sample")
     assert.same({ 1, "A", 0, "C", 0, "D" },
       { samples[1][3], samples[1][4], samples[2][3], samples[2][4], samples[3][3], samples[3][4] })
-    assert.same({ name = "p", balance = 0, tries = 1, policy = 0 }, spec_of(door, "pool_new"))
-    assert.equal(2, #mock.calls(door, "pool_backend"))
+    assert.same({ name = "p", balance = 6, tries = 1, policy = 0, slow_start_ms = 30000, eject_after = 0,
+      eject_ms = 2000, ttl_min_ms = 1000, ttl_max_ms = 10000, source = "10.0.0.1" }, spec_of(door, "pool_new"))
+    assert.equal("127.0.0.1:5353,::1", spec_of(door, "server_set").resolver)
+    local backends = mock.calls(door, "pool_backend")
+    assert.same({ addr = "h:1", weight = 1, is_backup = false, max_connections = 0 }, backends[1][3])
+    assert.same({ addr = "h:2", weight = 2, is_backup = false, max_connections = 9 }, backends[2][3])
+  end)
+
+  it("have the defaults nobody changed, with a name and without", function()
+    local door = built([[
+      rx.pool "p" { "h:1" }
+      rx.listen "a:1" { fallback_tcp = "h:2" }]])
+    local named, anonymous = mock.calls(door, "pool_new")[1][2], mock.calls(door, "pool_new")[2][2]
+    assert.equal("", anonymous.name)
+    anonymous.name = "p"
+    assert.same(named, anonymous)
+    assert.same({ 3, 1000 }, { named.eject_after, named.eject_ms })
   end)
 
   it("are built with the bytes they begin with, and with who speaks first", function()

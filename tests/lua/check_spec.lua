@@ -72,7 +72,10 @@ rx.listen "0.0.0.0:443" {
     { "fallback_tcp = 'echo'", 'fallback_tcp: no pool named "echo" (the action is written without quotes: rx.echo)' },
     { "fallback_tcp = 'host'", 'fallback_tcp: no pool named "host" (an address has a port: "host:80")' },
     { "fallback_tcp = '10.0.0.1'", 'fallback_tcp: "10.0.0.1" is no address: does not parse' },
-    { "fallback_tcp = 'srv:_x._tcp.y'", 'fallback_tcp: "srv:..." is not available in this version' },
+    { "fallback_tcp = 'srv:_x._tcp.y:80'", 'fallback_tcp: "srv:_x._tcp.y:80" is no address: does not parse' },
+    { "resolver = 'dns.test'",
+      'resolver: "dns.test" is no address (write "192.0.2.1" or "192.0.2.1:4000")' },
+    { "resolver = {}", "resolver: is an empty list; give an address, or leave it out" },
     { "fallback_tcp = {}", "fallback_tcp: is an empty list of addresses" },
     { "fallback_tcp = { rx.drop }", 'fallback_tcp[1]: must be an address like "10.0.0.1:80", not rx.drop' },
     { "fallback_tcp = { 'a:1', weight = 2 }",
@@ -330,8 +333,12 @@ describe("a pool", function()
     pool_says("", "", 'has no targets: rx.pool "name" { "10.0.0.1:80", ... }')
     pool_says('"h"', "[1]", '"h" is no address: does not parse')
     pool_says('"h:1", { "h:2", backup = 1 }', "[2].backup", "must be true or false, not 1")
-    pool_says('"h:1", balance = "p2c"', ".balance", '"p2c" is not available in this version (only "round_robin")')
-    pool_says('"h:1", balance = "rr"', ".balance", 'must be "round_robin", not "rr"')
+    pool_says('"h:1", balance = "leastconn"', ".balance", 'must be one of "round_robin", "least_conn", "random", "p2c",'
+      .. ' "source_ip", "source_socket", "maglev", "first", not "leastconn" (did you mean "least_conn"?)')
+    pool_says('"h:1", ttl = { min = "1m", max = "1s" }', ".ttl", "min is more than max")
+    pool_says('"h:1", source = "10.0.0.0/8"', ".source", '"10.0.0.0/8" is no IP address')
+    pool_says('"h:1", slow_start = 30', ".slow_start", '30 has no unit (write "30s" or "30ms")')
+    pool_says('{ "h:1", max_connections = 0 }', "[1].max_connections", "must be between 1 and 10000000, not 0")
     pool_says('"h:1", health = {}', ".health", "health is not available in this version")
     pool_says('"h:1", tries = 0', ".tries", "must be between 1 and 1000, not 0")
   end)
@@ -362,9 +369,9 @@ describe("a test", function()
     test_says("send = 'x', expect = { protocol = 'tsl' }", ".expect.protocol",
       'no protocol named "tsl" (did you mean "tls"?)')
     test_says("send = 'x', from = 'x', expect = { more = true }", ".from",
-      '"x" is no client address (write "192.0.2.1" or "192.0.2.1:4000")')
+      '"x" is no address (write "192.0.2.1" or "192.0.2.1:4000")')
     test_says("send = 'x', from = '10.0.0.0/8', expect = { more = true }", ".from",
-      '"10.0.0.0/8" is no client address (write "192.0.2.1" or "192.0.2.1:4000")')
+      '"10.0.0.0/8" is no address (write "192.0.2.1" or "192.0.2.1:4000")')
     test_says("send = 'x', listener = 'a:2', expect = { more = true }", ".listener",
       'nothing listens on "a:2" (did you mean "a:1"?)')
     test_says("send = 'x', transport = 'udp', eof = true, expect = { more = true }", "",

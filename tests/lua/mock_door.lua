@@ -22,7 +22,7 @@ end
 
 local CHECKS = {
   [0] = function(text) return text:find "^unix:/" or is_host_port(text) end,
-  function(text) return text:find "^unix:/" or is_host_port(text) end,
+  function(text) return text:find "^unix:/" or text:find "^srv:[%w._-]+$" or is_host_port(text) end,
   function(text) return is_ip(text:match "^(.*)/%d+$" or text) end,
 }
 

@@ -339,7 +339,8 @@ describe("balance", function()
 
   it("is not misspelt", function()
     local _, errors = mock.config("rx.pool 'p' { 'h:1', balance = 3 }" .. REST)
-    assert.same({ 'refractium.lua:1: pool "p".balance: must be "round_robin", not 3' }, errors)
+    assert.same({ 'refractium.lua:1: pool "p".balance: must be one of "round_robin", "least_conn", "random", "p2c",'
+      .. ' "source_ip", "source_socket", "maglev", "first", not 3' }, errors)
   end)
 end)
 

@@ -92,8 +92,8 @@ void room_close(struct room *r)
         assert_int_equal(*conf->listens[i]->pending, 0);
     }
     for (uint32_t i = 0; i < conf->n_pools; i++)
-        for (uint32_t k = 0; k < conf->pools[i]->n_backends; k++)
-            assert_int_equal(conf->pools[i]->backends[k].state->active, 0);
+        for (uint32_t k = 0; k < rx_roster_of(conf->pools[i])->n; k++)
+            assert_int_equal(rx_roster_of(conf->pools[i])->backends[k].state->active, 0);
     rx_worker_fini(&r->w);
 }
 

@@ -111,31 +111,31 @@ static void a_host_longer_than_any_name_is_refused_not_cut(void **state)
 
 // ---- targets ------------------------------------------------------------------------------------------------------
 
-static const char *target(const char *text, bool resolve)
+static const char *target(const char *text)
 {
     static char line[RX_ADDR_TEXT];
-    struct rx_addr *list = NULL;
-    unsigned n = 0;
+    struct rx_target_text t;
     why[0] = 0;
-    if (rx_addr_parse_target(text, resolve, &list, &n, why)) {
+    if (rx_addr_parse_target(text, &t, why)) {
         assert_true(why[0] != 0);
         return NULL;
     }
-    strcpy(line, "later");
-    if (n)
-        rx_addr_print(&list[0].sa, line);
-    free(list);
+    assert_int_equal(t.addr.len == 0, t.host[0] != 0);
+    if (t.addr.len)
+        return rx_addr_print(&t.addr.sa, line);
+    snprintf(line, sizeof line, "%s%.100s port %u", t.is_srv ? "srv " : "", t.host, t.port);
     return line;
 }
 
 static void targets_are_read_and_names_left_for_later(void **state)
 {
     (void)state;
-    assert_string_equal(target("10.0.0.1:80", false), "10.0.0.1:80");
-    assert_string_equal(target("[2001:db8::1]:80", false), "[2001:db8::1]:80");
-    assert_string_equal(target("unix:/x", false), "unix:/x");
-    assert_string_equal(target("a-b_c.example.com:80", false), "later");
-    assert_string_equal(target("127.0.0.1:65535", true), "127.0.0.1:65535");
+    assert_string_equal(target("10.0.0.1:80"), "10.0.0.1:80");
+    assert_string_equal(target("[2001:db8::1]:80"), "[2001:db8::1]:80");
+    assert_string_equal(target("unix:/x"), "unix:/x");
+    assert_string_equal(target("a-b_c.example.com:80"), "a-b_c.example.com port 80");
+    assert_string_equal(target("127.0.0.1:65535"), "127.0.0.1:65535");
+    assert_string_equal(target("srv:_http._tcp.example.com"), "srv _http._tcp.example.com port 0");
 }
 
 static void broken_targets_are_refused(void **state)
@@ -144,27 +144,19 @@ static void broken_targets_are_refused(void **state)
     static const char *const bad[] = {
         "",        "a.test",   "a.test:",      "a.test:0",   "a.test:65536",   "a b:80",
         ":80",     "1.2.3:80", "1.2.3.4.5:80", "a.test:1-2", "2001:db8::1:80", "a/b:80",
-        "[::1]:0", "[::1:80",  "a.test:http",  "unix:"
+        "[::1]:0", "[::1:80",  "a.test:http",  "unix:", "srv:", "srv:_a._tcp.b:80", "srv:a..b",
+        ".a:80",   "a..b:80",  "srv:a b",      "srv:1.2.3.4"
     };
     for (size_t i = 0; i < RX_COUNT(bad); i++)
-        if (target(bad[i], false))
-            fail_msg("\"%s\" is taken as %s", bad[i], target(bad[i], false));
-}
-
-static void localhost_resolves_to_a_loopback_address(void **state)
-{
-    (void)state;
-    const char *got = target("localhost:99", true);
-    if (!got)
-        fail_msg("%s", why);
-    assert_true(!strcmp(got, "127.0.0.1:99") || !strcmp(got, "[::1]:99"));
+        if (target(bad[i]))
+            fail_msg("\"%s\" is taken as %s", bad[i], target(bad[i]));
 }
 
 static void brackets_are_for_ipv6_alone(void **state)
 {
     (void)state;
-    assert_null(target("[127.0.0.1]:80", false));
-    assert_null(target("[example.com]:80", false));
+    assert_null(target("[127.0.0.1]:80"));
+    assert_null(target("[example.com]:80"));
     assert_null(listens("[127.0.0.1]:80"));
     assert_null(listens("[*]:80"));
 }
@@ -288,14 +280,10 @@ static void an_unnamed_unix_peer_has_a_word_and_no_port(void **state)
 
 static bool are_equal(const char *a, const char *b)
 {
-    struct rx_addr *x, *y;
-    unsigned n;
-    assert_int_equal(rx_addr_parse_target(a, false, &x, &n, why), 0);
-    assert_int_equal(rx_addr_parse_target(b, false, &y, &n, why), 0);
-    bool is_equal = rx_addr_equal(&x->sa, &y->sa);
-    free(x);
-    free(y);
-    return is_equal;
+    struct rx_target_text x, y;
+    assert_int_equal(rx_addr_parse_target(a, &x, why), 0);
+    assert_int_equal(rx_addr_parse_target(b, &y, why), 0);
+    return rx_addr_equal(&x.addr.sa, &y.addr.sa);
 }
 
 static void equality_looks_at_family_address_port_and_path(void **state)
@@ -321,7 +309,6 @@ int main(void)
         cmocka_unit_test(a_host_longer_than_any_name_is_refused_not_cut),
         cmocka_unit_test(targets_are_read_and_names_left_for_later),
         cmocka_unit_test(broken_targets_are_refused),
-        cmocka_unit_test(localhost_resolves_to_a_loopback_address),
         cmocka_unit_test(brackets_are_for_ipv6_alone),
         cmocka_unit_test(a_block_holds_its_first_and_last_address_and_no_neighbour),
         cmocka_unit_test(a_block_of_everything_holds_its_own_family_only),

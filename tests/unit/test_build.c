@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "backend.h"
 #include "limit.h"
+#include "roster.h"
 #include "world.h"
 
 static const struct rx_slice empty = { 0 };
@@ -211,7 +211,7 @@ static void a_refused_config_gives_back_regexes_and_backends(void **state)
     draft_pool(&d, "127.0.0.1:4711", NULL);
     rx_door.report(d.b, RX_REPORT_ERROR, world_slice("wrong"));
     draft_refused(&d, "wrong");
-    struct rx_backend_state *s = rx_backend_state_get(&addr);
+    struct rx_backend_state *s = rx_backend_state_get(&addr, NULL, "");
     assert_int_equal(s->refs, 1); // nobody else
     rx_backend_state_put(s);
 }
@@ -355,12 +355,14 @@ static void primaries_stand_before_backups_and_keep_their_order(void **state)
     }
     struct rx_conf *c = draft_finish(&d);
     const struct rx_pool *p = c->pools[0];
+    const struct rx_roster *r = rx_roster_of(p);
     static const uint16_t want[] = { 2001, 2003, 2000, 2002, 2004 };
-    assert_int_equal(p->n_primary, 2);
+    assert_int_equal(r->n_tiers, 2);
+    assert_int_equal(r->tiers[0].n, 2);
     for (unsigned i = 0; i < 5; i++)
-        assert_int_equal(rx_addr_port(&p->backends[i].addr.sa), want[i]);
+        assert_int_equal(rx_addr_port(&r->backends[i].addr.sa), want[i]);
     assert_string_equal(p->name, "127.0.0.1:2001+4"); // what an unnamed pool is called
-    assert_int_equal(p->tries, 5);
+    assert_int_equal(r->n_known, 5);
     rx_conf_unref(c);
 }
 
@@ -375,10 +377,16 @@ static void many_backends_of_any_weight_make_a_bounded_order(void **state)
         assert_int_equal(rx_door.pool_backend(d.b, pool, &spec), 0);
     }
     struct rx_conf *c = draft_finish(&d);
-    assert_in_range(c->pools[0]->n_order, 1, 65536 + 300);
-    for (uint32_t i = 0; i < c->pools[0]->n_order; i++)
-        assert_in_range(c->pools[0]->order[i], 0, 299);
+    const struct rx_tier *t = &rx_roster_of(c->pools[0])->tiers[0];
+    assert_in_range(t->n_order, 1, 65536 + 300);
+    for (uint32_t i = 0; i < t->n_order; i++)
+        assert_in_range(t->order[i], 0, 299);
     rx_conf_unref(c);
+}
+
+static struct rx_backend_state *state_of(const struct rx_conf *c, unsigned pool, unsigned i)
+{
+    return rx_roster_of(c->pools[pool])->backends[i].state;
 }
 
 static void one_address_has_one_state_in_every_pool_and_generation(void **state)
@@ -392,15 +400,15 @@ static void one_address_has_one_state_in_every_pool_and_generation(void **state)
         draft_pool(&d, "127.0.0.1:4712", "127.0.0.1:4713", NULL);
         c[i] = draft_finish(&d);
     }
-    struct rx_backend_state *s = c[0]->pools[0]->backends[0].state;
-    assert_ptr_equal(c[0]->pools[1]->backends[0].state, s);
-    assert_ptr_equal(c[1]->pools[0]->backends[0].state, s);
-    assert_ptr_not_equal(c[0]->pools[1]->backends[1].state, s);
-    assert_ptr_equal(c[0]->pools[0]->backends[1].state, c[1]->pools[0]->backends[1].state);
+    struct rx_backend_state *s = state_of(c[0], 0, 0);
+    assert_ptr_equal(state_of(c[0], 1, 0), s);
+    assert_ptr_equal(state_of(c[1], 0, 0), s);
+    assert_ptr_not_equal(state_of(c[0], 1, 1), s);
+    assert_ptr_equal(state_of(c[0], 0, 1), state_of(c[1], 0, 1));
     assert_int_equal(s->refs, 4);
     rx_conf_unref(c[0]);
     assert_int_equal(s->refs, 2);
-    assert_int_equal(c[1]->pools[1]->backends[0].state->refs, 2);
+    assert_int_equal(state_of(c[1], 1, 0)->refs, 2);
     rx_conf_unref(c[1]);
 }
 
@@ -471,11 +479,11 @@ static void a_generation_lives_until_its_last_reference_goes(void **state)
     draft_begin(&d);
     draft_pool(&d, "127.0.0.1:4714", NULL);
     struct rx_conf *c = draft_finish(&d);
-    struct rx_backend_state *s = c->pools[0]->backends[0].state;
+    struct rx_backend_state *s = state_of(c, 0, 0);
     struct rx_addr addr = s->addr;
     rx_conf_ref(c);
     rx_conf_unref(c);
-    struct rx_backend_state *mine = rx_backend_state_get(&addr);
+    struct rx_backend_state *mine = rx_backend_state_get(&addr, NULL, "");
     assert_int_equal(mine->refs, 2);
     rx_conf_unref(c);
     assert_int_equal(mine->refs, 1);

@@ -82,7 +82,7 @@ static void connect_head(const char *head)
 
 static const struct rx_backend *backend_at(unsigned i)
 {
-    return &room.w.conf->pools[0]->backends[i];
+    return &rx_roster_of(room.w.conf->pools[0])->backends[i];
 }
 
 static void finish(void)

@@ -82,6 +82,7 @@
 ---@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path. Default: on when standard output is a terminal.
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
 ---@field record? rx.Record Keep first bytes of clients and what was decided in a file, for `refractium replay`; see below. Default: off.
+---@field resolver? string|string[] DNS servers for the names in pools: an IP address with or without a port, as in `"127.0.0.1:5353"`, or a list. /etc/hosts comes first in any case. Default: the system's, /etc/resolv.conf.
 ---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. A listener's own comes first. Default: drop.
 ---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: drop.
 ---@field hooks? rx.Hook[] What `rx.hook` returned, for the connections of every listener: a list.
@@ -150,17 +151,28 @@
 ---@field connect_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `10ms` to `10m`.
 ---@field max_connections? integer Connections on this route at one time. Default: no limit. Range: 1 to 10000000.
 
----Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"` or `"unix:/path"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
+---Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"`, `"unix:/path"` or `"srv:_service._tcp.name"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
 ---@class rx.PoolOptions
 ---@field [integer] string|rx.Backend The backends.
----@field balance? "round_robin"|fun(conn: rx.Conn, pool: rx.Backends): integer|rx.BackendState|nil How a backend is chosen: by name, or by a `function(conn, pool)` that returns a backend, `pool[i]`, or its number from 1; with nothing, and when it fails, it is `round_robin`. Default: `"round_robin"`.
+---@field balance? "round_robin"|"least_conn"|"random"|"p2c"|"source_ip"|"source_socket"|"maglev"|"first"|fun(conn: rx.Conn, pool: rx.Backends): integer|rx.BackendState|nil How a backend is chosen: by name, or by a `function(conn, pool)` that returns a backend, `pool[i]`, or its number from 1; with nothing, and when it fails, it is `round_robin`. Default: `"round_robin"`.
 ---@field tries? integer Backends tried for one connection before it counts as failed. Default: each backend once. Range: 1 to 1000.
+---@field slow_start? rx.Duration A backend that came, or came back, reaches its weight little by little in this time. For `round_robin`, `least_conn`, `random` and `p2c`. Default: at once. Range: `1s` to `1h`.
+---@field eject_after? integer So many failures to connect in a row, and the backend rests; then one connection tries it again. 0: never. Default: `3`. Range: 0 to 1000.
+---@field eject_time? rx.Duration How long it rests the first time. Doubled each time it fails again, up to a minute. Default: `"1s"`. Range: `10ms` to `1h`.
+---@field ttl? rx.Ttl Bounds on how long the answer to a name stands, whatever the TTL of its records says: `{ min = "5s", max = "5m" }`.
+---@field source? string The address to connect from, for backends of the same family. Default: the system chooses.
 
 ---One backend with options: `{ "10.0.0.2:80", weight = 2 }`.
 ---@class rx.Backend
 ---@field [1] string Its address.
 ---@field weight? integer Its share relative to the others. Default: `1`. Range: 1 to 256.
 ---@field backup? boolean Used only when no other backend is left. Default: `false`.
+---@field max_connections? integer Connections to it at one time, of all pools together; when it is full the next is taken. Default: no limit. Range: 1 to 10000000.
+
+---How long the answer to a name stands.
+---@class rx.Ttl
+---@field min? rx.Duration At least so long. Default: `"5s"`. Range: `1s` to `1d`.
+---@field max? rx.Duration At most so long. Default: `"5m"`. Range: `1s` to `1d`.
 
 ---A protocol of your own, told by its first bytes. Returns a value for routes.
 ---@class rx.ProtocolOptions
@@ -280,7 +292,7 @@ function rx.listen(address) end
 ---@return fun(options: rx.ProtocolOptions): rx.Protocol
 function rx.protocol(name) end
 
----Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"` or `"unix:/path"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
+---Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"`, `"unix:/path"` or `"srv:_service._tcp.name"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
 ---@param name string
 ---@return fun(options: rx.PoolOptions): rx.Pool
 function rx.pool(name) end
