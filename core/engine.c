@@ -21,6 +21,7 @@
 #include "reload.h"
 #include "resolve.h"
 #include "sys.h"
+#include "watchdog.h"
 #include "worker.h"
 
 struct engine {
@@ -188,6 +189,16 @@ static void await_names(struct engine *e)
     rx_reload_names(&e->reload);
 }
 
+static int start_watchdog(struct engine *e)
+{
+    struct rx_pulse **pulses = calloc(e->n_workers, sizeof(struct rx_pulse *));
+    for (unsigned i = 0; pulses && i < e->n_workers; i++)
+        pulses[i] = &e->workers[i].pulse;
+    int rc = pulses ? rx_watchdog_start(pulses, e->n_workers) : -ENOMEM;
+    free(pulses);
+    return rc;
+}
+
 static void tell_totals(const struct engine *e)
 {
     unsigned long accepted = 0, bytes[2] = { 0 };
@@ -272,6 +283,8 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));
         order_all(e, RX_ORDER_STOP);
     } else {
+        if ((rc = start_watchdog(e)))
+            rx_log(RX_LOG_WARN, "no watchdog: %s", strerror(-rc));
         rx_ban_on_add(engine_on_ban, e);
         ev_run(e->loop, 0);
         rx_ban_on_add(NULL, NULL);
@@ -279,6 +292,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     }
     for (unsigned i = 0; i < e->n_started; i++)
         rx_worker_join(&e->workers[i]);
+    rx_watchdog_stop();
     tell_totals(e);
 end:
     rx_http_free(e->http);

@@ -6,6 +6,7 @@
 #include "script_state.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "regex.h"
 #include "route.h"
 #include "sys.h"
+#include "watchdog.h"
 
 enum { MEMORY_LIMIT = 64 * 1024 * 1024 };
 
@@ -346,10 +348,40 @@ static struct rx_script *script_new(struct rx_conf *conf)
     return s;
 }
 
+// ---- the gate -----------------------------------------------------------------------------------------------------
+
+static _Thread_local struct rx_pulse *shown; // NULL: nobody looks at this thread
+
+// Held while another thread reads where a function stands, and once while a state goes: after that nobody reads it.
+static pthread_mutex_t shown_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void rx_script_show(struct rx_pulse *pulse)
+{
+    shown = pulse;
+}
+
+static inline void show(const struct rx_fn *fn)
+{
+    if (shown)
+        atomic_store_explicit(&shown->fn, fn, memory_order_relaxed);
+}
+
+bool rx_script_doing(const struct rx_pulse *pulse, char *text, size_t size)
+{
+    pthread_mutex_lock(&shown_lock);
+    const struct rx_fn *fn = atomic_load_explicit(&pulse->fn, memory_order_relaxed);
+    if (fn)
+        rx_log_escape((const uint8_t *)fn->where, strlen(fn->where), text, size);
+    pthread_mutex_unlock(&shown_lock);
+    return fn;
+}
+
 void rx_script_free(struct rx_script *s)
 {
     if (!s)
         return;
+    pthread_mutex_lock(&shown_lock); // its generation goes next, and its functions with it
+    pthread_mutex_unlock(&shown_lock);
     lua_close(s->L);
     rx_script_dynamics_free(s);
     rx_script_state_free(s);
@@ -361,8 +393,6 @@ void rx_script_free(struct rx_script *s)
     free(s->refs);
     free(s);
 }
-
-// ---- the gate -----------------------------------------------------------------------------------------------------
 
 static void failed(struct rx_script *s, struct rx_fn *fn, int rc)
 {
@@ -398,6 +428,7 @@ bool rx_script_call(struct rx_script *s, uint32_t fn, int results)
         return false;
     struct rx_script *outer = rx_script_running;
     rx_script_running = s;
+    show(f);
     s->call.is_open = 1;
     s->call.until_ns = 0;
     s->wrong[0] = 0;
@@ -409,6 +440,7 @@ bool rx_script_call(struct rx_script *s, uint32_t fn, int results)
         lua_settop(s->L, 0);
     }
     rx_script_running = outer;
+    show(NULL);
     return !rc;
 }
 

@@ -71,5 +71,11 @@ int rx_script_import(const char *name, const char *text, size_t len, const char 
 struct lua_State;
 void rx_script_preload(struct lua_State *L);
 
+// From now on calls on this thread are shown in `pulse`.
+struct rx_pulse;
+void rx_script_show(struct rx_pulse *pulse);
+// What runs on the thread of that pulse, "refractium.lua:31", from any thread; false: no function of a config.
+bool rx_script_doing(const struct rx_pulse *pulse, char *text, size_t size);
+
 // The text of the default refractium.lua, as `init` writes it.
 const char *rx_script_template(size_t *len);

@@ -15,6 +15,7 @@
 #include "hook.h"
 #include "log.h"
 #include "mirror.h"
+#include "script.h"
 #include "sys.h"
 
 enum { SPARE_CONNS = 256, TURN_OUT_MS = 10 };
@@ -99,6 +100,18 @@ static void worker_on_tidy(struct ev_loop *loop, ev_prepare *p, int events)
     rx_access_flush(w);
     if (w->is_draining && !w->n_conns)
         ev_break(loop, EVBREAK_ALL);
+    rx_pulse_beat(&w->pulse); // asleep
+}
+
+static void worker_on_waking(struct ev_loop *loop, ev_check *c, int events)
+{
+    (void)loop, (void)events;
+    rx_pulse_beat(&RX_CONTAINER(c, struct rx_worker, waking)->pulse);
+}
+
+static void pulse_limit(struct rx_worker *w)
+{
+    atomic_store_explicit(&w->pulse.limit_ms, rx_watchdog_limit_ms(w->conf->script_budget_ms), memory_order_relaxed);
 }
 
 static void worker_on_deadline(struct rx_wheel_node *n)
@@ -215,6 +228,7 @@ static void worker_take(struct rx_worker *w, const struct rx_swap *s)
     }
     rx_conf_unref(w->conf);
     w->conf = s->conf;
+    pulse_limit(w);
 }
 
 static void worker_swap(struct rx_worker *w, struct rx_swap *s)
@@ -321,6 +335,10 @@ int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, at
     ev_async_start(w->loop, &w->wake);
     ev_prepare_init(&w->tidy, worker_on_tidy);
     ev_prepare_start(w->loop, &w->tidy);
+    ev_check_init(&w->waking, worker_on_waking);
+    ev_set_priority(&w->waking, EV_MAXPRI); // before what woke it
+    ev_check_start(w->loop, &w->waking);
+    pulse_limit(w);
     ev_timer_init(&w->turn_out, worker_on_turn_out, 0., 0.);
     return 0;
 }
@@ -354,6 +372,7 @@ static void *run(void *arg)
 {
     struct rx_worker *w = arg;
     w->is_running = true;
+    rx_script_show(&w->pulse);
     for (unsigned i = 0; i < w->n_listeners; i++)
         ev_io_start(w->loop, &w->listeners[i]->io);
     ev_run(w->loop, 0);

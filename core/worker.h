@@ -10,6 +10,7 @@
 #include "errand.h"
 #include "pipe.h"
 #include "served.h"
+#include "watchdog.h"
 
 enum { RX_WORKER_BUFFER = 64 * 1024, RX_OUTBOX_LETTERS = 256, RX_LETTER_MAX = 2048 };
 
@@ -91,6 +92,8 @@ struct rx_worker {
 
     ev_async wake;
     ev_prepare tidy;
+    ev_check waking;
+    struct rx_pulse pulse;
     ev_timer turn_out; // soon: look for the banned among the living
     atomic_uint orders; // enum rx_order bits
     bool is_draining, is_running;

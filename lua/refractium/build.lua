@@ -44,6 +44,14 @@ local function place(state, line, fallback)
   return line and state.report.sources:text(line) or fallback or ""
 end
 
+local function warn_of_new(state, fn, what)
+  local line = dispatch.line_of_new(fn)
+  local at = line and state.report.sources:of_function(fn, line)
+  if at then
+    state.report:warn(at, format("%s: creates a function on every call: move it out", what))
+  end
+end
+
 -- The number of a function, 0 for none. The order of these calls is what makes the numbers the same in every state.
 local function fn_id(state, kind, fn, line, what, samples)
   if not fn then
@@ -51,6 +59,7 @@ local function fn_id(state, kind, fn, line, what, samples)
   end
   local where = place(state, state.report.sources:of_function(fn), place(state, line))
   local id = id_or_report(state, state.link.fn_new(kind, where), line, what)
+  warn_of_new(state, fn, what)
   if id then
     state.link.fn_text(id, state.report.sources:text_of_function(fn))
   end

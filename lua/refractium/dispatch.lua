@@ -7,6 +7,8 @@
 -- machine code that branches over all functions: a hundred times slower. No wrapper ends in a call: tail calls count
 -- against the VM's limit for unrolled loops.
 
+local jutil = require "jit.util"
+
 local kinds = require "refractium.kinds"
 local value = require "refractium.value"
 
@@ -267,6 +269,33 @@ function M.wrap(fn, view, session, targets)
   local text = rep("\n", tonumber(line or 1) - 1) .. gsub(TEMPLATES[fn.kind], "\n", " ")
   local chunk = load(text, "=" .. (file or fn.where), "t")
   return chunk(fn.fn, arguments(fn.kind, fn.where, view, session, targets))
+end
+
+-- Functions made on every call -------------------------------------------------------------------------------
+
+local funcbc, funcinfo = jutil.funcbc, jutil.funcinfo
+
+local function opcode(fn, pc)
+  local instruction = funcbc(fn, pc)
+  return instruction and instruction % 256
+end
+
+-- What the VM calls the instructions that make a function, and that jump, read from functions which have them there.
+local FNEW = opcode(function() return function() end end, 1)
+local JMP = opcode(function(a) if a then return 1 end return 2 end, 2)
+
+---Where a function makes another one whenever it is called: the line, or nil. The VM compiles no such function. Only
+---what comes before the first jump is looked at, since the rest may be for the rare case.
+function M.line_of_new(fn)
+  local pc, op = 1, opcode(fn, 1)
+  while op and op ~= JMP do
+    if op == FNEW then
+      return funcinfo(fn, pc).currentline
+    end
+    pc = pc + 1
+    op = opcode(fn, pc)
+  end
+  return nil
 end
 
 ---Called before anything of a config runs.

@@ -143,11 +143,11 @@ function M:text_from(place, here)
   return "in " .. self:text(place)
 end
 
----The place of a function of the config, or nil for one of Lua's own.
-function M:of_function(fn)
+---The place of a function of the config, or nil for one of Lua's own; or of a line in it.
+function M:of_function(fn, line)
   local info = getinfo(fn, "S")
   local file = self.by_source[info.source]
-  return file and info.linedefined > 0 and self:place(file, info.linedefined) or nil
+  return file and info.linedefined > 0 and self:place(file, line or info.linedefined) or nil
 end
 
 -- Where each line of a text begins, and behind the last one where the text ends.

@@ -85,6 +85,30 @@ describe("identify", function()
   end)
 end)
 
+describe("a function that makes another on every call", function()
+  local function warnings(body)
+    local _, errors, warned = mock.config("rx.protocol 'g' { identify = function(buf)\n" .. body .. "\nend }" .. REST)
+    assert.same({}, errors)
+    return warned
+  end
+
+  it("is warned about, where it does", function()
+    local words = 'protocol "g": creates a function on every call: move it out'
+    assert.same({ "refractium.lua:3: " .. words }, warnings "local n = #buf\nlocal f = function() return n end return f()")
+    assert.same({ "refractium.lua:2: " .. words }, warnings "return (function() return buf[0] == 1 end)()")
+    local _, _, warned = mock.config("rx.listen 'a:1' { routes = { { rx.tls, to = rx.drop,\nwhen = function(conn)\n"
+      .. "local t = { function() end } return #t == conn.id end } } }")
+    assert.same({ "refractium.lua:3: listen \"a:1\".routes[1].when: creates a function on every call: move it out" },
+      warned)
+  end)
+
+  it("is not when it is for the rare case, or made once", function()
+    assert.same({}, warnings "if #buf > 900 then return pcall(function() error 'x' end) end return false")
+    assert.same({}, warnings "for i = 0, #buf do if buf[i] == 300 then return (function() end)() end end")
+    assert.same({}, warnings "return buf:starts 'x'")
+  end)
+end)
+
 describe("a listener's identify", function()
   local function says(body)
     local functions, view = loaded("local web = rx.pool 'web' { 'h:1' } local game = rx.protocol 'game' { prefix = 'G' }"
