@@ -202,6 +202,7 @@ struct rx_fn {
     const char *where;
     uint64_t digest; // of its text
     atomic_bool is_quarantined;
+    atomic_bool is_fickle; // an identify whose verdict changed with more bytes, and that was told
     atomic_ulong errors;
 };
 

@@ -35,21 +35,64 @@ static struct rx_text keep_key(struct rx_script *s, int at)
     return (struct rx_text){ (const uint8_t *)kept, (uint32_t)len };
 }
 
+static enum rx_verdict ask_identify(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_facts *f)
+{
+    s->call.ptr = p;
+    s->call.len = n;
+    if (!rx_script_call(s, fn, 2))
+        return RX_NO;
+    int v = (int)lua_tointeger(s->L, 1);
+    if (f && v == RX_MATCH && lua_type(s->L, 2) == LUA_TSTRING && (f->key = keep_key(s, 2)).ptr)
+        f->have = RX_FACT_KEY;
+    lua_settop(s->L, 0);
+    return v == RX_MATCH || v == RX_MORE ? (enum rx_verdict)v : RX_NO;
+}
+
+// With how many bytes that function is first asked: behind a prefix only once that is there.
+static uint32_t first_asked(const struct rx_conf *conf, uint32_t fn, const uint8_t *p, uint32_t n)
+{
+    uint32_t least = 0;
+    for (uint32_t i = 0; i < conf->n_known; i++) {
+        const struct rx_texts *t = &conf->known[i]->prefix;
+        for (uint32_t k = 0; conf->known[i]->identify_fn == (int32_t)fn && k < t->n; k++)
+            if (t->len[k] <= n && !memcmp(t->text[k], p, t->len[k]) && (!least || t->len[k] < least))
+                least = t->len[k];
+    }
+    return RX_MAX(least, 1u);
+}
+
+// The law of prefixes, checked where somebody wants to know: what was final for fewer bytes must be what is said now.
+// Told once for each function.
+static __attribute__((noinline)) void check_prefixes(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n,
+                                                     enum rx_verdict said)
+{
+    enum { EVERY = 64, STRIDE = 61 };
+    static const char *const words[] = { "no", "match", "more" };
+    struct rx_fn *f = &s->conf->fns[fn];
+    for (uint32_t k = first_asked(s->conf, fn, p, n); k < n; k += k < EVERY ? 1 : STRIDE) {
+        unsigned long errors = atomic_load_explicit(&f->errors, memory_order_relaxed);
+        enum rx_verdict then = ask_identify(s, fn, p, k, NULL);
+        if (atomic_load_explicit(&f->is_quarantined, memory_order_relaxed))
+            return;
+        if (then == RX_MORE || then == said || atomic_load_explicit(&f->errors, memory_order_relaxed) != errors)
+            continue;
+        if (!atomic_exchange(&f->is_fickle, true))
+            rx_log(RX_LOG_WARN, "script: %s: verdict changes with more bytes: %s after %u, %s after %u", f->where,
+                   words[then], k, words[said], n);
+        return;
+    }
+}
+
 enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_facts *f)
 {
     f->have = f->pending = f->need = 0;
     f->note = RX_NOTE_NONE;
     if (!s)
         return RX_NO;
-    s->call.ptr = p;
-    s->call.len = n;
-    if (!rx_script_call(s, fn, 2))
-        return RX_NO;
-    int v = (int)lua_tointeger(s->L, 1);
-    if (v == RX_MATCH && lua_type(s->L, 2) == LUA_TSTRING && (f->key = keep_key(s, 2)).ptr)
-        f->have = RX_FACT_KEY;
-    lua_settop(s->L, 0);
-    return v == RX_MATCH || v == RX_MORE ? (enum rx_verdict)v : RX_NO;
+    enum rx_verdict v = ask_identify(s, fn, p, n, f);
+    if (RX_UNLIKELY(rx_log_is(RX_LOG_DEBUG)) && fn < s->n_refs && !atomic_load(&s->conf->fns[fn].is_fickle))
+        check_prefixes(s, fn, p, n, v);
+    return v;
 }
 
 bool rx_script_when(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c)

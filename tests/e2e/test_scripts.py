@@ -129,6 +129,20 @@ def test_a_function_that_runs_away_hurts_nobody(rx, a, kind):
         assert p.errors().count("quarantined") == 1
 
 
+def test_debug_tells_of_a_verdict_that_changes(rx, a):
+    """Promise: with --debug an identify that said no, or yes, too soon is told of, once; a lawful one is not."""
+    p = rx("{ hasty, to = %s }, { lawful, to = %s }, { late, to = %s }" % ((a.quoted,) * 3), args=["--debug"], prelude="""
+        local hasty = rx.protocol "hasty" { prefix = "H", identify = function(buf) return #buf > 3 end }
+        local lawful = rx.protocol "lawful" { prefix = "L", identify = function(buf)
+          if #buf < 4 then return rx.more end
+          return buf[3] == 76 end }
+        local late = rx.protocol "late" { prefix = "MANY", identify = function(buf) return #buf > 3 end }""")
+    for _ in range(3):
+        assert (ask(p, b"HHHHH"), ask(p, b"LLLLL"), ask(p, b"LLLx"), ask(p, b"MANYMORE")) == ("a", "a", "", "a")
+    told = [line for line in p.errors().splitlines() if "verdict changes" in line]
+    assert len(told) == 1 and "verdict changes with more bytes: no after 1, match after 5" in told[0], told
+
+
 def test_others_wait_no_longer_than_the_budget(rx, backends):
     """Promise: while a runaway is stopped, round trips of the others stay within its budget and a little."""
     echo = backends()
