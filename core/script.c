@@ -394,6 +394,13 @@ void rx_script_free(struct rx_script *s)
     free(s);
 }
 
+size_t rx_script_memory(const struct rx_script *s)
+{
+    return s->memory;
+}
+
+// ---- the gate -----------------------------------------------------------------------------------------------------
+
 static void failed(struct rx_script *s, struct rx_fn *fn, int rc)
 {
     const char *why = lua_isstring(s->L, -1) ? lua_tostring(s->L, -1) : "error";

@@ -40,6 +40,9 @@ struct rx_script_conn {
 int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, rx_report_fn *report, void *data);
 void rx_script_free(struct rx_script *s);
 
+// Bytes the Lua state holds, garbage included.
+size_t rx_script_memory(const struct rx_script *s);
+
 enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_facts *f);
 
 // What a listener's identify says of the first bytes. A function that fails says nothing.

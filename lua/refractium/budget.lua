@@ -215,7 +215,7 @@ end
 ---@return function tick, function is_over
 function M.new(view)
   local call, now_ns = view.call, view.now_ns
-  local left = TICKS
+  local left, every = TICKS, TICKS
 
   local function is_over()
     return call.is_open == 1 and now_ns() >= call.until_ns
@@ -227,7 +227,13 @@ function M.new(view)
       left = 0
       error(M.WORDS, 3)
     end
-    left = TICKS
+    left = every
+  end
+
+  -- Looks at the clock are rare, and so would be compiled late: while functions are warmed up they can be had often.
+  function view.look_often(is_on)
+    every = is_on and 2 or TICKS
+    left = every
   end
 
   local function tick()
