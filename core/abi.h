@@ -69,6 +69,7 @@ enum rx_log_format {
 struct rx_server_spec {
     uint32_t workers;         // 0: one per core
     uint32_t max_connections; // all listeners together
+    uint32_t max_sessions;    // the same for UDP
     uint32_t drain_ms;        // how long SIGTERM lets connections finish
     uint32_t hot_reload;      // 1: watch the file
     uint32_t canary_ppm;      // millionths of new connections a new config gets first, at most half; 0: no canary
@@ -125,6 +126,9 @@ struct rx_listen_spec {
     uint32_t peek_ms;
     uint32_t peek_bytes; // ceiling on first bytes kept
     uint32_t max_pending; // connections not yet identified; 0: no limit
+    uint32_t max_sessions;        // UDP flows; 0: only the server's
+    uint32_t max_sessions_per_ip; // the same of one client; 0: no limit
+    uint32_t udp_idle_ms;
     uint32_t connect_ms;
     uint32_t idle_ms;
     struct rx_target_spec fallback_tcp; // RX_TO_NONE: the server's

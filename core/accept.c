@@ -35,28 +35,61 @@ static void count_down(atomic_uint *count)
     atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
 }
 
+// UDP flows are counted apart, and among all.
+static bool server_take(struct rx_worker *w, const struct rx_conf *conf, bool is_udp)
+{
+    if (is_udp) {
+        if (!count_up(w->sessions, conf->max_sessions))
+            return false;
+        atomic_fetch_add_explicit(w->active, 1, memory_order_relaxed);
+        return true;
+    }
+    return count_up(w->active, conf->max_connections + atomic_load_explicit(w->sessions, memory_order_relaxed));
+}
+
+static void server_give(struct rx_worker *w, bool is_udp)
+{
+    if (is_udp)
+        count_down(w->sessions);
+    count_down(w->active);
+}
+
 // Takes a place everywhere, or nowhere. RX_REASON_DONE: admitted.
 static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
-                            const union rx_ip *ip)
+                            const union rx_ip *ip, bool is_udp)
 {
-    if (!count_up(w->active, conf->max_connections))
+    atomic_uint *active = is_udp ? l->sessions : l->active;
+    struct rx_limit *per_ip = is_udp ? l->sessions_per_ip : l->per_ip;
+    if (!server_take(w, conf, is_udp))
         return RX_REASON_LIMIT_SERVER;
-    if (!count_up(l->active, l->max_connections)) {
-        count_down(w->active);
+    if (!count_up(active, is_udp ? l->max_sessions : l->max_connections)) {
+        server_give(w, is_udp);
         return RX_REASON_LIMIT_LISTENER;
     }
     if (!count_up(l->pending, l->max_pending)) {
-        count_down(l->active);
-        count_down(w->active);
+        count_down(active);
+        server_give(w, is_udp);
         return RX_REASON_LIMIT_PENDING;
     }
-    if (l->per_ip && !rx_limit_take(l->per_ip, ip)) {
+    if (per_ip && !rx_limit_take(per_ip, ip)) {
         count_down(l->pending);
-        count_down(l->active);
-        count_down(w->active);
+        count_down(active);
+        server_give(w, is_udp);
         return RX_REASON_LIMIT_IP;
     }
     return RX_REASON_DONE;
+}
+
+void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_udp,
+                       bool is_pending)
+{
+    struct rx_limit *per_ip = is_udp ? l->sessions_per_ip : l->per_ip;
+    if (per_ip)
+        rx_limit_give(per_ip, ip);
+    if (is_pending)
+        count_down(l->pending);
+    count_down(is_udp ? l->sessions : l->active);
+    server_give(w, is_udp);
 }
 
 // One who is turned away never becomes a connection, but gets an access line like everybody.
@@ -70,17 +103,21 @@ static void tell_turned_away(struct rx_listener *l, const union rx_ip *ip, enum 
     rx_access_line(&c, why);
 }
 
-static void turn_away(struct rx_listener *l, int fd, const union rx_ip *ip, enum rx_reason why)
+void rx_accept_tell(struct rx_listener *l, const union rx_ip *ip, enum rx_reason why)
 {
-    struct rx_worker *w = l->worker;
     tell_turned_away(l, ip, why);
-    rx_stat_add(&w->stat.closed[why], 1);
+    rx_stat_add(&l->worker->stat.closed[why], 1);
     if (l->listen->served) {
-        struct rx_cell *cell = &l->listen->served->cells[w->index];
+        struct rx_cell *cell = &l->listen->served->cells[l->worker->index];
         rx_cell_add(&cell->opened, 1);
         rx_cell_add(&cell->closed[why], 1);
     }
     rx_log_limited(RX_LOG_WARN, "connection refused: %s", rx_reason_doc(why));
+}
+
+static void turn_away(struct rx_listener *l, int fd, const union rx_ip *ip, enum rx_reason why)
+{
+    rx_accept_tell(l, ip, why);
     rx_sys_reset_on_close(fd);
     close(fd);
 }
@@ -110,7 +147,7 @@ static void shed(struct rx_listener *l)
     listener_rest(l);
 }
 
-static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
+struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, bool is_udp, enum rx_reason *why)
 {
     struct rx_worker *w = l->worker;
     rx_stat_add(&w->stat.accepted, 1);
@@ -120,16 +157,14 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
         conf = w->trial;
         listen = l->trial;
     }
-    enum rx_reason why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, conf, listen, ip);
-    if (why != RX_REASON_DONE) {
-        turn_away(l, fd, ip, why);
-        return;
-    }
-    struct rx_conn *c = rx_worker_conn_of(w, conf);
+    *why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, conf, listen, ip, is_udp);
+    if (*why != RX_REASON_DONE)
+        return NULL;
+    struct rx_conn *c = rx_worker_conn_new(w, conf, is_udp);
     if (!c) {
-        rx_admission_give(w, listen, ip, true);
-        turn_away(l, fd, ip, RX_REASON_NO_MEMORY);
-        return;
+        rx_admission_give(w, listen, ip, is_udp, true);
+        *why = RX_REASON_NO_MEMORY;
+        return NULL;
     }
     c->client = *ip;
     c->listen = listen;
@@ -139,19 +174,20 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
         c->cell = &l->listen->served->cells[w->index];
         rx_cell_add(&c->cell->opened, 1);
     }
-    c->ends[RX_CLIENT].io.fd = fd;
     rx_worker_tried(c, RX_MEASURE_SCRIPT);
-    rx_peek_begin(c);
+    return c;
 }
 
-void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_pending)
+static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
 {
-    if (l->per_ip)
-        rx_limit_give(l->per_ip, ip);
-    if (is_pending)
-        count_down(l->pending);
-    count_down(l->active);
-    count_down(w->active);
+    enum rx_reason why;
+    struct rx_conn *c = rx_accept_conn(l, ip, false, &why);
+    if (!c) {
+        turn_away(l, fd, ip, why);
+        return;
+    }
+    c->ends[RX_CLIENT].io.fd = fd;
+    rx_peek_begin(c);
 }
 
 void rx_accept_on_readable(struct ev_loop *loop, ev_io *io, int events)

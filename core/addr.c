@@ -311,3 +311,9 @@ void rx_ip_unmap(union rx_ip *ip)
     memcpy(&v4.sin_addr, ip->v6.sin6_addr.s6_addr + 12, 4);
     ip->v4 = v4;
 }
+
+bool rx_addr_is_any(const struct rx_addr *a)
+{
+    return (a->sa.sa_family == AF_INET && a->v4.sin_addr.s_addr == htonl(INADDR_ANY)) ||
+           (a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr));
+}

@@ -67,6 +67,8 @@ char *rx_addr_print(const struct sockaddr *sa, char buf[RX_ADDR_TEXT]);
 // Without the port.
 char *rx_addr_print_host(const struct sockaddr *sa, char buf[RX_ADDR_TEXT]);
 uint16_t rx_addr_port(const struct sockaddr *sa);
+// 0.0.0.0 or [::]: reached by more than one address.
+bool rx_addr_is_any(const struct rx_addr *a);
 bool rx_addr_equal(const struct sockaddr *a, const struct sockaddr *b);
 // Turns ::ffff:a.b.c.d into a.b.c.d, so that rules for IPv4 hold for mapped clients too.
 void rx_ip_unmap(union rx_ip *ip);

@@ -14,6 +14,7 @@
 // Deliberately not done: keeping a connection for a second answer.
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -212,6 +213,20 @@ static struct rx_about about_of(const struct rx_conn *c, uint32_t len)
         about.silent_ms = peek_ms;
     rx_addr_print(&c->client.sa, about.client);
     return about;
+}
+
+size_t rx_answer_datagram(struct rx_conn *c, const struct rx_decision *d, const uint8_t *p, uint32_t len, uint8_t *out,
+                          size_t size)
+{
+    struct rx_about about = about_of(c, len);
+    if (d->seen && d->seen->def && d->seen->def->facts & RX_FACT_QNAME)
+        return rx_describe_dns(&about, p, len, out, size);
+    struct rx_talk talk;
+    char line[RX_TALK_LINE];
+    rx_talk_init(&talk, &about, d->seen ? &d->facts : NULL);
+    int n = snprintf((char *)out, size, "%s\n", rx_talk_line(&talk, line));
+    rx_talk_fini(&talk);
+    return RX_MIN((size_t)n, size - 1);
 }
 
 static void talk_begin(struct rx_conn *c, const struct rx_facts *f, const uint8_t *head, uint32_t len)

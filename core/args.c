@@ -38,7 +38,7 @@ static const struct command {
       RX_CMD_RUN, IN_RUN, 0 },
     { "tcp", "", "serve TCP only", "Serves TCP alone; the config's UDP routes and fallbacks are ignored.\n",
       RX_CMD_RUN, IN_TCP, 0 },
-    { "udp", "", "serve UDP only (not in this version)", "UDP is not served yet by this version.\n", RX_CMD_RUN,
+    { "udp", "", "serve UDP only", "Serves UDP alone; the config's TCP routes and fallbacks are ignored.\n", RX_CMD_RUN,
       IN_UDP, 0 },
     { "init", " [FILE]", "write a commented config",
       "Writes a commented config to FILE, refractium.lua unless said otherwise. An existing file is left\n"
@@ -117,7 +117,7 @@ static const struct option_row {
     { 0, "hex", NULL, "input is hexadecimal text", IN_EXPLAIN, AT(is_hex), -1 },
     { 0, "pcap", NULL, "input is a packet capture; its first TCP flow counts", IN_EXPLAIN, AT(is_pcap), -1 },
     { 0, "segments", "N,N,...", "cut the one FILE where the client did, in bytes", IN_EXPLAIN, AT(segments), -1 },
-    { 0, "udp", NULL, "each FILE is one datagram (not in this version)", IN_EXPLAIN, AT(is_udp), -1 },
+    { 0, "udp", NULL, "each FILE is one datagram of a UDP client, in order", IN_EXPLAIN, AT(is_udp), -1 },
     { 0, "from", "ADDR", "the client's address (192.0.2.1)", IN_EXPLAIN, AT(from), -1 },
     { 0, "listener", "ADDR", "the listener it comes to (the first)", IN_EXPLAIN, AT(listener), -1 },
     { 0, "builtin", NULL, "no config: identify among everything that ships", IN_EXPLAIN, AT(is_builtin), -1 },

@@ -10,6 +10,7 @@
 
 #include "log.h"
 #include "sys.h"
+#include "udp_io.h"
 
 enum { BACKLOG = 65535 }; // the kernel caps it at net.core.somaxconn
 
@@ -19,15 +20,20 @@ static void set(int fd, int level, int option)
     setsockopt(fd, level, option, &on, sizeof on);
 }
 
-static int open_inet(const struct rx_addr *addr, bool is_first)
+static int open_inet(const struct rx_addr *addr, bool is_udp, bool is_first)
 {
-    int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(addr->sa.sa_family, (is_udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return -errno;
-    set(fd, SOL_SOCKET, SO_REUSEADDR);
+    // For UDP it would let a second program in.
+    if (!is_udp)
+        set(fd, SOL_SOCKET, SO_REUSEADDR);
     if (addr->sa.sa_family == AF_INET6)
         set(fd, IPPROTO_IPV6, IPV6_V6ONLY);
-    rx_sys_nodelay(fd); // inherited by every accepted socket: no call per connection
+    if (is_udp)
+        rx_udp_setup(fd, addr->sa.sa_family, rx_addr_is_any(addr));
+    else
+        rx_sys_nodelay(fd); // inherited by every accepted socket: no call per connection
     // SO_REUSEPORT before bind() would let a second program take the address unnoticed; the first socket asks for
     // it alone and opens the door to its siblings only then.
     if (!is_first)
@@ -86,7 +92,7 @@ int rx_bind_open(struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *
         if (is_unix && k)
             rc = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
         else
-            rc = is_unix ? open_unix(bound) : open_inet(bound, k == 0);
+            rc = is_unix ? open_unix(bound) : open_inet(bound, bind_to->is_udp, k == 0);
         if (rc < 0) {
             rc = rc == -1 && is_unix && k ? -errno : rc;
             goto fail;
@@ -103,7 +109,7 @@ int rx_bind_open(struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *
         }
     }
     for (unsigned i = 0; i < n; i++)
-        if ((!is_unix || i == 0) && listen(fds[i], BACKLOG) == -1) {
+        if (!bind_to->is_udp && (!is_unix || i == 0) && listen(fds[i], BACKLOG) == -1) {
             rc = -errno;
             goto fail;
         }
@@ -153,7 +159,8 @@ bool rx_bind_is_in(const struct rx_conf *conf, const struct rx_bind *b)
 {
     for (uint32_t i = 0; i < conf->n_listens; i++)
         for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
-            if (rx_addr_equal(&conf->listens[i]->binds[k].addr.sa, &b->addr.sa))
+            if (conf->listens[i]->binds[k].is_udp == b->is_udp &&
+                rx_addr_equal(&conf->listens[i]->binds[k].addr.sa, &b->addr.sa))
                 return true;
     return false;
 }
@@ -174,9 +181,10 @@ int rx_bind_open_told(struct rx_bind *b, int *fds, unsigned n)
     if (rc && may_skip(b, -rc))
         return 1;
     if (rc) {
-        rx_log(RX_LOG_ERROR, "cannot listen on %s: %s%s", rx_addr_print(&b->addr.sa, text), strerror(-rc), hint_for(-rc));
+        rx_log(RX_LOG_ERROR, "cannot listen on %s%s: %s%s", rx_addr_print(&b->addr.sa, text), b->is_udp ? " (udp)" : "",
+               strerror(-rc), hint_for(-rc));
         return -1;
     }
-    rx_log(RX_LOG_INFO, "listening on %s", rx_addr_print(&bound.sa, text));
+    rx_log(RX_LOG_INFO, "listening on %s%s", rx_addr_print(&bound.sa, text), b->is_udp ? " (udp)" : "");
     return 0;
 }

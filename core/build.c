@@ -175,6 +175,7 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->digest = rx_build_digest_server(b, s);
     c->workers = s->workers;
     c->max_connections = s->max_connections ? s->max_connections : 10000;
+    c->max_sessions = s->max_sessions ? s->max_sessions : 65536;
     c->drain_ms = s->drain_ms;
     c->hot_reload = s->hot_reload;
     c->canary_share = (uint32_t)(RX_MIN(s->canary_ppm, 500000u) * 4294967296ull / 1000000);
@@ -408,6 +409,7 @@ struct rx_build *rx_build_new(rx_report_fn *report, void *data)
     c->refs = 1;
     c->id = atomic_fetch_add(&last_id, 1) + 1;
     c->max_connections = 10000;
+    c->max_sessions = 65536;
     c->drain_ms = 30000;
     c->hot_reload = true;
     c->script_budget_ms = 50;

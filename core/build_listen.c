@@ -42,6 +42,9 @@ int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
                              .max_connections_per_ip = s->max_connections_per_ip,
                              .ipv6_prefix = s->ipv6_prefix ? s->ipv6_prefix : 64,
                              .max_pending = s->max_pending,
+                             .max_sessions = s->max_sessions,
+                             .max_sessions_per_ip = s->max_sessions_per_ip,
+                             .udp_idle_ms = s->udp_idle_ms ? s->udp_idle_ms : 60 * 1000,
                              .peek_ms = s->peek_ms ? s->peek_ms : 3000,
                              .peek_bytes = s->peek_bytes ? s->peek_bytes : 16384,
                              .connect_ms = s->connect_ms ? s->connect_ms : 5000,
@@ -109,6 +112,7 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
                               .transport = s->transport ? s->transport & known->transport : known->transport,
                               .priority = s->priority,
                               .idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->idle_ms,
+                              .udp_idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->udp_idle_ms,
                               .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,
                               .max_connections = s->max_connections,
                               .is_plain = s->ech == 0,
@@ -178,6 +182,38 @@ static int name_routes(struct rx_build *b, struct rx_listen *l)
     return rc ? no_memory(b) : 0;
 }
 
+// Whether anything of this listener is about that transport.
+static bool is_for(const struct rx_listen *l, enum rx_transport transport)
+{
+    const struct rx_target *fallback = transport == RX_TCP ? &l->fallback_tcp : &l->fallback_udp;
+    bool is_for_it = fallback->kind != RX_TO_NONE || (transport == RX_TCP && l->identify_fn >= 0);
+    for (uint32_t i = 0; i < l->n_routes && !is_for_it; i++)
+        is_for_it = l->routes[i].transport & transport;
+    return is_for_it;
+}
+
+// An address is opened for UDP when something is about UDP, and for TCP unless nothing but UDP is.
+static int choose_sockets(struct rx_build *b, struct rx_listen *l)
+{
+    bool has_udp = is_for(l, RX_UDP), has_tcp = !has_udp || is_for(l, RX_TCP);
+    struct rx_bind *all = rx_arena_get(b->conf->arena, (2 * (size_t)l->n_binds + 1) * sizeof *all);
+    uint32_t n = 0;
+    if (!all)
+        return -1;
+    for (uint32_t i = 0; i < l->n_binds; i++) {
+        bool is_unix = l->binds[i].addr.sa.sa_family == AF_UNIX;
+        if (has_tcp || is_unix)
+            all[n++] = l->binds[i];
+        if (has_udp && !is_unix) {
+            all[n] = l->binds[i];
+            all[n++].is_udp = true;
+        }
+    }
+    l->binds = all;
+    l->n_binds = n;
+    return 0;
+}
+
 int rx_build_listen_finish(struct rx_build *b, uint32_t id)
 {
     struct rx_listen *l = b->conf->listens[id];
@@ -208,12 +244,17 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
         return -1;
     if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))
         return -1;
-    if (!(l->tcp = rx_matcher_new(l, RX_TCP, b->conf->arena, &err)))
+    if (!(l->tcp = rx_matcher_new(l, RX_TCP, b->conf->arena, &err)) ||
+        !(l->udp = rx_matcher_new(l, RX_UDP, b->conf->arena, &err)))
         return fail(b, "%s", err);
+    if (choose_sockets(b, l))
+        return no_memory(b);
     if (!(l->gate = rx_gate_get(l->name, l->ipv6_prefix)))
         return no_memory(b);
     l->active = &l->gate->active;
     l->pending = &l->gate->pending;
     l->per_ip = l->max_connections_per_ip ? l->gate->per_ip : NULL;
+    l->sessions = &l->gate->sessions;
+    l->sessions_per_ip = l->max_sessions_per_ip ? l->gate->sessions_per_ip : NULL;
     return 0;
 }

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "mirror.h"
 #include "sys.h"
+#include "udp.h"
 #include "worker.h"
 
 int rx_conn_keep_head(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t cap)
@@ -124,6 +125,8 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     rx_connect_forget(c);
     if (c->route)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
-    rx_admission_give(w, c->listen, &c->client, c->is_pending);
+    rx_admission_give(w, c->listen, &c->client, c->is_udp, c->is_pending);
+    if (c->is_udp)
+        rx_udp_forget(c);
     rx_worker_conn_bury(c);
 }

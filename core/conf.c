@@ -62,6 +62,7 @@ void rx_conf_free(struct rx_conf *c)
         for (uint32_t k = 0; l->routes && k < l->n_routes; k++)
             rx_route_fini(&l->routes[k]);
         rx_matcher_fini(l->tcp);
+        rx_matcher_fini(l->udp);
         rx_gate_put(l->gate);
     }
     for (unsigned i = 0; i < c->n_scripts; i++)
@@ -110,9 +111,13 @@ void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old)
             inherit_file(&c->listens[i]->binds[k], old);
     for (uint32_t i = 0; i < c->n_shared; i++)
         rx_store_limit(c->shared[i].store, c->shared[i].max_entries, c->shared[i].ttl_ms);
-    for (uint32_t i = 0; i < c->n_listens; i++)
-        if (c->listens[i]->per_ip)
-            rx_limit_set(c->listens[i]->per_ip, c->listens[i]->max_connections_per_ip);
+    for (uint32_t i = 0; i < c->n_listens; i++) {
+        const struct rx_listen *l = c->listens[i];
+        if (l->per_ip)
+            rx_limit_set(l->per_ip, l->max_connections_per_ip);
+        if (l->sessions_per_ip)
+            rx_limit_set(l->sessions_per_ip, l->max_sessions_per_ip);
+    }
 }
 
 const char *rx_target_word(const struct rx_target *t)

@@ -130,7 +130,7 @@ struct rx_route {
     const struct rx_hooks *hooks;  // NULL: none
     int32_t when_fn; // -1: none
     enum rx_priority priority;
-    uint32_t idle_ms, connect_ms, max_connections;
+    uint32_t idle_ms, udp_idle_ms, connect_ms, max_connections;
     atomic_uint *active; // connections now, of all generations (live.h)
 
     struct rx_served *served; // ref: what it has served; NULL where nothing is served
@@ -153,6 +153,7 @@ struct rx_route {
 struct rx_bind {
     struct rx_addr addr;
     const char *text; // as written
+    bool is_udp;
     struct {
         uint64_t device, inode;
     } file; // of the socket file made for it, so that no other program's is ever removed
@@ -165,17 +166,20 @@ struct rx_listen {
     struct rx_bind *binds;
     uint32_t n_binds;
     uint32_t max_connections, max_connections_per_ip, ipv6_prefix, max_pending;
-    uint32_t peek_ms, peek_bytes, connect_ms, idle_ms;
+    uint32_t max_sessions, max_sessions_per_ip;
+    uint32_t peek_ms, peek_bytes, connect_ms, idle_ms, udp_idle_ms;
     struct rx_target fallback_tcp, fallback_udp;
     int32_t accept_fn, identify_fn; // -1: none
     const struct rx_hooks *hooks; // of connections that no route took; NULL: none
     bool has_hooks;               // somewhere in it
     struct rx_route *routes;
     uint32_t n_routes;
-    struct rx_matcher *tcp; // owned; NULL when no route is for TCP
+    struct rx_matcher *tcp, *udp; // owned; NULL when no route is for that transport
     struct rx_gate *gate;          // ref: live counts, shared by workers and generations
     atomic_uint *active, *pending; // in the gate
     struct rx_limit *per_ip;       // in the gate; NULL without limit
+    atomic_uint *sessions;         // UDP, in the gate
+    struct rx_limit *sessions_per_ip; // the same
     struct rx_served *served;        // ref: of who is on no route; NULL where nothing is served
 };
 
@@ -227,7 +231,7 @@ struct rx_conf {
     struct rx_conf *next_dead;       // reap's
     const char *file; // NULL: from the command line alone
 
-    uint32_t workers, max_connections, drain_ms;
+    uint32_t workers, max_connections, max_sessions, drain_ms;
     bool hot_reload, is_admin_off;
     uint32_t canary_share, canary_ms; // of 2^32; 0: no canary
     uint64_t digest;                  // of what is said of the server

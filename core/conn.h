@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A connection and the rooms it waits in: the header to read first.
 //
-//   accept ──► PEEK ──► CONNECT ──► WELD ──► close
+//   accept ──► PEEK ──► CONNECT ──► WELD ──► close        (UDP: PEEK ──► FLOW ──► close, both in udp.c)
 //                │         │ ▲
 //                │         └─┘ another backend (connect.c owns this loop)
 //                └─► ANSWER ──► close          (no backend: respond, describe, echo, tarpit)
@@ -31,6 +31,7 @@ enum rx_room {
     RX_ROOM_CONNECT, // for a backend
     RX_ROOM_WELD,    // moving bytes
     RX_ROOM_ANSWER,  // being answered by the program itself
+    RX_ROOM_FLOW,    // UDP: passing datagrams on
     RX_ROOM_DEAD,    // on the graveyard
 };
 
@@ -80,6 +81,7 @@ struct rx_conn {
     uint8_t room;
     uint8_t to_kind;       // enum rx_target_kind: what was to become of it
     bool is_pending;       // counted in listen->pending
+    bool is_udp;           // part of a struct rx_udp_flow (udp.h)
     bool is_identified;    // the listener's identify said where to, without a route
     bool is_fallback_used; // the pool's fallback was taken already
 
@@ -117,11 +119,26 @@ struct rx_conn {
 // ---- the path, in the order a connection walks it ---------------------------------------------------------------
 
 void rx_accept_on_readable(struct ev_loop *loop, ev_io *w, int events);
+// A client's connection, counted everywhere and not yet in any room; NULL with *why when it is turned away.
+struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, bool is_udp, enum rx_reason *why);
+// Says that one was.
+void rx_accept_tell(struct rx_listener *l, const union rx_ip *ip, enum rx_reason why);
 void rx_peek_begin(struct rx_conn *c);
 void rx_peek_on_deadline(struct rx_conn *c);
+// For UDP, which has its own way to wait: what the decider is asked; whether on_accept lets it in (else it is closed); what
+// follows from a decision: where it goes, NULL when that closed it.
+struct rx_ask rx_peek_ask(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended);
+bool rx_peek_admit(struct rx_conn *c);
+const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *ask, const struct rx_decision *d);
 // `head` is what the client said so far; it may lie in the worker's buffer and is copied when it must be kept.
 void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len);
 void rx_connect_on_deadline(struct rx_conn *c);
+// For UDP, which need not wait: a pool's backends are to be tried; the next one, counted as c->backend (NULL: none is left,
+// with *why); the pool's source address for a socket to it, 0 or -1; it failed with this errno: false when that closed c.
+void rx_connect_enter(struct rx_conn *c, const struct rx_pool *pool);
+const struct rx_backend *rx_connect_next(struct rx_conn *c, enum rx_reason *why);
+int rx_connect_bind(int fd, const struct rx_pool *pool, const struct rx_backend *b);
+bool rx_connect_failed(struct rx_conn *c, int err);
 void rx_connect_forget(struct rx_conn *c); // gives up what it holds of a pool: the connection is being closed
 // `sent` bytes of the head have reached the backend already.
 void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);
@@ -134,6 +151,9 @@ void rx_weld_forget(struct rx_conn *c);
 void rx_answer_begin(struct rx_conn *c, const struct rx_target *to, const struct rx_facts *f, const uint8_t *head,
                      uint32_t len);
 void rx_answer_on_deadline(struct rx_conn *c);
+// What the bare rx.respond says to one datagram, at most `size` bytes; 0: nothing one answers.
+size_t rx_answer_datagram(struct rx_conn *c, const struct rx_decision *d, const uint8_t *p, uint32_t len, uint8_t *out,
+                          size_t size);
 void rx_answer_free(struct rx_answer *a);
 void rx_close(struct rx_conn *c, enum rx_reason why);
 
@@ -151,4 +171,5 @@ void rx_conn_deadline(struct rx_conn *c, uint32_t ms);
 const char *rx_conn_route_word(const struct rx_conn *c);
 const char *rx_conn_to_word(const struct rx_conn *c);
 // Gives back the places accept.c took.
-void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_pending);
+void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_udp,
+                       bool is_pending);

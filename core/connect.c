@@ -52,8 +52,7 @@ static int keep_tried(struct rx_conn *c)
     return 0;
 }
 
-// True when another backend may be tried.
-static bool failed(struct rx_conn *c, int err)
+bool rx_connect_failed(struct rx_conn *c, int err)
 {
     const struct rx_backend *b = c->backend;
     rx_worker_failed(c, RX_MEASURE_CONNECT);
@@ -91,8 +90,9 @@ static enum outcome send_head(struct rx_conn *c, bool is_connected, const uint8_
 }
 
 // The pool's source address, for backends of its family. No port is reserved before connect() knows the other end.
-static int bind_source(int fd, const struct rx_addr *source, const struct rx_backend *b)
+int rx_connect_bind(int fd, const struct rx_pool *pool, const struct rx_backend *b)
 {
+    const struct rx_addr *source = &pool->source;
     int on = 1;
     if (!source->len || source->sa.sa_family != b->addr.sa.sa_family)
         return 0;
@@ -111,7 +111,7 @@ static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const
         return FAILED;
     if (b->addr.sa.sa_family != AF_UNIX)
         rx_sys_nodelay(fd);
-    if (bind_source(fd, &c->pool->source, b))
+    if (rx_connect_bind(fd, c->pool, b))
         return FAILED;
     int rc;
     do
@@ -186,7 +186,7 @@ static bool is_by_client(enum rx_balance b)
 
 // Chooses and counts; NULL when none is left, with *why. A backend that was full or probed by another connection the
 // moment it was to be taken shows as such to the next look.
-static const struct rx_backend *take_next(struct rx_conn *c, enum rx_reason *why)
+const struct rx_backend *rx_connect_next(struct rx_conn *c, enum rx_reason *why)
 {
     struct rx_dice dice = { .cursor = c->cursor,
                             .now_ms = rx_now_ms(),
@@ -231,7 +231,7 @@ static void try_next(struct rx_conn *c, const uint8_t *head, uint32_t len)
 {
     const struct rx_backend *b;
     enum rx_reason why;
-    while ((b = take_next(c, &why))) {
+    while ((b = rx_connect_next(c, &why))) {
         uint32_t sent;
         switch (open_to(c, b, head, len, &sent)) {
         case CONNECTED:
@@ -245,7 +245,7 @@ static void try_next(struct rx_conn *c, const uint8_t *head, uint32_t len)
                 rx_close(c, RX_REASON_NO_FDS);
                 return;
             }
-            if (!failed(c, errno))
+            if (!rx_connect_failed(c, errno))
                 return;
             break;
         }
@@ -263,14 +263,12 @@ static void connect_on_writable(struct ev_loop *loop, ev_io *io, int events)
         connected(c, c->head, c->head_len, sent);
         return;
     }
-    if (failed(c, err ? err : errno))
+    if (rx_connect_failed(c, err ? err : errno))
         try_next(c, c->head, c->head_len);
 }
 
-void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len)
+void rx_connect_enter(struct rx_conn *c, const struct rx_pool *pool)
 {
-    const struct rx_pool *pool = to->pool;
-    c->room = RX_ROOM_CONNECT;
     if (!c->roster || c->pool) { // a policy took the roster it chose from; a fallback has its own
         rx_connect_forget(c);
         c->roster = rx_roster_take(pool);
@@ -279,13 +277,19 @@ void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8
     c->attempt = 0;
     if (pool->balance <= RX_BALANCE_LEAST_CONN)
         c->cursor = atomic_fetch_add_explicit(&pool->live->cursor, 1, memory_order_relaxed);
-    ev_set_cb(&c->ends[RX_SERVER].io, connect_on_writable);
     c->until_ms = rx_now_ms() + patience_ms(c);
+}
+
+void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len)
+{
+    c->room = RX_ROOM_CONNECT;
+    rx_connect_enter(c, to->pool);
+    ev_set_cb(&c->ends[RX_SERVER].io, connect_on_writable);
     try_next(c, head, len);
 }
 
 void rx_connect_on_deadline(struct rx_conn *c)
 {
-    if (failed(c, ETIMEDOUT))
+    if (rx_connect_failed(c, ETIMEDOUT))
         try_next(c, c->head, c->head_len);
 }

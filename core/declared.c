@@ -172,10 +172,10 @@ static enum rx_verdict identify_later(const uint8_t *p, uint32_t n, struct rx_fa
     return (enum rx_verdict)RX_LATER;
 }
 
-rx_identify_fn *rx_known_identify(const struct rx_known *k)
+rx_identify_fn *rx_known_identify(const struct rx_known *k, enum rx_transport transport)
 {
     if (k->def)
-        return k->def->identify;
+        return transport == RX_UDP ? k->def->datagram : k->def->identify;
     if (k->is_any)
         return identify_any;
     if (k->is_silent)
@@ -187,7 +187,7 @@ rx_identify_fn *rx_known_quick(const struct rx_known *k, uint8_t first)
 {
     if (k->identify_fn >= 0)
         return identify_later;
-    rx_identify_fn *identify = rx_known_identify(k);
+    rx_identify_fn *identify = rx_known_identify(k, RX_TCP);
     if (k->def)
         return k->def->identify_for ? k->def->identify_for(first) : identify;
     bool may_begin = k->pattern_table && k->pattern_table[first]; // then there is nothing to skip
@@ -199,5 +199,11 @@ enum rx_verdict rx_known_ask(const struct rx_known *known, const uint8_t *p, uin
 {
     f->known = known;
     f->script = script;
-    return rx_known_identify(known)(p, n, f);
+    rx_identify_fn *identify = rx_known_identify(known, f->n_grams ? RX_UDP : RX_TCP);
+    if (!identify)
+        return said(f, RX_NO);
+    if (!f->n_grams || known->def)
+        return identify(p, n, f);
+    // A datagram is whole: what hopes for more of it hopes in vain.
+    return identify(p, rx_first_gram(f, n), f) == RX_MATCH ? RX_MATCH : said(f, RX_NO);
 }

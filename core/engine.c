@@ -31,7 +31,7 @@ struct engine {
     struct rx_worker *workers;
     unsigned n_workers, n_started;
     struct rx_hooker *hooker; // owned
-    atomic_uint active; // connections of all workers
+    atomic_uint active, sessions; // connections of all workers; the UDP flows among them
     struct rx_instance self; // what the admin socket tells of us
     struct rx_admin *admin;  // owned; NULL: none
     struct rx_http *http;    // owned; NULL: no metrics
@@ -251,7 +251,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         goto end;
     }
     for (unsigned i = 0; i < e->n_workers; i++) {
-        if (rx_worker_init(&e->workers[i], i, conf, &e->active))
+        if (rx_worker_init(&e->workers[i], i, conf, &e->active, &e->sessions))
             goto end;
         rx_hooker_join(e->hooker, &e->workers[i]);
     }

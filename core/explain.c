@@ -99,9 +99,19 @@ static int choose_client(struct rx_explained *x)
 
 // ---- what each matcher says ---------------------------------------------------------------------------------
 
+// How many of the datagrams lie in the first n bytes.
+static uint32_t grams_in(const struct rx_explained *x, uint32_t n)
+{
+    uint32_t k = 0;
+    while (x->gram_len && k < x->in.n_cuts && x->in.cuts[k] <= n)
+        k++;
+    return k;
+}
+
 enum rx_verdict rx_explain_ask(const struct rx_explained *x, const struct rx_entry *e, uint32_t n, struct rx_facts *f)
 {
-    *f = (struct rx_facts){ .want = e->want, .scratch = x->scratch };
+    *f = (struct rx_facts){ .want = e->want, .scratch = x->scratch, .gram_len = x->gram_len,
+                            .n_grams = grams_in(x, n) };
     if (x->of.said == RX_SAID_PROTOCOL) {
         const struct rx_proto *def = e->known == x->of.known ? e->known->def : NULL;
         if (!def || rx_proto_ask(def, x->in.bytes, n, f) == RX_NO)
@@ -120,6 +130,12 @@ static uint32_t bytes_needed(const struct rx_explained *x, const struct rx_entry
 {
     struct rx_facts f;
     uint32_t low = 0, high = n; // at `high` it is final
+    if (x->gram_len) {
+        for (uint32_t i = 0; i < x->in.n_cuts; i++)
+            if (rx_explain_ask(x, e, x->in.cuts[i], &f) != RX_MORE)
+                return x->in.cuts[i];
+        return n;
+    }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (rx_explain_ask(x, e, middle, &f) == RX_MORE)
@@ -133,7 +149,7 @@ static uint32_t bytes_needed(const struct rx_explained *x, const struct rx_entry
 // Every matcher that stands before the route that took it; all of them when none did.
 static int try_all(struct rx_explained *x)
 {
-    const struct rx_matcher *m = x->listen->tcp;
+    const struct rx_matcher *m = x->args->is_udp ? x->listen->udp : x->listen->tcp;
     const struct rx_decision *d = &x->outcome.d;
     uint32_t len = x->outcome.len;
     x->tried = calloc((m ? m->n_entries : 0) + 1, sizeof *x->tried);
@@ -168,11 +184,12 @@ static const struct rx_known *first_match(const struct rx_explained *x, uint32_t
 static void name_it(struct rx_explained *x)
 {
     const struct rx_known *seen = x->outcome.d.seen;
-    uint32_t all = RX_MIN(x->in.len, x->listen->peek_bytes);
+    uint32_t all = x->gram_len ? x->outcome.len : RX_MIN(x->in.len, x->listen->peek_bytes);
     if (!seen || seen->is_any || seen->is_silent)
         seen = first_match(x, x->outcome.d.verdict == RX_MORE ? x->outcome.len : all);
     x->seen = seen;
-    x->facts = (struct rx_facts){ .want = ~0u, .scratch = x->scratch };
+    x->facts = (struct rx_facts){ .want = ~0u, .scratch = x->scratch, .gram_len = x->gram_len,
+                                  .n_grams = grams_in(x, all) };
     if (seen && seen->def && rx_proto_ask(seen->def, x->in.bytes, all, &x->facts) != RX_MATCH)
         x->facts.have = 0;
 }
@@ -201,6 +218,14 @@ static const struct rx_backend *first_pick(const struct rx_explained *x, const s
     return rx_pick(rx_roster_of(pool), &dice, NULL);
 }
 
+static int measure_grams(struct rx_explained *x)
+{
+    x->gram_len = calloc(x->in.n_cuts + 1, sizeof *x->gram_len);
+    for (uint32_t i = 0; x->gram_len && i < x->in.n_cuts; i++)
+        x->gram_len[i] = x->in.cuts[i] - (i ? x->in.cuts[i - 1] : 0);
+    return x->gram_len ? 0 : -1;
+}
+
 static int explain(struct rx_explained *x, const struct rx_conf *conf)
 {
     char err[RX_INPUT_ERROR];
@@ -210,6 +235,8 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
         return complain(err);
     if (choose_client(x))
         return 1;
+    if (x->args->is_udp && measure_grams(x))
+        return complain("out of memory");
     x->scratch = malloc(RX_SCRATCH_SIZE);
     if (!x->scratch)
         return complain("out of memory");
@@ -218,6 +245,7 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
     x->conf = conf;
     x->client.cuts = x->in.cuts;
     x->client.n_cuts = x->in.n_cuts;
+    x->client.is_udp = x->args->is_udp;
     rx_rehearse(x->listen, &x->client, x->scratch, x->args->is_builtin ? ~0u : 0, &x->outcome);
     if (x->listen->identify_fn >= 0 && x->outcome.len)
         rx_script_listen(x->client.script, (uint32_t)x->listen->identify_fn, x->in.bytes, x->outcome.len, &x->of);
@@ -237,14 +265,13 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
 int rx_explain_run(struct rx_conf *conf, const struct rx_args *a)
 {
     struct rx_explained x = { .args = a };
-    if (a->is_udp)
-        return complain("--udp: UDP is not served yet by this version; only TCP can be explained");
     struct rx_conf *own = a->is_builtin ? builtin_conf() : NULL;
     if (a->is_builtin && !own)
         return 1;
     int code = explain(&x, own ? own : conf);
     rx_input_free(&x.in);
     free(x.tried);
+    free(x.gram_len);
     free(x.scratch);
     rx_conf_unref(own);
     return code;

@@ -25,6 +25,7 @@ struct rx_explained {
     struct rx_client client;
     struct rx_outcome outcome;
     uint8_t *scratch; // RX_SCRATCH_SIZE; owned
+    uint32_t *gram_len; // UDP: the length of each datagram; NULL for TCP; owned
 
     struct rx_said_of of;   // what the listener's identify says of these bytes; RX_SAID_NOTHING without one
     struct rx_tried *tried; // owned; in the order of the routes

@@ -173,7 +173,7 @@ int rx_explain_json(const struct rx_explained *x, FILE *out)
     const struct rx_target *to = x->args->is_builtin ? NULL : rx_outcome_target(x->listen, &x->outcome);
     struct rx_json j = { 0 };
     rx_json_open(&j, '{');
-    string(&j, "transport", "tcp");
+    string(&j, "transport", x->args->is_udp ? "udp" : "tcp");
     string(&j, "verdict", words[d->verdict]);
     string(&j, "protocol", x->seen ? x->seen->name : NULL);
     rx_json_key(&j, "facts");

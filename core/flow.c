@@ -137,6 +137,8 @@ static const char *room_word(const struct rx_conn *c)
         return "weld";
     case RX_ROOM_ANSWER:
         return "answer";
+    case RX_ROOM_FLOW:
+        return "flow";
     case RX_ROOM_DEAD:
         break;
     }

@@ -23,7 +23,7 @@ static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *k
     m->entries = list;
     struct rx_entry *e = &list[m->n_entries++];
     *e = (struct rx_entry){ .known = known,
-                            .identify = rx_known_identify(known),
+                            .identify = rx_known_identify(known, m->transport),
                             .first_route = route,
                             .first_named = RX_NO_ROUTE,
                             .is_gated = !known->prefix.n, // the trie knows nothing of clients
@@ -57,7 +57,7 @@ static int entry_add(struct rx_matcher *m, struct rx_entry *e, const struct rx_r
 
 // ---- candidates by first byte ---------------------------------------------------------------------------------
 
-static bool may_start_with(const struct rx_known *k, unsigned byte)
+static bool may_start_with(const struct rx_known *k, unsigned byte, enum rx_transport transport)
 {
     if (k->is_any)
         return true;
@@ -66,18 +66,22 @@ static bool may_start_with(const struct rx_known *k, unsigned byte)
     if (!k->def)
         return k->pattern.n > 0 || (k->identify_fn >= 0 && !k->prefix.n &&
                                     (!k->first || k->first[byte])); // prefixes are the trie's business
-    if (!k->def->first)
+    const char *first = transport == RX_UDP ? k->def->first_udp : k->def->first;
+    unsigned len = transport == RX_UDP ? k->def->first_udp_len : k->def->first_len;
+    if (!first)
         return true;
-    for (unsigned i = 0; i + 1 < k->def->first_len; i += 2)
-        if (byte >= (uint8_t)k->def->first[i] && byte <= (uint8_t)k->def->first[i + 1])
+    for (unsigned i = 0; i + 1 < len; i += 2)
+        if (byte >= (uint8_t)first[i] && byte <= (uint8_t)first[i + 1])
             return true;
     return false;
 }
 
-static struct rx_cand cand_of(const struct rx_entry *e, uint32_t number, unsigned byte,
+static struct rx_cand cand_of(const struct rx_matcher *m, uint32_t number, unsigned byte,
                               const struct rx_listen *listen)
 {
-    return (struct rx_cand){ .identify = rx_known_quick(e->known, (uint8_t)byte),
+    const struct rx_entry *e = &m->entries[number];
+    bool is_udp = m->transport == RX_UDP;
+    return (struct rx_cand){ .identify = is_udp ? e->identify : rx_known_quick(e->known, (uint8_t)byte),
                              .known = e->known,
                              .settles = e->settles ? &listen->routes[e->first_route] : NULL,
                              .want = e->want,
@@ -99,9 +103,9 @@ static uint32_t list_candidates(const struct rx_matcher *m, unsigned byte, const
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < m->n_entries; i++)
-        if (may_start_with(m->entries[i].known, byte)) {
+        if (may_start_with(m->entries[i].known, byte, m->transport)) {
             if (list)
-                list[n] = cand_of(&m->entries[i], i, byte, listen);
+                list[n] = cand_of(m, i, byte, listen);
             n++;
         }
     if (!n) {
@@ -301,6 +305,7 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
         return NULL;
     struct rx_matcher *m = (void *)(room + (-(uintptr_t)room & (ALIGN - 1)));
     m->arena = arena;
+    m->transport = transport;
     for (uint32_t i = 0; i < listen->n_routes; i++) {
         const struct rx_route *r = &listen->routes[i];
         if (!(r->transport & transport))
@@ -319,6 +324,11 @@ struct rx_matcher *rx_matcher_new(const struct rx_listen *listen, enum rx_transp
 fail:
     rx_matcher_fini(m);
     return NULL;
+}
+
+const struct rx_matcher *rx_matcher_of(const struct rx_listen *listen, const struct rx_ask *ask)
+{
+    return ask->n_grams ? listen->udp : listen->tcp;
 }
 
 void rx_matcher_fini(struct rx_matcher *m)

@@ -67,6 +67,7 @@ struct rx_matcher {
     uint64_t *seen;         // which beginnings of prefixes there are, hashed: says quickly that none can be there
     uint32_t seen_shift;    // 64 - log2 of the bits in `seen`
     struct rx_arena *arena; // borrowed from the generation
+    enum rx_transport transport;
 };
 
 // Compiles the routes of `listen` that are for `transport`; NULL with *err set on failure.
@@ -80,11 +81,16 @@ static inline bool rx_route_is_tabled(const struct rx_route *r)
     return r->name_cond.n > 0 && r->name_cond.n_regex == 0;
 }
 
-// What identifies a known protocol: the built-in's function, or the one for what was declared.
-rx_identify_fn *rx_known_identify(const struct rx_known *known);
-// The same for first bytes that begin with `first`, as quick as can be; functions of the config say RX_LATER.
+struct rx_ask;
+// The matcher for what is asked.
+const struct rx_matcher *rx_matcher_of(const struct rx_listen *listen, const struct rx_ask *ask);
+
+// What identifies a known protocol over that transport: the built-in's function, or the one for what was declared.
+// NULL: it is not spoken there.
+rx_identify_fn *rx_known_identify(const struct rx_known *known, enum rx_transport transport);
+// The same over TCP, for first bytes that begin with `first`, as quick as can be; functions of the config say RX_LATER.
 rx_identify_fn *rx_known_quick(const struct rx_known *known, uint8_t first);
-// One protocol's verdict on its own. `script` runs the functions of the config; NULL: they say no.
+// One protocol's verdict on its own, over UDP where f->n_grams says so. `script` runs the functions of the config; NULL: they say no.
 enum rx_verdict rx_known_ask(const struct rx_known *known, const uint8_t *p, uint32_t n, struct rx_facts *f,
                              struct rx_script *script);
 

@@ -185,7 +185,10 @@ static struct gate *gate_new(const char *name, uint32_t ipv6_prefix)
     if (!g)
         return NULL;
     g->gate.per_ip = rx_limit_new(UINT32_MAX, ipv6_prefix);
-    if (!g->gate.per_ip) {
+    g->gate.sessions_per_ip = rx_limit_new(UINT32_MAX, ipv6_prefix);
+    if (!g->gate.per_ip || !g->gate.sessions_per_ip) {
+        rx_limit_free(g->gate.per_ip);
+        rx_limit_free(g->gate.sessions_per_ip);
         free(g);
         return NULL;
     }
@@ -222,6 +225,7 @@ void rx_gate_put(struct rx_gate *gate)
             at = &(*at)->next;
         *at = g->next;
         rx_limit_free(g->gate.per_ip);
+        rx_limit_free(g->gate.sessions_per_ip);
         free(g);
     }
     pthread_mutex_unlock(&gates_lock);

@@ -22,6 +22,8 @@ void rx_limit_set(struct rx_limit *l, uint32_t per_ip);
 struct rx_gate {
     atomic_uint active, pending;
     struct rx_limit *per_ip; // owned
+    atomic_uint sessions; // UDP
+    struct rx_limit *sessions_per_ip; // owned
 };
 
 // The gate of the listener with this name (its first address) and prefix, made on first use; NULL: out of memory.

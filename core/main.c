@@ -82,10 +82,10 @@ static int run_check(const struct rx_args *a)
 static int run_explain(const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = a->is_builtin || a->is_udp ? NULL : rx_load(a, NULL, &f);
+    struct rx_conf *conf = a->is_builtin ? NULL : rx_load(a, NULL, &f);
     int code = RX_EXIT_USAGE;
     rx_findings_print(&f, stderr, rx_load_is_coloured());
-    if (conf || a->is_builtin || a->is_udp)
+    if (conf || a->is_builtin)
         code = rx_explain_run(conf, a);
     else if (!a->is_config_typed && a->config && access(a->config, F_OK))
         fprintf(stderr, "refractium explain: with --builtin no config is needed\n");
@@ -116,10 +116,6 @@ static void print_finding(void *data, unsigned severity, const char *text, size_
 
 static int run_serve(const struct rx_args *a)
 {
-    if (a->only && !strcmp(a->only, "udp")) {
-        fprintf(stderr, "refractium: UDP is not served yet by this version; \"refractium tcp\" serves TCP\n");
-        return RX_EXIT_USAGE;
-    }
     struct rx_conf *conf = rx_load_tested(a, NULL, print_finding, NULL);
     if (!conf)
         return RX_EXIT_USAGE;

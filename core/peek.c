@@ -23,7 +23,7 @@ static void leave_pending(struct rx_conn *c)
     c->is_pending = false;
 }
 
-static struct rx_ask ask_of(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended)
+struct rx_ask rx_peek_ask(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended)
 {
     return (struct rx_ask){ .p = head,
                             .n = len,
@@ -36,11 +36,10 @@ static struct rx_ask ask_of(struct rx_conn *c, const uint8_t *head, uint32_t len
                             .also_want = c->listen->has_hooks ? ~0u : c->worker->also_want };
 }
 
-static int64_t ask_policy(struct rx_conn *c, const struct rx_pool *pool, const struct rx_decision *d, const uint8_t *head,
-                          uint32_t len)
+static int64_t ask_policy(struct rx_conn *c, const struct rx_pool *pool, const struct rx_ask *ask,
+                          const struct rx_decision *d)
 {
-    struct rx_ask ask = ask_of(c, head, len, RX_OPEN);
-    struct rx_script_conn view = { .ask = &ask, .facts = d->seen ? &d->facts : NULL, .known = d->seen,
+    struct rx_script_conn view = { .ask = ask, .facts = d->seen ? &d->facts : NULL, .known = d->seen,
                                    .listen = c->listen, .route = c->route };
     c->roster = rx_roster_take(pool); // the one it is connected by: numbers mean the same backends
     return rx_script_policy(c->script, &view, pool, c->roster);
@@ -73,12 +72,10 @@ static bool filter_head(struct rx_conn *c, const uint8_t **head, uint32_t *len)
 static void follow(struct rx_conn *c, const struct rx_target *to, const struct rx_decision *d, const uint8_t *head,
                    uint32_t len, enum rx_reason otherwise)
 {
-    c->to_kind = (uint8_t)to->kind;
     switch (to->kind) {
     case RX_TO_POOL:
         if (c->hooked && c->hooked->set->has_filter && !filter_head(c, &head, &len))
             return;
-        c->turn = to->pool->policy_fn < 0 ? -1 : ask_policy(c, to->pool, d, head, len);
         rx_connect_begin(c, to, head, len);
         return;
     case RX_TO_SCRIPT: // a function's answer is never another function
@@ -145,13 +142,19 @@ static RX_COLD void record(const struct rx_conn *c, const struct rx_decision *d,
     rx_record_decision(c->worker->index, &r);
 }
 
-static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len,
-                  enum rx_ended ended)
+// Where to without a route.
+static const struct rx_target *fallback_of(const struct rx_conn *c)
 {
+    return c->is_udp ? &c->listen->fallback_udp : &c->listen->fallback_tcp;
+}
+
+const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *ask, const struct rx_decision *d)
+{
+    const struct rx_target *to = d->verdict == RX_MATCH ? d->to : fallback_of(c);
     leave_pending(c);
     rx_histogram_add(&c->worker->stat.identify, rx_now_ms() - c->start_ms);
-    if (RX_UNLIKELY(atomic_load_explicit(&rx_record_is_on, memory_order_acquire)))
-        record(c, d, head, len, ended);
+    if (RX_UNLIKELY(atomic_load_explicit(&rx_record_is_on, memory_order_acquire)) && !c->is_udp)
+        record(c, d, ask->p, ask->n, ask->ended);
     c->seen = d->seen;
     rx_worker_tried(c, RX_MEASURE_UNIDENTIFIED);
     if (!d->route)
@@ -160,35 +163,37 @@ static void leave(struct rx_conn *c, const struct rx_decision *d, const uint8_t 
         c->told = rx_told_new(d);
     if (rx_log_is(RX_LOG_DEBUG))
         rx_log(RX_LOG_DEBUG, "conn=%lx protocol=%s route=%s bytes=%u note=%s", (unsigned long)c->id,
-               d->seen ? d->seen->name : "-", d->route ? d->route->name : "-", len, rx_note_name(d->note));
-    if (!d->route) {
-        if (!begin_hooks(c, c->listen->hooks, d, head, len))
-            return;
+               d->seen ? d->seen->name : "-", d->route ? d->route->name : "-", ask->n, rx_note_name(d->note));
+    if (d->route) {
+        count_for(c, d->route);
+        if (route_is_full(d->route)) {
+            rx_close(c, RX_REASON_LIMIT_ROUTE);
+            return NULL;
+        }
+        c->route = d->route;
+    } else {
         c->is_identified = d->verdict == RX_MATCH;
-        follow(c, c->is_identified ? d->to : &c->listen->fallback_tcp, d, head, len, rx_reason_of_note(d->note));
-        return;
     }
-    count_for(c, d->route);
-    if (route_is_full(d->route)) {
-        rx_close(c, RX_REASON_LIMIT_ROUTE);
-        return;
-    }
-    c->route = d->route;
-    if (!begin_hooks(c, d->route->hooks, d, head, len))
-        return;
-    follow(c, d->to, d, head, len, RX_REASON_NO_ROUTE);
+    if (!begin_hooks(c, d->route ? d->route->hooks : c->listen->hooks, d, ask->p, ask->n))
+        return NULL;
+    c->to_kind = (uint8_t)to->kind;
+    if (to->kind == RX_TO_POOL && to->pool->policy_fn >= 0)
+        c->turn = ask_policy(c, to->pool, ask, d);
+    return to;
 }
 
 // Decides on what is there; true when the connection has left the room.
 static bool decide(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended)
 {
-    struct rx_ask ask = ask_of(c, head, len, ended);
+    struct rx_ask ask = rx_peek_ask(c, head, len, ended);
     struct rx_decision d;
     if (rx_decide(c->listen, &ask, &d) == RX_MORE) {
         c->need = d.need;
         return false;
     }
-    leave(c, &d, head, len, ended);
+    const struct rx_target *to = rx_peek_settle(c, &ask, &d);
+    if (to)
+        follow(c, to, &d, head, len, rx_reason_of_note(d.note));
     return true;
 }
 
@@ -270,18 +275,24 @@ static void peek_on_readable(struct ev_loop *loop, ev_io *io, int events)
     peek_read(c);
 }
 
+bool rx_peek_admit(struct rx_conn *c)
+{
+    if (c->listen->accept_fn < 0)
+        return true;
+    struct rx_ask ask = rx_peek_ask(c, NULL, 0, RX_OPEN);
+    struct rx_script_conn view = { .ask = &ask, .listen = c->listen };
+    if (rx_script_accept(c->script, (uint32_t)c->listen->accept_fn, &view))
+        return true;
+    rx_close(c, RX_REASON_REFUSED);
+    return false;
+}
+
 void rx_peek_begin(struct rx_conn *c)
 {
     c->room = RX_ROOM_PEEK;
     c->turn = -1;
-    if (c->listen->accept_fn >= 0) {
-        struct rx_ask ask = ask_of(c, NULL, 0, RX_OPEN);
-        struct rx_script_conn view = { .ask = &ask, .listen = c->listen };
-        if (!rx_script_accept(c->script, (uint32_t)c->listen->accept_fn, &view)) {
-            rx_close(c, RX_REASON_REFUSED);
-            return;
-        }
-    }
+    if (!rx_peek_admit(c))
+        return;
     ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
     rx_conn_deadline(c, c->listen->peek_ms);
     // A first route that needs no byte (rx.any), or that this client may not take, can settle it before a word is said.

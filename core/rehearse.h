@@ -6,11 +6,12 @@
 
 struct rx_client {
     const uint8_t *p;
-    const uint32_t *cuts; // where each segment ends, ascending; borrowed
+    const uint32_t *cuts; // where each segment, or UDP datagram, ends, ascending; borrowed
     uint32_t n_cuts;
     enum rx_ended after; // what follows the last segment; RX_OPEN: it may still speak
     union rx_ip from;
     uint16_t to_port;
+    bool is_udp;
     struct rx_script *script; // runs the config's functions; borrowed
 };
 
@@ -20,6 +21,7 @@ struct rx_outcome {
     uint32_t len;        // bytes that had come
     uint32_t n_segments; // segments that had come
     bool is_gone;        // it left without a word
+    bool is_udp;
 };
 
 // Facts in out->d point into the client's bytes and `scratch` (RX_SCRATCH_SIZE).

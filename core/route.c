@@ -329,6 +329,12 @@ static void wait_for(struct search *s, const struct rx_entry *e, uint32_t need, 
 
 // ---- the decision ---------------------------------------------------------------------------------------------
 
+// What there is of TCP, the first datagram of UDP.
+static inline uint32_t head_of(const struct rx_ask *ask)
+{
+    return ask->n_grams ? ask->gram_len[0] : ask->n;
+}
+
 // Before the first byte there is nothing to identify; only what needs no byte can match.
 static void decide_empty(struct search *s, const struct rx_matcher *m, struct rx_decision *out)
 {
@@ -340,7 +346,7 @@ static void decide_empty(struct search *s, const struct rx_matcher *m, struct rx
             take(s, e, &out->facts);
             if (s->best != RX_NO_ROUTE)
                 out->seen = e->known;
-        } else if (s->ask->ended == RX_OPEN)
+        } else if (s->ask->ended == RX_OPEN && !s->ask->n_grams) // an empty datagram is all there is
             wait_for(s, e, 1, out);
     }
 }
@@ -359,8 +365,8 @@ static void take_prefix(void *data, const struct rx_entry *e)
         return;
     if (e->known->identify_fn >= 0) {
         enum rx_verdict v =
-            rx_script_identify(ask->script, (uint32_t)e->known->identify_fn, ask->p, ask->n, &x->out->facts);
-        if (v == RX_MORE && ask->ended == RX_OPEN)
+            rx_script_identify(ask->script, (uint32_t)e->known->identify_fn, ask->p, head_of(ask), &x->out->facts);
+        if (v == RX_MORE && ask->ended == RX_OPEN && !ask->n_grams)
             wait_for(x->s, e, ask->n + 1, x->out);
         if (v != RX_MATCH)
             return;
@@ -374,8 +380,8 @@ static void decide_prefixes(struct search *s, const struct rx_matcher *m, struct
 {
     struct prefix_search x = { s, out };
     out->facts.have = out->facts.pending = 0;
-    uint32_t hold = rx_prefix_walk(m, s->ask->p, s->ask->n, take_prefix, &x);
-    if (s->ask->ended == RX_OPEN && hold < s->hold) {
+    uint32_t hold = rx_prefix_walk(m, s->ask->p, head_of(s->ask), take_prefix, &x);
+    if (s->ask->ended == RX_OPEN && hold < s->hold && !s->ask->n_grams) {
         s->hold = hold;
         out->need = s->ask->n + 1;
     }
@@ -409,9 +415,11 @@ static void decide_candidates(struct search *s, const struct rx_matcher *m, cons
         uint32_t best = s->best, hold = s->hold;
         f->want = c->want | ask->also_want;
         f->scratch = ask->scratch;
-        f->known = e->known;
-        f->script = ask->script;
-        enum rx_verdict v = c == from && known != UNASKED ? (enum rx_verdict)known : e->identify(ask->p, ask->n, f);
+        f->gram_len = ask->gram_len;
+        f->n_grams = ask->n_grams;
+        enum rx_verdict v = c == from && known != UNASKED
+                                ? (enum rx_verdict)known
+                                : rx_known_ask(e->known, ask->p, ask->n, f, ask->script);
         switch (v) {
         case RX_MATCH:
             if (RX_UNLIKELY(ask->ended != RX_OPEN)) { // at the end of input what has not come is absent
@@ -474,11 +482,12 @@ static enum rx_verdict decide_as(const struct rx_listen *listen, const struct rx
                                  const struct rx_said_of *of, struct rx_decision *out)
 {
     struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE, NULL };
-    const struct rx_matcher *m = listen->tcp;
+    const struct rx_matcher *m = rx_matcher_of(listen, ask);
     struct rx_facts *f = &out->facts;
     enum rx_verdict v = RX_NO;
     out->seen = of->known;
-    *f = (struct rx_facts){ .want = ask->also_want, .scratch = ask->scratch };
+    *f = (struct rx_facts){ .want = ask->also_want, .scratch = ask->scratch, .gram_len = ask->gram_len,
+                            .n_grams = ask->n_grams };
     for (uint32_t i = 0; i < m->n_entries; i++)
         if (m->entries[i].known == of->known)
             f->want |= m->entries[i].want;
@@ -503,15 +512,17 @@ static enum rx_verdict decide_as(const struct rx_listen *listen, const struct rx
 static bool decide_listener(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
 {
     struct rx_said_of of = { .said = RX_SAID_MORE };
+    if (ask->n_grams && !head_of(ask))
+        return false;
     if (ask->n)
-        rx_script_listen(ask->script, (uint32_t)listen->identify_fn, ask->p, ask->n, &of);
+        rx_script_listen(ask->script, (uint32_t)listen->identify_fn, ask->p, head_of(ask), &of);
     switch (of.said) {
     case RX_SAID_NOTHING:
         return false;
     case RX_SAID_MORE:
         out->need = ask->n + 1;
         out->verdict = RX_MORE;
-        return ask->ended == RX_OPEN;
+        return ask->ended == RX_OPEN && !ask->n_grams;
     case RX_SAID_PROTOCOL:
         decide_as(listen, ask, &of, out);
         return true;
@@ -529,7 +540,7 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
                                                              struct rx_decision *out)
 {
     struct search s = { listen, ask, RX_NO_ROUTE, RX_NO_ROUTE, NULL };
-    const struct rx_matcher *m = listen->tcp;
+    const struct rx_matcher *m = rx_matcher_of(listen, ask);
     undecided(out, RX_NO, 0);
     if (!m)
         return RX_NO;
@@ -538,11 +549,11 @@ static __attribute__((noinline)) enum rx_verdict decide_slow(const struct rx_lis
             return out->verdict;
         undecided(out, RX_NO, 0);
     }
-    if (ask->n == 0) {
+    if (head_of(ask) == 0) {
         decide_empty(&s, m, out);
     } else {
         const struct rx_first *first = &m->first[ask->p[0]];
-        if (rx_prefix_may(m, first, ask->p, ask->n))
+        if (rx_prefix_may(m, first, ask->p, head_of(ask)))
             decide_prefixes(&s, m, out);
         decide_candidates(&s, m, from ? from : first->list, known, out);
     }
@@ -624,7 +635,7 @@ static __attribute__((noinline)) enum rx_verdict decide_beside_prefixes(const st
 enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out)
 {
     const struct rx_matcher *m = listen->tcp;
-    if (RX_UNLIKELY(!m || ask->n == 0 || ask->ended != RX_OPEN || listen->identify_fn >= 0))
+    if (RX_UNLIKELY(!m || ask->n == 0 || ask->ended != RX_OPEN || ask->n_grams || listen->identify_fn >= 0))
         return decide_slow(listen, ask, NULL, UNASKED, out);
     const struct rx_first *first = &m->first[ask->p[0]];
     if (RX_UNLIKELY(rx_prefix_may(m, first, ask->p, ask->n)))

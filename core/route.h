@@ -24,6 +24,8 @@ struct rx_ask {
     struct rx_script *script; // runs the functions of the config; NULL: there are none
     uint64_t id;              // the connection's, for those functions
     uint32_t also_want; // facts wanted beyond what routes ask for (the access log, explain)
+    const uint32_t *gram_len; // UDP: the length of each datagram in p; borrowed
+    uint32_t n_grams;         // TCP: 0
 };
 
 struct rx_decision {

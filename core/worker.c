@@ -17,6 +17,7 @@
 #include "mirror.h"
 #include "script.h"
 #include "sys.h"
+#include "udp.h"
 
 enum { SPARE_CONNS = 256, TURN_OUT_MS = 10 };
 
@@ -30,14 +31,13 @@ uint64_t rx_worker_roll(struct rx_worker *w)
     return rx_mix(w->dice += 0x9e3779b97f4a7c15ull);
 }
 
-struct rx_conn *rx_worker_conn_get(struct rx_worker *w)
-{
-    return rx_worker_conn_of(w, w->conf);
-}
-
-struct rx_conn *rx_worker_conn_of(struct rx_worker *w, struct rx_conf *conf)
+static struct rx_conn *conn_get(struct rx_worker *w, bool is_udp)
 {
     struct rx_conn *c = w->spare_conns;
+    if (is_udp) {
+        struct rx_udp_flow *f = calloc(1, sizeof *f);
+        return f ? &f->c : NULL;
+    }
     if (c) {
         w->spare_conns = c->next;
         w->n_spare--;
@@ -45,6 +45,15 @@ struct rx_conn *rx_worker_conn_of(struct rx_worker *w, struct rx_conf *conf)
         return NULL;
     }
     memset(c, 0, sizeof *c);
+    return c;
+}
+
+struct rx_conn *rx_worker_conn_new(struct rx_worker *w, struct rx_conf *conf, bool is_udp)
+{
+    struct rx_conn *c = conn_get(w, is_udp);
+    if (!c)
+        return NULL;
+    c->is_udp = is_udp;
     c->worker = w;
     c->conf = conf;
     rx_conf_ref(c->conf);
@@ -79,15 +88,17 @@ static void bury(struct rx_worker *w)
         struct rx_conn *c = w->graveyard;
         w->graveyard = c->next;
         rx_conf_unref(c->conf);
-        if (w->n_spare < SPARE_CONNS) {
+        if (!c->is_udp && w->n_spare < SPARE_CONNS) {
             c->next = w->spare_conns;
             w->spare_conns = c;
             w->n_spare++;
         } else {
-            free(c);
+            free(c); // of a UDP flow it is the beginning
         }
     }
 }
+
+static void free_retired(struct rx_worker *w);
 
 static void worker_on_tidy(struct ev_loop *loop, ev_prepare *p, int events)
 {
@@ -97,6 +108,8 @@ static void worker_on_tidy(struct ev_loop *loop, ev_prepare *p, int events)
     bury(w);
     if (w->hook_line)
         rx_hook_tidy(w->hook_line);
+    if (RX_UNLIKELY(w->n_retired))
+        free_retired(w);
     rx_access_flush(w);
     if (w->is_draining && !w->n_conns)
         ev_break(loop, EVBREAK_ALL);
@@ -119,7 +132,10 @@ static void worker_on_deadline(struct rx_wheel_node *n)
     struct rx_conn *c = RX_CONTAINER(n, struct rx_conn, deadline);
     switch ((enum rx_room)c->room) {
     case RX_ROOM_PEEK:
-        rx_peek_on_deadline(c);
+        if (c->is_udp)
+            rx_udp_on_deadline(c);
+        else
+            rx_peek_on_deadline(c);
         return;
     case RX_ROOM_CONNECT:
         rx_connect_on_deadline(c);
@@ -129,6 +145,9 @@ static void worker_on_deadline(struct rx_wheel_node *n)
         return;
     case RX_ROOM_ANSWER:
         rx_answer_on_deadline(c);
+        return;
+    case RX_ROOM_FLOW:
+        rx_udp_on_deadline(c);
         return;
     case RX_ROOM_DEAD:
         return;
@@ -144,16 +163,43 @@ static void listener_free(struct rx_listener *l)
     free(l);
 }
 
+// A UDP socket serves its flows to their end; it only takes no new ones.
+static void listener_leave(struct rx_listener *l)
+{
+    struct rx_worker *w = l->worker;
+    struct rx_listener **list = l->n_flows ? realloc(w->retired, (w->n_retired + 1) * sizeof *list) : NULL;
+    if (!list) {
+        rx_udp_leave(l);
+        listener_free(l);
+        return;
+    }
+    l->is_retired = true;
+    w->retired = list;
+    list[w->n_retired++] = l;
+}
+
+static void free_retired(struct rx_worker *w)
+{
+    for (unsigned i = 0; i < w->n_retired;)
+        if (w->retired[i]->n_flows) {
+            i++;
+        } else {
+            listener_free(w->retired[i]);
+            w->retired[i] = w->retired[--w->n_retired];
+        }
+}
+
 static void stop_listening(struct rx_worker *w)
 {
     while (w->n_listeners)
-        listener_free(w->listeners[--w->n_listeners]);
+        listener_leave(w->listeners[--w->n_listeners]);
 }
 
-static struct rx_listener *listener_at(struct rx_worker *w, const struct rx_addr *wanted)
+static struct rx_listener *listener_at(struct rx_worker *w, const struct rx_bind *wanted)
 {
     for (unsigned i = 0; i < w->n_listeners; i++)
-        if (!w->listeners[i]->is_kept && rx_addr_equal(&w->listeners[i]->wanted.sa, &wanted->sa))
+        if (!w->listeners[i]->is_kept && w->listeners[i]->is_udp == wanted->is_udp &&
+            rx_addr_equal(&w->listeners[i]->wanted.sa, &wanted->addr.sa))
             return w->listeners[i];
     return NULL;
 }
@@ -171,7 +217,7 @@ static void begin_trial(struct rx_worker *w, const struct rx_swap *s)
 {
     end_trial(w);
     for (unsigned i = 0; i < s->n; i++) {
-        struct rx_listener *l = listener_at(w, &s->items[i].bind->addr);
+        struct rx_listener *l = listener_at(w, s->items[i].bind);
         if (l) {
             l->trial = s->items[i].listen;
             l->is_kept = true;
@@ -205,7 +251,7 @@ void rx_worker_count(struct rx_worker *w, const struct rx_conf *conf, enum rx_me
 static void worker_take(struct rx_worker *w, const struct rx_swap *s)
 {
     for (unsigned i = 0; i < s->n; i++) {
-        struct rx_listener *l = s->items[i].fd < 0 ? listener_at(w, &s->items[i].bind->addr) : NULL;
+        struct rx_listener *l = s->items[i].fd < 0 ? listener_at(w, s->items[i].bind) : NULL;
         if (l) {
             l->listen = s->items[i].listen;
             l->is_kept = true;
@@ -222,8 +268,8 @@ static void worker_take(struct rx_worker *w, const struct rx_swap *s)
             l->is_kept = false;
             i++;
         } else {
-            listener_free(l);
             w->listeners[i] = w->listeners[--w->n_listeners];
+            listener_leave(l);
         }
     }
     rx_conf_unref(w->conf);
@@ -292,7 +338,9 @@ static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
         // Who has said nothing yet has nothing to lose, and who is held in a tarpit nothing to wait for.
         for (struct rx_conn *c = w->living.next, *next; c != &w->living; c = next) {
             next = c->next;
-            if ((c->room == RX_ROOM_PEEK && !c->head_len) || (c->room == RX_ROOM_ANSWER && !c->answer))
+            if (c->is_udp)
+                rx_udp_on_deadline(c); // rests less long from now on
+            else if ((c->room == RX_ROOM_PEEK && !c->head_len) || (c->room == RX_ROOM_ANSWER && !c->answer))
                 rx_close(c, RX_REASON_SHUTDOWN);
         }
     }
@@ -310,11 +358,13 @@ static void listener_on_retry(struct ev_loop *loop, ev_timer *t, int events)
     ev_io_start(loop, &l->io);
 }
 
-int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, atomic_uint *active)
+int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, atomic_uint *active,
+                   atomic_uint *sessions)
 {
     memset(w, 0, sizeof *w);
     w->index = index;
     w->active = active;
+    w->sessions = sessions;
     w->conf = conf;
     rx_conf_ref(conf);
     w->living.next = w->living.prev = &w->living;
@@ -349,7 +399,7 @@ int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const 
     struct rx_listener *l = calloc(1, sizeof *l);
     if (list)
         w->listeners = list;
-    if (!list || !l) {
+    if (!list || !l || (bind->is_udp && !w->udp && rx_udp_init(w))) {
         free(l);
         return -ENOMEM;
     }
@@ -361,7 +411,9 @@ int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const 
     if (bind->addr.sa.sa_family != AF_UNIX)
         getsockname(fd, &l->addr.sa, &len); // port 0 has become a real one
     l->is_unix = bind->addr.sa.sa_family == AF_UNIX;
-    ev_io_init(&l->io, rx_accept_on_readable, fd, EV_READ);
+    l->is_udp = bind->is_udp;
+    l->wants_to = bind->is_udp && rx_addr_is_any(&bind->addr);
+    ev_io_init(&l->io, bind->is_udp ? rx_udp_on_readable : rx_accept_on_readable, fd, EV_READ);
     ev_timer_init(&l->retry, listener_on_retry, 0., 0.);
     if (w->is_running)
         ev_io_start(w->loop, &l->io);
@@ -413,6 +465,7 @@ void rx_worker_fini(struct rx_worker *w)
         rx_mirror_end_all(w);
         rx_access_flush(w);
         bury(w);
+        free_retired(w);
         rx_wheel_fini(&w->wheel);
         ev_loop_destroy(w->loop);
     }
@@ -424,7 +477,9 @@ void rx_worker_fini(struct rx_worker *w)
     }
     if (w->spare_fd >= 0)
         close(w->spare_fd);
+    rx_udp_fini(w);
     free(w->listeners);
+    free(w->retired);
     free(w->log_buf);
     free(w->buffer);
     free(w->scratch);

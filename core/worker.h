@@ -24,6 +24,9 @@ struct rx_listener {
     struct rx_addr wanted, addr;    // as configured, as bound
     bool is_unix;
     bool is_kept; // worker_take's
+    bool is_udp, wants_to; // wants_to: clients reach it by several addresses
+    bool is_retired;       // its address is not served any more; open while flows use it
+    unsigned n_flows;
 };
 
 enum rx_swap_kind {
@@ -52,6 +55,7 @@ struct rx_stat {
     atomic_ulong bytes[2]; // by rx_direction
     atomic_ulong spliced[2];
     atomic_ulong retries; // another backend was tried
+    atomic_ulong lost;    // datagrams that found no room in a socket
     struct rx_histogram identify, connect, duration;
     atomic_ulong mirrored, mirror_lost; // bytes given to mirrors; bytes that one could not take, and so was given up
     atomic_ulong mirrors_given_up;
@@ -78,7 +82,8 @@ struct rx_outbox {
 
 struct rx_worker {
     unsigned index;
-    atomic_uint *active;      // connections of all workers; borrowed from the engine
+    atomic_uint *active;      // connections of all workers, UDP flows among them; borrowed from the engine
+    atomic_uint *sessions;    // the UDP flows among these; the same
     uint32_t also_want;       // facts the access line shows
     struct ev_loop *loop;     // owned
     pthread_t thread;
@@ -89,6 +94,9 @@ struct rx_worker {
 
     struct rx_listener **listeners; // owned, and each of them
     unsigned n_listeners;
+    struct rx_listener **retired; // owned, and each of them
+    unsigned n_retired;
+    struct rx_udp *udp; // owned; NULL until it listens there
 
     ev_async wake;
     ev_prepare tidy;
@@ -138,7 +146,8 @@ enum rx_order {
 };
 
 // 0 or negative errno; listeners are bound by the engine before and handed over.
-int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, atomic_uint *active);
+int rx_worker_init(struct rx_worker *w, unsigned index, struct rx_conf *conf, atomic_uint *active,
+                   atomic_uint *sessions);
 int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const struct rx_bind *bind, int fd);
 int rx_worker_start(struct rx_worker *w);
 void rx_worker_swap(struct rx_worker *w, struct rx_swap *s); // from any thread; the last one must have been taken
@@ -149,8 +158,8 @@ void rx_worker_fini(struct rx_worker *w);
 // For accept.c, close.c and connect.c.
 uint64_t rx_worker_roll(struct rx_worker *w); // 64 bits of chance, good enough to share load out
 uint64_t rx_worker_next_id(struct rx_worker *w);
-struct rx_conn *rx_worker_conn_get(struct rx_worker *w); // zeroed; NULL when out of memory
-struct rx_conn *rx_worker_conn_of(struct rx_worker *w, struct rx_conf *conf); // the same, of another generation than w->conf
+// Zeroed; of this generation, w->conf or another; for UDP part of a struct rx_udp_flow. NULL when out of memory.
+struct rx_conn *rx_worker_conn_new(struct rx_worker *w, struct rx_conf *conf, bool is_udp);
 // Whether the next connection is the trial's.
 bool rx_worker_is_trials_turn(struct rx_worker *w);
 

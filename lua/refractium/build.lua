@@ -169,7 +169,8 @@ local function server(state, model)
   local kind, file = access_log(s.access_log)
   local record = s.record or {}
   local answer = state.link.server_set {
-    workers = s.workers, max_connections = s.max_connections, drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
+    workers = s.workers, max_connections = s.max_connections, max_sessions = s.max_sessions,
+    drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
     canary_ppm = s.canary and s.canary.share or 0, canary_ms = s.canary and s.canary.watch or 0,
     script_budget_ms = s.script_budget, is_admin_off = s.admin == false, admin = s.admin or "",
     metrics = s.metrics or "", metrics_token = s.metrics_token or "",
@@ -271,6 +272,8 @@ local function listen(state, listener)
     on_accept = on_accept, identify = identify,
     where = place(state, line, listener.where),
     max_connections = o.max_connections or 0, max_connections_per_ip = o.max_connections_per_ip or 0,
+    max_sessions = o.max_sessions or 0, max_sessions_per_ip = o.max_sessions_per_ip or 0,
+    udp_idle_ms = o.udp_idle_timeout or 0,
     ipv6_prefix = o.ipv6_prefix, peek_ms = o.peek_timeout, peek_bytes = o.peek_buffer_size,
     max_pending = o.max_pending or 0, connect_ms = o.connect_timeout, idle_ms = o.idle_timeout,
     fallback_tcp = target(state, o.fallback_tcp, line, listener.title .. ".fallback_tcp"),

@@ -663,6 +663,9 @@ function M.restrict(ctx, model, only)
     listener.routes = keep(listener.routes, function(r)
       return speaks(r.proto, only) and (not r.transport or r.transport == only)
     end)
+    for _, r in ipairs(listener.routes) do
+      r.transport = only
+    end
   end
   model.listens = keep(model.listens, function(listener)
     return #listener.routes > 0 or listener.options[mine] or model.server[mine]

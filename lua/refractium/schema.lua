@@ -43,12 +43,15 @@ M.server = section {
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
     "user", "group", "trusted_scripts", "rate_per_ip",
-    "store", "max_sessions",
+    "store",
   },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
     doc = 'Worker threads; `"auto"` is one per core.' },
   { name = "max_connections", type = "count", default = 10000, min = 1, max = 10000000,
     doc = "Connections at one time, all listeners together." },
+  { name = "max_sessions", type = "count", default = 65536, min = 1, max = 10000000,
+    doc = "UDP flows at one time, all listeners together: a flow is what one client address and port says to one of"
+      .. " ours." },
   { name = "hot_reload", type = "boolean", default = true,
     doc = "Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case." },
   { name = "canary", type = "canary", default_text = "`false`",
@@ -108,7 +111,7 @@ M.listen = section {
   doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these.'
     .. " P may be a range, as in `8000-8010`.",
   unavailable = {
-    "proxy_protocol", "sessions", "rate_per_ip", "max_sessions", "transparent", "rate", "during", "when",
+    "proxy_protocol", "sessions", "rate_per_ip", "transparent", "rate", "during", "when",
   },
   { name = "routes", type = "routes", default_text = "none",
     doc = "Who goes where: the first route whose protocol and conditions hold takes the connection." },
@@ -118,6 +121,13 @@ M.listen = section {
     doc = "Connections to this listener at one time." },
   { name = "max_connections_per_ip", type = "count", min = 1, max = 10000000, default_text = "no limit",
     doc = "Connections of one client address at one time. Mind clients behind one NAT or proxy." },
+  { name = "max_sessions", type = "count", min = 1, max = 10000000, default_text = "the server's",
+    doc = "UDP flows of this listener at one time." },
+  { name = "max_sessions_per_ip", type = "count", min = 1, max = 10000000, default_text = "no limit",
+    doc = "UDP flows of one client address at one time." },
+  { name = "udp_idle_timeout", type = "duration", default = "60s", min = "1s", max = "1d",
+    doc = "A UDP flow with no datagram in either direction for so long is forgotten; a route's `idle_timeout` overrides"
+      .. " it. DNS waits 10 s at most." },
   { name = "ipv6_prefix", type = "count", default = 64, min = 1, max = 128,
     doc = "How many leading bits make one client when IPv6 addresses are counted." },
   { name = "peek_timeout", type = "duration", default = "3s", min = "10ms", max = "10m",

@@ -12,7 +12,7 @@ import wire
 from harness import CORPUS, SANITIZER, run_binary
 
 IN_C = {"tls", "http", "ssh", "dns", "ftp", "socks4", "socks5", "openvpn", "xmpp", "postgres", "mysql", "redis",
-           "mqtt", "rdp", "smtp", "imap", "pop3", "vnc"}
+           "mqtt", "rdp", "smtp", "imap", "pop3", "vnc", "coap"}
 ORDER = os.path.join(os.path.dirname(os.path.dirname(CORPUS)), "scripts", "protocols", "ORDER")
 with open(ORDER, encoding="utf-8") as _order:
     SHIPPED = IN_C | {line.strip() for line in _order if line.strip() and not line.startswith("#")}

@@ -62,7 +62,8 @@ describe("rx.listen", function()
     local l = spec_of(built('\nrx.listen "a:1" { ' .. FALLBACK .. " }"), "listen_new")
     assert.same({
       where = "refractium.lua:2", max_connections = 0, max_connections_per_ip = 0, ipv6_prefix = 64, peek_ms = 3000,
-      on_accept = 0, identify = 0, peek_bytes = 16384, max_pending = 0, connect_ms = 5000, idle_ms = 3600000,
+      on_accept = 0, identify = 0, peek_bytes = 16384, max_pending = 0, max_sessions = 0, max_sessions_per_ip = 0,
+      udp_idle_ms = 60000, connect_ms = 5000, idle_ms = 3600000,
       fallback_tcp = { kind = 3, pool = -1, text = "" }, fallback_udp = { kind = 0, pool = -1, text = "" },
     }, l)
   end)

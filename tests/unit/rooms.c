@@ -61,7 +61,7 @@ void room_open(struct room *r, struct rx_conf *conf)
 {
     signal(SIGPIPE, SIG_IGN); // as the engine does
     memset(r, 0, sizeof *r);
-    assert_int_equal(rx_worker_init(&r->w, 0, conf, &r->active), 0);
+    assert_int_equal(rx_worker_init(&r->w, 0, conf, &r->active, &r->sessions), 0);
     rx_conf_unref(conf); // the worker has its own
 }
 
@@ -168,7 +168,7 @@ uint16_t room_serve(struct room *r)
 
 struct rx_conn *room_conn(struct room *r, int client_end)
 {
-    struct rx_conn *c = rx_worker_conn_get(&r->w);
+    struct rx_conn *c = rx_worker_conn_new(&r->w, r->w.conf, false);
     assert_non_null(c);
     c->listen = r->w.conf->listens[0];
     c->client.v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = { htonl(0xc0000201) }, .sin_port = 9 };

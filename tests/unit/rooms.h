@@ -7,6 +7,7 @@
 struct room {
     struct rx_worker w;
     atomic_uint active;
+    atomic_uint sessions;
 };
 
 unsigned room_fds(void); // file descriptors this process has open

@@ -500,13 +500,22 @@ static void a_full_buffer_ends_it(void **state)
     rx_conf_unref(conf);
 }
 
-static void udp_is_said_to_be_missing(void **state)
+static void files_are_datagrams_of_a_udp_client(void **state)
 {
     (void)state;
-    struct rx_args a = args_for(1);
-    a.is_udp = true;
-    assert_int_equal(explain(NULL, &a), 1);
-    assert_non_null(strstr(out[1], "UDP is not served yet"));
+    static const char *grams[] = { "tests/corpus/quic/firefox-h3-1.d1", "tests/corpus/quic/firefox-h3-1.d0" };
+    struct rx_args a = args_for(0);
+    a.is_udp = a.is_builtin = a.is_json = true;
+    a.files = grams;
+    for (a.n_files = 1; a.n_files <= 2; a.n_files++) {
+        assert_int_equal(explain(NULL, &a), 0);
+        json_t *j = json_loads(out[0], 0, NULL);
+        is(j, "transport", "udp");
+        is(j, "verdict", a.n_files == 1 ? "need_more" : "match");
+        if (a.n_files == 2)
+            is(j, "protocol", "quic");
+        json_decref(j);
+    }
 }
 
 static int make_files(void **state)
@@ -540,7 +549,7 @@ int main(void)
         cmocka_unit_test(who_may_not_is_named_too),
         cmocka_unit_test(a_listener_can_be_chosen),
         cmocka_unit_test(a_full_buffer_ends_it),
-        cmocka_unit_test(udp_is_said_to_be_missing),
+        cmocka_unit_test(files_are_datagrams_of_a_udp_client),
     };
     return cmocka_run_group_tests(tests, make_files, drop_files);
 }

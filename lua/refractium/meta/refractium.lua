@@ -72,6 +72,7 @@
 ---@class rx.Server
 ---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
 ---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
+---@field max_sessions? integer UDP flows at one time, all listeners together: a flow is what one client address and port says to one of ours. Default: `65536`. Range: 1 to 10000000.
 ---@field hot_reload? boolean Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case. Default: `true`.
 ---@field canary? rx.Canary|false `{ share = "5%", watch = "30s" }`: a new config first gets a share of new connections, and goes again by itself when it does worse than the running one. `false`: it gets all of them at once. Default: `false`.
 ---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
@@ -106,6 +107,9 @@
 ---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: the server's.
 ---@field max_connections? integer Connections to this listener at one time. Default: the server's. Range: 1 to 10000000.
 ---@field max_connections_per_ip? integer Connections of one client address at one time. Mind clients behind one NAT or proxy. Default: no limit. Range: 1 to 10000000.
+---@field max_sessions? integer UDP flows of this listener at one time. Default: the server's. Range: 1 to 10000000.
+---@field max_sessions_per_ip? integer UDP flows of one client address at one time. Default: no limit. Range: 1 to 10000000.
+---@field udp_idle_timeout? rx.Duration A UDP flow with no datagram in either direction for so long is forgotten; a route's `idle_timeout` overrides it. DNS waits 10 s at most. Default: `"60s"`. Range: `1s` to `1d`.
 ---@field ipv6_prefix? integer How many leading bits make one client when IPv6 addresses are counted. Default: `64`. Range: 1 to 128.
 ---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
 ---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.

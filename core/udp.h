@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// UDP: datagrams of one client to one of our addresses are a flow, which is recognised, routed and ended like a
+// connection; indeed it is one (struct rx_conn), whose client side is a listening socket it shares.
+#pragma once
+
+#include "conn.h"
+#include "udp_table.h"
+
+struct rx_listener;
+struct rx_worker;
+
+// What a worker needs for UDP; NULL until it listens there.
+struct rx_udp;
+
+struct rx_udp_flow {
+    struct rx_conn c; // first: freed as one
+    struct rx_udp_node node;
+    struct rx_listener *listener; // borrowed: stays open while flows use it
+    union rx_ip local;            // the address the client asked; AF_UNSPEC: the socket has one only
+    uint32_t *gram_len;           // PEEK: the datagrams in c.head; owned
+    uint16_t n_grams;
+    uint8_t run;        // what it is sent in this turn: a number in the worker's runs, from 1; 0: none
+    bool may_segment;   // the backend's side takes UDP_SEGMENT
+};
+
+static inline struct rx_udp_flow *rx_udp_of(struct rx_conn *c)
+{
+    return RX_CONTAINER(c, struct rx_udp_flow, c);
+}
+
+// 0 or -ENOMEM; once per worker.
+int rx_udp_init(struct rx_worker *w);
+void rx_udp_fini(struct rx_worker *w);
+void rx_udp_on_readable(struct ev_loop *loop, ev_io *w, int events);
+void rx_udp_on_deadline(struct rx_conn *c);
+// The listening socket goes although it has flows (no memory to wait for them): closes these.
+void rx_udp_leave(struct rx_listener *l);
+// The flow is being closed: takes it out of the table.
+void rx_udp_forget(struct rx_conn *c);
