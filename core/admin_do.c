@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "admin_client.h"
+#include "backend.h"
 #include "ban.h"
 
 #ifndef RX_VERSION
@@ -368,6 +369,27 @@ static void do_ban(struct rx_admin_client *c, const struct rx_request *q)
     answer_end(c, &j);
 }
 
+static void do_drain(struct rx_admin_client *c, const struct rx_request *q)
+{
+    bool is_drain = q->kind == RX_REQUEST_DRAIN;
+    char shown[RX_REQUEST_TEXT], error[RX_REQUEST_TEXT + 32];
+    unsigned n = rx_backend_drain(q->backend, is_drain, rx_now_ms());
+    rx_log_escape((const uint8_t *)q->backend, strlen(q->backend), shown, sizeof shown);
+    if (!n) {
+        snprintf(error, sizeof error, "no backend is called %s", shown);
+        rx_admin_refuse(c, error);
+        return;
+    }
+    rx_log(RX_LOG_INFO, "backend %s is %s by the operator", shown, is_drain ? "drained" : "no longer drained");
+    struct rx_json j = { 0 };
+    answer_begin(&j);
+    rx_json_open(&j, '{');
+    put_text(&j, "backend", q->backend);
+    put_number(&j, "backends", n);
+    rx_json_close(&j);
+    answer_end(c, &j);
+}
+
 void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
 {
     switch (q->kind) {
@@ -390,6 +412,10 @@ void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
     case RX_REQUEST_BAN:
     case RX_REQUEST_UNBAN:
         do_ban(c, q);
+        return;
+    case RX_REQUEST_DRAIN:
+    case RX_REQUEST_UNDRAIN:
+        do_drain(c, q);
         return;
     case RX_REQUEST_COUNT:
         break;

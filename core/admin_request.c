@@ -107,6 +107,15 @@ static int take_ttl(const json_t *v, struct rx_request *r, char *error)
     return 0;
 }
 
+static int take_backend(const json_t *v, struct rx_request *r, char *error)
+{
+    const char *text = json_string_value(v);
+    if (!text || !*text || strlen(text) >= sizeof r->backend)
+        return fail(error, "backend: must be an address, as status shows it, or a name as the config has it");
+    strcpy(r->backend, text);
+    return 0;
+}
+
 static const struct member {
     const char *name;
     unsigned bit;
@@ -115,7 +124,7 @@ static const struct member {
     { "conn", RX_HAS_CONN, take_conn },       { "level", RX_HAS_LEVEL, take_level },
     { "sort", RX_HAS_SORT, take_sort },       { "filter", RX_HAS_FILTER, take_filter },
     { "limit", RX_HAS_LIMIT, take_limit },    { "ip", RX_HAS_IP, take_ip },
-    { "ttl_ms", RX_HAS_TTL, take_ttl },
+    { "ttl_ms", RX_HAS_TTL, take_ttl },       { "backend", RX_HAS_BACKEND, take_backend },
 };
 
 static const struct member *member_of(const char *name)

@@ -16,7 +16,9 @@ enum { RX_REQUEST_LINE = 4096, RX_REQUEST_TEXT = 256, RX_REQUEST_ERROR = 256 };
     X(RELOAD, "reload", 0, 0)                                                                                \
     X(LOG, "log", RX_HAS_LEVEL, 0)                                                                           \
     X(BAN, "ban", RX_HAS_TTL, RX_HAS_IP)                                                                     \
-    X(UNBAN, "unban", 0, RX_HAS_IP)
+    X(UNBAN, "unban", 0, RX_HAS_IP)                                                                          \
+    X(DRAIN, "drain", 0, RX_HAS_BACKEND)                                                                     \
+    X(UNDRAIN, "undrain", 0, RX_HAS_BACKEND)
 
 enum rx_request_kind {
 #define X(id, word, may, must) RX_REQUEST_##id,
@@ -33,6 +35,7 @@ enum rx_request_member {
     RX_HAS_LIMIT = 16,
     RX_HAS_IP = 32,
     RX_HAS_TTL = 64,
+    RX_HAS_BACKEND = 128,
 };
 
 struct rx_request {
@@ -42,6 +45,7 @@ struct rx_request {
     enum rx_level level;
     struct rx_flow_query flows;
     struct rx_cidr ip;
+    char backend[RX_REQUEST_TEXT];
     uint64_t ttl_ms; // an hour when it was not said
 };
 

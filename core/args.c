@@ -85,6 +85,11 @@ static const struct command {
       RX_CMD_BAN, IN_CTL, 2 },
     { "unban", " IP[/N]", "let it in again", "Takes back a ban: the very address or block that was banned." FINDING,
       RX_CMD_UNBAN, IN_CTL, 1 },
+    { "drain", " BACKEND", "send a backend no new connections",
+      "Sends a backend of the running instance no new connections; those it has go on. BACKEND is an address\n"
+      "as status shows it, or the name that the config has. It holds until undrain, whatever is reloaded." FINDING,
+      RX_CMD_DRAIN, IN_CTL, 1 },
+    { "undrain", " BACKEND", "send it connections again", "Takes back a drain." FINDING, RX_CMD_UNDRAIN, IN_CTL, 1 },
 };
 
 // Options without a letter are numbered from here.

@@ -250,6 +250,13 @@ static int run_unban(struct rx_ctl *c, const struct rx_args *a)
     return run_plain(c, a, json_pack("{s:s,s:s}", "cmd", "unban", "ip", a->files[0]), "no longer banned");
 }
 
+static int run_drain(struct rx_ctl *c, const struct rx_args *a)
+{
+    bool is_drain = a->command == RX_CMD_DRAIN;
+    return run_plain(c, a, json_pack("{s:s,s:s}", "cmd", is_drain ? "drain" : "undrain", "backend", a->files[0]),
+                     is_drain ? "gets no new connections" : "gets connections again");
+}
+
 static int run(struct rx_ctl *c, const struct rx_args *a)
 {
     switch (a->command) {
@@ -267,6 +274,9 @@ static int run(struct rx_ctl *c, const struct rx_args *a)
         return run_ban(c, a);
     case RX_CMD_UNBAN:
         return run_unban(c, a);
+    case RX_CMD_DRAIN:
+    case RX_CMD_UNDRAIN:
+        return run_drain(c, a);
     default:
         return RX_EXIT_USAGE;
     }

@@ -79,6 +79,9 @@ static void print_pools(const json_t *s)
                    (unsigned long)rx_ctl_number(b, "active"), (unsigned long)rx_ctl_number(b, "connects"),
                    (unsigned long)rx_ctl_number(b, "failures"),
                    json_is_true(json_object_get(b, "backup")) ? ", backup" : "");
+            const char *state = rx_ctl_text(b, "state");
+            if (*state && strcmp(state, "unknown") && strcmp(state, "up"))
+                printf(", %s", show(state));
             if (strcmp(name, address))
                 printf(" (%s)", show(address));
             printf("\n");

@@ -162,6 +162,8 @@ int main(int argc, char **argv)
     case RX_CMD_LOG:
     case RX_CMD_BAN:
     case RX_CMD_UNBAN:
+    case RX_CMD_DRAIN:
+    case RX_CMD_UNDRAIN:
         code = rx_ctl_run(&a);
         break;
     }

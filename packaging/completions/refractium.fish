@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # Completion of refractium's command line for fish.
 
-set -l commands tcp udp init check explain import record replay status top reload kill log ban unban
+set -l commands tcp udp init check explain import record replay status top reload kill log ban unban drain undrain
 set -l none "not __fish_seen_subcommand_from $commands"
-set -l running "__fish_seen_subcommand_from status top reload kill log ban unban"
-set -l loading "not __fish_seen_subcommand_from init import status top reload kill log ban unban"
+set -l running "__fish_seen_subcommand_from status top reload kill log ban unban drain undrain"
+set -l loading "not __fish_seen_subcommand_from init import status top reload kill log ban unban drain undrain"
 set -l finding "not __fish_seen_subcommand_from init import"
 set -l explain "__fish_seen_subcommand_from explain"
 
@@ -21,6 +21,8 @@ complete -c refractium -n $none -a reload -d 'have it load its config again'
 complete -c refractium -n $none -a kill -d 'end one of its connections'
 complete -c refractium -n $none -a log -d 'change how much it logs'
 complete -c refractium -n $none -a ban -d 'keep an address or a block out for a while'
+complete -c refractium -n $none -a drain -d 'send a backend no new connections'
+complete -c refractium -n $none -a undrain -d 'send it connections again'
 complete -c refractium -n $none -a unban -d 'let it in again'
 complete -c refractium -n '__fish_seen_subcommand_from log' -a 'error warning info debug'
 complete -c refractium -n $running -l admin -r -F -d 'the instance\'s admin socket'

@@ -32,7 +32,7 @@ STATUS_SHAPE = {
                                "ended": int, "bytes_in": int, "bytes_out": int}]}],
     "pools": [{"name": str, "anonymous": bool,
                "backends": [{"name": str, "address": str, "weight": int, "backup": bool, "active": int,
-                             "connects": int, "failures": int}]}],
+                             "connects": int, "failures": int, "state": str}]}],
     "bans": {"now": int, "added": int, "refused": int, "first": [{"ip": str, "left_ms": int}]},
     "reloads": [{"number": int, "time_ms": int, "why": str, "who": str, "result": str, "note": (str, type(None)),
                  "findings": [str], "took_us": int, "from_generation": int, "to_generation": (int, type(None))}],
@@ -395,6 +395,36 @@ def test_what_is_no_ban_is_refused(rx, ctl):
         done = ctl(p, "ban", *words)
         assert done.returncode == 1 and said in done.err, done.err
     assert json.loads(ctl(p, "status", "--json").out)["bans"]["now"] == 0
+
+
+# -- drain
+
+def test_a_drained_backend_gets_no_new_connections(rx, ctl, backends):
+    one, two = backends(peers.named("1")), backends(peers.named("2"))
+    p = rx('{ rx.ssh, to = rx.pool "web" { %s, %s } }' % (one.quoted, two.quoted))
+
+    def who(n=6):
+        got = set()
+        for _ in range(n):
+            with p.connect() as s:
+                s.sendall(wire.SSH)
+                got.add(s.recv(1))
+        return got
+
+    assert who() == {b"1", b"2"}
+    held, _ = greeted(p, "1")
+    assert ctl(p, "drain", one.address).returncode == 0
+    assert who() == {b"2"}
+    text = ctl(p, "status").out
+    assert re.search(re.escape(one.address) + r".*drained", text), text
+    assert ctl(p, "reload").returncode == 0
+    assert who() == {b"2"}
+    assert flows(p)  # who was inside stays
+    assert ctl(p, "undrain", one.address).returncode == 0
+    assert who() == {b"1", b"2"}
+    held.close()
+    done = ctl(p, "drain", "10.0.0.1:1")
+    assert done.returncode == 1 and "no backend is called 10.0.0.1:1" in done.err
 
 
 # -- top

@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (*p < 0x20 || *p == 0x7f)
                 abort();
     } else if (r.kind >= RX_REQUEST_COUNT || r.flows.limit < 1 || r.flows.limit > RX_FLOW_MOST || !r.ttl_ms ||
-               strlen(r.flows.filter) >= sizeof r.flows.filter) {
+               strlen(r.flows.filter) >= sizeof r.flows.filter || strlen(r.backend) >= sizeof r.backend) {
         abort();
     }
     free(line);

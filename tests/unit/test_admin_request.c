@@ -44,8 +44,8 @@ static void every_command_is_known_by_its_word(void **state)
         { "{\"cmd\":\"log\"}", RX_REQUEST_LOG },
         { "{\"cmd\":\"ban\",\"ip\":\"::1\"}", RX_REQUEST_BAN },
         { "{\"cmd\":\"unban\",\"ip\":\"10.0.0.0/8\"}", RX_REQUEST_UNBAN },
-
-
+        { "{\"cmd\":\"drain\",\"backend\":\"10.0.0.1:80\"}", RX_REQUEST_DRAIN },
+        { "{\"cmd\":\"undrain\",\"backend\":\"10.0.0.1:80\"}", RX_REQUEST_UNDRAIN },
     };
     assert_int_equal(RX_COUNT(lines), RX_REQUEST_COUNT);
     for (unsigned i = 0; i < RX_COUNT(lines); i++) {
@@ -75,7 +75,8 @@ static void members_reach_their_fields(void **state)
     assert_int_equal(r.ip.bits, 8);
     assert_int_equal(parse("{\"cmd\":\"ban\",\"ip\":\"10.0.0.1\"}"), 0);
     assert_int_equal(r.ttl_ms, 3600000);
-
+    assert_int_equal(parse("{\"cmd\":\"drain\",\"backend\":\"unix:/run/x\"}"), 0);
+    assert_string_equal(r.backend, "unix:/run/x");
 }
 
 static void what_is_wrong_is_named(void **state)
@@ -111,7 +112,7 @@ static void what_is_wrong_is_named(void **state)
         { "{\"cmd\":\"ban\",\"ip\":\"::1\",\"ttl_ms\":0}", "ttl_ms: " },
         { "{\"cmd\":\"ban\",\"ip\":\"::1\",\"ttl_ms\":99999999999999}", "ttl_ms: " },
         { "{\"cmd\":\"unban\",\"ip\":\"::1\",\"ttl_ms\":1}", "unban: unknown member \"ttl_ms\"" },
-
+        { "{\"cmd\":\"drain\",\"backend\":\"\"}", "backend: " },
     };
     for (unsigned i = 0; i < RX_COUNT(wrong); i++) {
         assert_int_equal(parse(wrong[i][0]), -1);
