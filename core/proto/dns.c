@@ -20,6 +20,7 @@
 
 enum {
     LENGTH = 2,
+    LENGTH_HIGH_MAX = 0x3f, // a client's message of 16 KB and more is none that begins a connection
     HEADER = 12,
     QUESTION_MIN = 5, // root, type, class
     RR_MIN = 11,      // root, type, class, TTL, length
@@ -155,16 +156,16 @@ static enum rx_verdict message(const uint8_t *p, uint32_t n, uint32_t len, struc
 // Fewer bytes than a header: completes them in the way that would suit best
 static RX_COLD enum rx_verdict short_input(const uint8_t *p, uint32_t n, struct rx_facts *f)
 {
-    uint8_t whole[LENGTH + HEADER] = { 0xff, 0xff, [LENGTH + 5] = 1 };
+    uint8_t whole[LENGTH + HEADER] = { LENGTH_HIGH_MAX, 0xff, [LENGTH + 5] = 1 };
     if (n)
         memcpy(whole, p, n);
     if (n <= LENGTH + 2 && wire_be16(whole) < HEADER + QUESTION_MIN)
         whole[LENGTH + 2] = OP_DSO << 3; // the one opcode that is content with less
     if (n <= LENGTH + 5 && opcode_of(whole + LENGTH) == OP_DSO)
         whole[LENGTH + 5] = 0;
-    if (!is_header(whole + LENGTH, wire_be16(whole)))
+    if (whole[0] > LENGTH_HIGH_MAX || !is_header(whole + LENGTH, wire_be16(whole)))
         return wire_no(f);
-    return wire_more(f, n < LENGTH ? LENGTH : 0);
+    return wire_more(f, 0);
 }
 
 static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f)
@@ -172,7 +173,7 @@ static enum rx_verdict identify(const uint8_t *p, uint32_t n, struct rx_facts *f
     if (RX_UNLIKELY(n < LENGTH + HEADER))
         return short_input(p, n, f);
     uint32_t len = wire_be16(p);
-    if (!is_header(p + LENGTH, len))
+    if (p[0] > LENGTH_HIGH_MAX || !is_header(p + LENGTH, len))
         return wire_no(f);
     // the next message may follow at once (RFC 7766 6.2.1.1)
     enum rx_verdict verdict = message(p + LENGTH, RX_MIN(n - LENGTH, len), len, f);
@@ -232,5 +233,7 @@ const struct rx_proto rx_proto_dns = {
     .transport = RX_BOTH,
     .identify = identify,
     .datagram = datagram,
+    .first = "\x00\x3f",
+    .first_len = 2,
     .facts = RX_FACT_QNAME | RX_FACT_QTYPE,
 };
