@@ -180,16 +180,23 @@ static bool open_socket(struct rx_mirror *m, const struct rx_backend *b)
     return rc == 0 || errno == EINPROGRESS;
 }
 
-void rx_mirror_begin(struct rx_conn *c)
+// One of the mirror's backends; NULL: there is none now. *roster is referenced in any case.
+static const struct rx_backend *choose(struct rx_conn *c, struct rx_roster **roster)
 {
     const struct rx_pool *pool = c->route->mirror.pool;
-    struct rx_roster *roster = rx_roster_take(pool);
     struct rx_dice dice = { .cursor = atomic_fetch_add_explicit(&pool->live->cursor, 1, memory_order_relaxed),
                             .random = rx_worker_roll(c->worker),
                             .key = rx_client_key(pool->balance, &c->client),
                             .now_ms = rx_now_ms(),
                             .first = -1 };
-    const struct rx_backend *b = rx_pick(roster, &dice, NULL);
+    *roster = rx_roster_take(pool);
+    return rx_pick(*roster, &dice, NULL);
+}
+
+void rx_mirror_begin(struct rx_conn *c)
+{
+    struct rx_roster *roster;
+    const struct rx_backend *b = choose(c, &roster);
     struct rx_mirror *m = b ? calloc(1, sizeof *m) : NULL;
     if (!m) {
         rx_roster_unref(roster);
@@ -281,4 +288,50 @@ void rx_mirror_end_all(struct rx_worker *w)
 {
     while (w->leaving)
         mirror_free(w->leaving);
+}
+
+// ---- UDP --------------------------------------------------------------------------------------------------------------
+
+struct rx_mirror_udp {
+    struct rx_worker *worker; // borrowed: outlives the flow
+    int fd;                   // owned
+};
+
+struct rx_mirror_udp *rx_mirror_udp_open(struct rx_conn *c)
+{
+    struct rx_roster *roster;
+    const struct rx_backend *b = choose(c, &roster);
+    struct rx_mirror_udp *m = b ? malloc(sizeof *m) : NULL;
+    int least = 1; // its answers are dropped by the kernel: there is no room for them
+    if (m) {
+        *m = (struct rx_mirror_udp){ .worker = c->worker };
+        m->fd = socket(b->addr.sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (m->fd < 0 || connect(m->fd, &b->addr.sa, b->addr.len) == -1) {
+            rx_log_limited(RX_LOG_WARN, "mirror %s: %s; given up for this flow", b->name, strerror(errno));
+            if (m->fd >= 0)
+                close(m->fd);
+            free(m);
+            m = NULL;
+        } else {
+            setsockopt(m->fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+        }
+    }
+    if (!m)
+        rx_stat_add(&c->worker->stat.mirrors_given_up, 1);
+    rx_roster_unref(roster);
+    return m;
+}
+
+void rx_mirror_udp_send(struct rx_mirror_udp *m, const uint8_t *p, size_t n)
+{
+    ssize_t rc = send(m->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (rc == -1 && errno == ECONNREFUSED) // an earlier one's answer, told now in the place of sending
+        rc = send(m->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    rx_stat_add(rc == -1 ? &m->worker->stat.mirror_lost : &m->worker->stat.mirrored, n);
+}
+
+void rx_mirror_udp_free(struct rx_mirror_udp *m)
+{
+    close(m->fd);
+    free(m);
 }

@@ -20,3 +20,11 @@ void rx_mirror_finish(struct rx_conn *c);
 void rx_mirror_end(struct rx_conn *c);
 // The worker ends.
 void rx_mirror_end_all(struct rx_worker *w);
+
+// The same for UDP: a socket that copies of the client's datagrams leave by. What the mirror answers, or that nobody is
+// there, is not looked at; what finds no room is lost and counted.
+struct rx_mirror_udp;
+
+struct rx_mirror_udp *rx_mirror_udp_open(struct rx_conn *c); // NULL: cannot be begun
+void rx_mirror_udp_send(struct rx_mirror_udp *m, const uint8_t *p, size_t n);
+void rx_mirror_udp_free(struct rx_mirror_udp *m);

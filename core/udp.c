@@ -21,7 +21,9 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "hook.h"
 #include "log.h"
+#include "mirror.h"
 #include "roster.h"
 #include "udp_io.h"
 #include "worker.h"
@@ -105,10 +107,13 @@ static struct rx_udp_path client_path(struct rx_udp_flow *f)
 static void tell_client(struct rx_udp_flow *f, const uint8_t *p, uint32_t len)
 {
     struct rx_udp_path path = client_path(f);
-    if (rx_udp_send(&path, p, len))
+    if (rx_udp_send(&path, p, len)) {
         count_lost(f->c.worker, 1);
-    else
-        rx_conn_count(&f->c, RX_TO_CLIENT, len);
+        return;
+    }
+    rx_conn_count(&f->c, RX_TO_CLIENT, len);
+    if (f->c.hooked)
+        rx_hook_data(&f->c, RX_TO_CLIENT, p, len);
 }
 
 // ---- towards the backend --------------------------------------------------------------------------------------------
@@ -171,6 +176,64 @@ static bool to_backend(struct rx_udp_flow *f, const struct rx_udp_msg *m)
     return false;
 }
 
+// ---- who looks on: hooks, filters and mirrors ------------------------------------------------------------------------
+
+// The flow has reached its backend, or is answered here.
+static void tap_begin(struct rx_udp_flow *f)
+{
+    struct rx_conn *c = &f->c;
+    if (c->hooked) {
+        c->is_filtered = c->hooked->set->has_filter && c->backend;
+        rx_hook_open(c);
+    }
+    if (c->backend && c->route && c->route->mirror.kind == RX_TO_POOL)
+        f->mirror = rx_mirror_udp_open(c);
+    c->is_tapped = c->hooked || f->mirror;
+}
+
+static void tap(struct rx_udp_flow *f, enum rx_direction dir, const uint8_t *p, uint32_t len)
+{
+    if (f->c.hooked)
+        rx_hook_data(&f->c, dir, p, len);
+    if (f->mirror && dir == RX_TO_SERVER)
+        rx_mirror_udp_send(f->mirror, p, len);
+}
+
+// One datagram of a flow that somebody looks at, counted by the caller. False when the flow was closed.
+static bool pass(struct rx_udp_flow *f, enum rx_direction dir, const uint8_t *p, uint32_t len)
+{
+    struct rx_conn *c = &f->c;
+    struct rx_filtered io = { p, len, NULL };
+    enum rx_filter verdict = c->is_filtered ? rx_hook_filter(c, dir, &io) : RX_FILTER_PASS;
+    if (verdict != RX_FILTER_PASS || (io.owned && !io.n)) { // nothing in its place: it is dropped
+        free(io.owned);
+        if (verdict != RX_FILTER_PASS)
+            rx_close(c, verdict == RX_FILTER_REFUSED ? RX_REASON_FILTER_REFUSED : RX_REASON_FILTER_FAILED);
+        return verdict == RX_FILTER_PASS;
+    }
+    tap(f, dir, io.p, (uint32_t)io.n);
+    struct rx_udp_path path = dir == RX_TO_SERVER ? server_path(f) : client_path(f);
+    int rc = rx_udp_send(&path, io.p, (uint32_t)io.n);
+    free(io.owned);
+    bool is_backend_gone = rc && !is_loss(rc) && dir == RX_TO_SERVER;
+    count_lost(c->worker, rc && !is_backend_gone);
+    if (is_backend_gone)
+        lose_backend(f, -rc);
+    return !is_backend_gone;
+}
+
+static bool pass_all(struct rx_udp_flow *f, enum rx_direction dir, const struct rx_udp_msg *m)
+{
+    uint32_t at = 0;
+    do {
+        uint32_t len = RX_MIN(m->size, m->len - at);
+        if (!pass(f, dir, m->p + at, len))
+            return false;
+        at += len;
+    } while (at < m->len);
+    return true;
+}
+
 static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop, (void)events;
@@ -194,7 +257,10 @@ static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
             rx_backend_connected(c->backend->state, c->active_ms);
         for (int i = 0; i < n; i++) {
             rx_conn_count(c, RX_TO_CLIENT, msgs[i].len);
-            rx_udp_run_add(&run, &path, &msgs[i], &lost); // a client that cannot be reached loses what is for it
+            if (RX_LIKELY(!c->is_tapped))
+                rx_udp_run_add(&run, &path, &msgs[i], &lost); // a client that cannot be reached loses what is for it
+            else if (!pass_all(f, RX_TO_CLIENT, &msgs[i]))
+                return;
         }
         rx_udp_run_send(&run, &path, &lost);
         count_lost(c->worker, lost);
@@ -260,20 +326,24 @@ static void connect_begin(struct rx_udp_flow *f, const struct rx_target *to, con
     ev_set_cb(&c->ends[RX_SERVER].io, udp_on_backend);
     ev_io_start(c->worker->loop, &c->ends[RX_SERVER].io);
     rx_conn_deadline(c, idle_ms(c));
+    tap_begin(f);
     for (uint32_t i = 0; i < n; p += len[i++]) {
-        struct rx_udp_path path = server_path(f);
-        int rc = rx_udp_send(&path, p, len[i]);
         rx_conn_count(c, RX_TO_SERVER, len[i]);
-        count_lost(c->worker, rc != 0);
-        if (rc && !is_loss(rc)) {
-            lose_backend(f, -rc);
+        if (!pass(f, RX_TO_SERVER, p, len[i]))
             return;
-        }
     }
     rx_conn_drop_head(c);
 }
 
 // ---- deciding -------------------------------------------------------------------------------------------------------
+
+// What is said to the program itself.
+static void hear_ourselves(struct rx_udp_flow *f, const uint8_t *p, uint32_t len)
+{
+    rx_conn_count(&f->c, RX_TO_SERVER, len);
+    if (RX_UNLIKELY(f->c.is_tapped))
+        tap(f, RX_TO_SERVER, p, len);
+}
 
 // An answer of our own, to the first datagram.
 static void answer(struct rx_udp_flow *f, const struct rx_target *to, const struct rx_decision *d, const uint8_t *p,
@@ -281,7 +351,8 @@ static void answer(struct rx_udp_flow *f, const struct rx_target *to, const stru
 {
     struct rx_conn *c = &f->c;
     uint8_t out[DNS_ANSWER_MAX];
-    rx_conn_count(c, RX_TO_SERVER, len);
+    tap_begin(f);
+    hear_ourselves(f, p, len);
     if (to->kind == RX_TO_RESPOND) {
         if (to->text_len <= ANSWER_FACTOR * len)
             tell_client(f, (const uint8_t *)to->text, to->text_len);
@@ -296,7 +367,7 @@ static void answer(struct rx_udp_flow *f, const struct rx_target *to, const stru
 
 static void echo(struct rx_udp_flow *f, const uint8_t *p, uint32_t len)
 {
-    rx_conn_count(&f->c, RX_TO_SERVER, len);
+    hear_ourselves(f, p, len);
     tell_client(f, p, len);
 }
 
@@ -312,6 +383,7 @@ static void follow(struct rx_udp_flow *f, const struct rx_target *to, const stru
     case RX_TO_ECHO:
         c->room = RX_ROOM_FLOW;
         rx_conn_deadline(c, idle_ms(c));
+        tap_begin(f);
         for (uint32_t i = 0; i < n; p += len[i++])
             echo(f, p, len[i]);
         rx_conn_drop_head(c);
@@ -448,6 +520,8 @@ void rx_udp_forget(struct rx_conn *c)
         f->run = 0;
     }
     drop_kept(f);
+    if (f->mirror)
+        rx_mirror_udp_free(f->mirror);
     rx_udp_table_del(&udp_of(f)->table, &f->node);
     f->listener->n_flows--;
 }
@@ -502,6 +576,10 @@ static bool hear(struct rx_udp_flow *f, struct rx_udp_msg *m)
         return c->room != RX_ROOM_DEAD;
     c->active_ms = rx_now_ms();
     struct rx_udp_msg rest = { .p = m->p + at, .len = m->len - at, .size = m->size };
+    if (c->to_kind != RX_TO_ECHO && RX_UNLIKELY(c->is_tapped)) {
+        rx_conn_count(c, RX_TO_SERVER, rest.len);
+        return pass_all(f, RX_TO_SERVER, &rest);
+    }
     if (c->to_kind != RX_TO_ECHO)
         return to_backend(f, &rest);
     for (at = 0; at < rest.len || at == 0; at += rest.size) {

@@ -17,6 +17,7 @@ struct rx_udp_flow {
     struct rx_udp_node node;
     struct rx_listener *listener; // borrowed: stays open while flows use it
     union rx_ip local;            // the address the client asked; AF_UNSPEC: the socket has one only
+    struct rx_mirror_udp *mirror; // owned; NULL: none
     uint32_t *gram_len;           // PEEK: the datagrams in c.head; owned
     uint16_t n_grams;
     uint8_t run;        // what it is sent in this turn: a number in the worker's runs, from 1; 0: none
