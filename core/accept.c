@@ -56,8 +56,9 @@ static void server_give(struct rx_worker *w, bool is_udp)
 
 // Takes a place everywhere, or nowhere. RX_REASON_DONE: admitted.
 static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
-                            const union rx_ip *ip, bool is_udp)
+                            const union rx_ip *ip, bool is_udp, uint32_t *place)
 {
+    *place = 0;
     atomic_uint *active = is_udp ? l->sessions : l->active;
     struct rx_limit *per_ip = is_udp ? l->sessions_per_ip : l->per_ip;
     if (!server_take(w, conf, is_udp))
@@ -71,7 +72,7 @@ static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, con
         server_give(w, is_udp);
         return RX_REASON_LIMIT_PENDING;
     }
-    if (per_ip && !rx_limit_take(per_ip, ip)) {
+    if (per_ip && !rx_limit_take(per_ip, ip, place)) {
         count_down(l->pending);
         count_down(active);
         server_give(w, is_udp);
@@ -80,12 +81,11 @@ static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, con
     return RX_REASON_DONE;
 }
 
-void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_udp,
-                       bool is_pending)
+void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, uint32_t place, bool is_udp, bool is_pending)
 {
     struct rx_limit *per_ip = is_udp ? l->sessions_per_ip : l->per_ip;
     if (per_ip)
-        rx_limit_give(per_ip, ip);
+        rx_limit_give(per_ip, place);
     if (is_pending)
         count_down(l->pending);
     count_down(is_udp ? l->sessions : l->active);
@@ -157,16 +157,18 @@ struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, boo
         conf = w->trial;
         listen = l->trial;
     }
-    *why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, conf, listen, ip, is_udp);
+    uint32_t place;
+    *why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, conf, listen, ip, is_udp, &place);
     if (*why != RX_REASON_DONE)
         return NULL;
     struct rx_conn *c = rx_worker_conn_new(w, conf, is_udp);
     if (!c) {
-        rx_admission_give(w, listen, ip, is_udp, true);
+        rx_admission_give(w, listen, place, is_udp, true);
         *why = RX_REASON_NO_MEMORY;
         return NULL;
     }
     c->client = *ip;
+    c->ip_place = place;
     c->listen = listen;
     c->to_port = rx_addr_port(&l->addr.sa);
     c->is_pending = true;

@@ -125,7 +125,7 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     rx_connect_forget(c);
     if (c->route)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
-    rx_admission_give(w, c->listen, &c->client, c->is_udp, c->is_pending);
+    rx_admission_give(w, c->listen, c->ip_place, c->is_udp, c->is_pending);
     if (c->is_udp)
         rx_udp_forget(c);
     rx_worker_conn_bury(c);

@@ -76,6 +76,7 @@ struct rx_conn {
     const struct rx_backend *backend; // the roster's; counted in its state while set
     struct rx_script *script;       // borrowed from conf: the worker's Lua state; NULL without functions
     struct rx_cell *cell;           // where it is counted, under its route or listener; NULL: nowhere
+    uint32_t ip_place; // where its address is counted (limit.h); 0: nowhere
     uint16_t to_port;
 
     uint8_t room;
@@ -171,5 +172,4 @@ void rx_conn_deadline(struct rx_conn *c, uint32_t ms);
 const char *rx_conn_route_word(const struct rx_conn *c);
 const char *rx_conn_to_word(const struct rx_conn *c);
 // Gives back the places accept.c took.
-void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, const union rx_ip *ip, bool is_udp,
-                       bool is_pending);
+void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, uint32_t place, bool is_udp, bool is_pending);

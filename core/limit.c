@@ -1,167 +1,190 @@
 // SPDX-License-Identifier: MIT
-// A hash table in 64 stripes, each with its own lock and its own slots; workers meet only when two clients fall
-// into one stripe at the same instant. An entry exists while its count is above zero, so the table is as large as
-// there are connected addresses, and an empty stripe gives its memory back. The hash is seeded at start: a client
-// that owns many addresses (an IPv6 /48) cannot make them collide.
+// Enters: clients that come and go, on any thread. Leaves: who may stay. No locks: each address that is connected has a
+// word {tag, count} of its own, changed by compare-and-swap, and a connection holds on to the place of its word.
+//
+// Words lie in buckets of eight, one cache line; a client's may stand in its bucket or the one beside it. When both are
+// full the next level is made, four times as large, so memory follows how many addresses were connected at once: 45
+// bytes for each of a million. Levels stay until the listener goes.
+//
+// Two threads that meet a new address at the same instant may give it a word each. So whoever has counted adds up all
+// words of the client again, and goes back when they are too many: a client never has more than its limit.
+//
+// Deliberately not done: counting where memory has run out. Such a client is let in.
 #include "limit.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-enum { STRIPES = 64, SLOTS_MIN = 16 };
+#include "whom.h"
 
-struct slot {
-    uint64_t key[2]; // the address, masked; IPv4 as ::ffff:a.b.c.d
-    uint32_t count;  // 0: empty
-};
+enum { WAYS = 8, LEVELS = 8, FIRST_SLOTS = 1024, GROWTH_BITS = 2, COUNT_BITS = 24, SLOT_BITS = 28, TRIES = 4 };
 
-struct stripe {
-    _Alignas(64) pthread_mutex_t lock;
-    struct slot *slots; // owned; linear probing
-    uint32_t cap, used;
-};
+#define COUNT_MASK ((1ull << COUNT_BITS) - 1)
 
 struct rx_limit {
     atomic_uint per_ip;
     uint32_t v6_bits;
-    uint64_t seed[2];
-    struct stripe stripes[STRIPES];
+    _Atomic(atomic_ullong *) levels[LEVELS]; // owned; the first NULL is the end
 };
+
+// What a look at all words of a client has found.
+struct look {
+    unsigned long long sum;
+    atomic_ullong *mine, *empty; // NULL: none
+    unsigned long long word;     // what stood in `mine`
+    uint32_t mine_place, empty_place;
+};
+
+static size_t slots_of(unsigned level)
+{
+    return (size_t)FIRST_SLOTS << (level * GROWTH_BITS);
+}
+
+static atomic_ullong *level_new(unsigned level)
+{
+    size_t size = slots_of(level) * sizeof(atomic_ullong);
+    atomic_ullong *words = aligned_alloc(WAYS * sizeof(atomic_ullong), size);
+    if (words)
+        memset(words, 0, size);
+    return words;
+}
 
 struct rx_limit *rx_limit_new(uint32_t per_ip, uint32_t ipv6_prefix)
 {
-    struct rx_limit *l = aligned_alloc(64, sizeof *l);
+    struct rx_limit *l = calloc(1, sizeof *l);
     if (!l)
         return NULL;
-    memset(l, 0, sizeof *l);
     l->per_ip = per_ip;
     l->v6_bits = RX_MIN(ipv6_prefix, 128u);
-    if (getrandom(l->seed, sizeof l->seed, 0) != sizeof l->seed)
-        l->seed[0] = (uint64_t)(uintptr_t)l;
-    for (int i = 0; i < STRIPES; i++)
-        pthread_mutex_init(&l->stripes[i].lock, NULL);
     return l;
 }
 
 void rx_limit_free(struct rx_limit *l)
 {
-    for (int i = 0; l && i < STRIPES; i++) {
-        pthread_mutex_destroy(&l->stripes[i].lock);
-        free(l->stripes[i].slots);
-    }
+    for (int i = 0; l && i < LEVELS; i++)
+        free((void *)l->levels[i]);
     free(l);
 }
 
-static bool key_of(const struct rx_limit *l, const union rx_ip *ip, uint64_t key[2])
+// A place is never 0.
+static uint32_t place_of(unsigned level, size_t slot)
 {
-    uint8_t b[16] = { [10] = 0xff, [11] = 0xff };
-    if (ip->sa.sa_family == AF_INET) {
-        memcpy(b + 12, &ip->v4.sin_addr, 4);
-    } else if (ip->sa.sa_family == AF_INET6) {
-        memcpy(b, &ip->v6.sin6_addr, 16);
-        for (uint32_t i = l->v6_bits; i < 128; i++)
-            b[i / 8] &= (uint8_t) ~(0x80u >> i % 8);
-    } else {
-        return false;
-    }
-    memcpy(key, b, 16);
-    return true;
+    return (uint32_t)(level << SLOT_BITS | (uint32_t)slot) + 1;
 }
 
-static uint64_t hash(const struct rx_limit *l, const uint64_t key[2])
+static atomic_ullong *slot_at(struct rx_limit *l, uint32_t place)
 {
-    __uint128_t a = (__uint128_t)(key[0] ^ l->seed[0]) * (key[1] ^ l->seed[1] ^ 0x9e3779b97f4a7c15ull);
-    uint64_t h = (uint64_t)a ^ (uint64_t)(a >> 64) ^ l->seed[0];
-    a = (__uint128_t)h * 0xd6e8feb86659fd93ull;
-    return (uint64_t)a ^ (uint64_t)(a >> 64);
+    place--;
+    return &l->levels[place >> SLOT_BITS][place & ((1u << SLOT_BITS) - 1)];
 }
 
-static uint32_t seek(const struct stripe *s, const uint64_t key[2], uint64_t h)
+// Never 0, so that no word in use is.
+static unsigned long long tag_of(uint64_t hash)
 {
-    uint32_t i = (uint32_t)(h >> 8) & (s->cap - 1);
-    while (s->slots[i].count && (s->slots[i].key[0] != key[0] || s->slots[i].key[1] != key[1]))
-        i = (i + 1) & (s->cap - 1);
-    return i;
+    return hash >> COUNT_BITS ? hash >> COUNT_BITS : 1;
 }
 
-static bool resize(struct rx_limit *l, struct stripe *s, uint32_t cap)
+static void look_in(struct look *x, unsigned level, atomic_ullong *words, uint64_t hash)
 {
-    struct slot *old = s->slots, *slots = calloc(cap, sizeof *slots);
-    if (!slots)
-        return false;
-    uint32_t was = s->cap;
-    s->slots = slots;
-    s->cap = cap;
-    for (uint32_t i = 0; i < was; i++)
-        if (old[i].count)
-            slots[seek(s, old[i].key, hash(l, old[i].key))] = old[i];
-    free(old);
-    return true;
-}
-
-bool rx_limit_take(struct rx_limit *l, const union rx_ip *ip)
-{
-    uint64_t key[2];
-    if (!key_of(l, ip, key))
-        return true;
-    uint64_t h = hash(l, key);
-    struct stripe *s = &l->stripes[h % STRIPES];
-    bool is_taken = false;
-    pthread_mutex_lock(&s->lock);
-    if (s->used * 2 < s->cap || resize(l, s, RX_MAX(s->cap * 2, (uint32_t)SLOTS_MIN))) {
-        struct slot *x = &s->slots[seek(s, key, h)];
-        if (x->count < l->per_ip) {
-            if (!x->count) {
-                memcpy(x->key, key, sizeof x->key);
-                s->used++;
+    const unsigned long long tag = tag_of(hash);
+    size_t bucket = (hash * 0x9e3779b97f4a7c15ull >> 32) & (slots_of(level) / WAYS - 1);
+    for (int side = 0; side < 2; side++, bucket ^= 1)
+        for (size_t i = bucket * WAYS; i < (bucket + 1) * WAYS; i++) {
+            unsigned long long w = atomic_load(&words[i]);
+            if (w >> COUNT_BITS == tag) {
+                x->sum += w & COUNT_MASK;
+                if (!x->mine)
+                    x->mine = &words[i], x->word = w, x->mine_place = place_of(level, i);
+            } else if (!w && !x->empty) {
+                x->empty = &words[i], x->empty_place = place_of(level, i);
             }
-            x->count++;
-            is_taken = true;
         }
-    }
-    pthread_mutex_unlock(&s->lock);
-    return is_taken;
 }
 
-// Closes the gap at i by moving back what a probe would otherwise no longer reach.
-static void vacate(struct rx_limit *l, struct stripe *s, uint32_t i)
+static void look(struct rx_limit *l, uint64_t hash, struct look *x)
 {
-    uint32_t mask = s->cap - 1;
-    for (uint32_t k = (i + 1) & mask; s->slots[k].count; k = (k + 1) & mask) {
-        uint32_t home = (uint32_t)(hash(l, s->slots[k].key) >> 8) & mask;
-        if (((k - home) & mask) >= ((k - i) & mask)) {
-            s->slots[i] = s->slots[k];
-            i = k;
-        }
-    }
-    s->slots[i].count = 0;
+    atomic_ullong *words;
+    *x = (struct look){ 0 };
+    for (unsigned i = 0; i < LEVELS && (words = atomic_load(&l->levels[i])); i++)
+        look_in(x, i, words, hash);
 }
 
-void rx_limit_give(struct rx_limit *l, const union rx_ip *ip)
+// False: out of memory, or no level is left.
+static bool grow(struct rx_limit *l)
 {
-    uint64_t key[2];
-    if (!key_of(l, ip, key))
+    unsigned level = 0;
+    while (level < LEVELS && atomic_load(&l->levels[level]))
+        level++;
+    atomic_ullong *none = NULL, *words = level < LEVELS ? level_new(level) : NULL;
+    if (!words)
+        return false;
+    if (!atomic_compare_exchange_strong(&l->levels[level], &none, words))
+        free((void *)words); // another thread was first
+    return true;
+}
+
+// Counts one more where the look has found the client, or room for it. 0: something has changed meanwhile.
+static uint32_t count_one(struct look *x, uint64_t hash)
+{
+    const unsigned long long tag = tag_of(hash);
+    unsigned long long nothing = 0;
+    if (x->mine)
+        return atomic_compare_exchange_strong(x->mine, &x->word, x->word + 1) ? x->mine_place : 0;
+    return atomic_compare_exchange_strong(x->empty, &nothing, tag << COUNT_BITS | 1) ? x->empty_place : 0;
+}
+
+bool rx_limit_take(struct rx_limit *l, const union rx_ip *ip, uint32_t *place)
+{
+    uint64_t hash;
+    struct look x;
+    *place = 0;
+    if (!rx_whom_hash(ip, l->v6_bits, &hash))
+        return true;
+    for (int tries = 0; tries < TRIES;) {
+        look(l, hash, &x);
+        if (x.sum >= atomic_load_explicit(&l->per_ip, memory_order_relaxed))
+            return false;
+        if (!x.mine && !x.empty) {
+            if (!grow(l))
+                return true;
+            continue;
+        }
+        uint32_t at = count_one(&x, hash);
+        if (!at)
+            continue;
+        look(l, hash, &x);
+        if (x.sum <= atomic_load_explicit(&l->per_ip, memory_order_relaxed)) {
+            *place = at;
+            return true;
+        }
+        rx_limit_give(l, at);
+        tries++;
+    }
+    return false;
+}
+
+void rx_limit_give(struct rx_limit *l, uint32_t place)
+{
+    if (!place)
         return;
-    uint64_t h = hash(l, key);
-    struct stripe *s = &l->stripes[h % STRIPES];
-    pthread_mutex_lock(&s->lock);
-    uint32_t i = s->cap ? seek(s, key, h) : 0;
-    if (s->cap && s->slots[i].count && --s->slots[i].count == 0) {
-        vacate(l, s, i);
-        if (--s->used == 0 && s->cap > SLOTS_MIN) {
-            free(s->slots);
-            s->slots = NULL;
-            s->cap = 0;
-        }
-    }
-    pthread_mutex_unlock(&s->lock);
+    atomic_ullong *slot = slot_at(l, place);
+    unsigned long long w = atomic_load(slot);
+    while (!atomic_compare_exchange_weak(slot, &w, (w & COUNT_MASK) > 1 ? w - 1 : 0))
+        ;
 }
 
 void rx_limit_set(struct rx_limit *l, uint32_t per_ip)
 {
     atomic_store_explicit(&l->per_ip, per_ip, memory_order_relaxed);
+}
+
+size_t rx_limit_memory(const struct rx_limit *l)
+{
+    size_t sum = sizeof *l;
+    for (unsigned i = 0; i < LEVELS && atomic_load(&l->levels[i]); i++)
+        sum += slots_of(i) * sizeof(atomic_ullong);
+    return sum;
 }
 
 // ---- gates ------------------------------------------------------------------------------------------------------

@@ -10,12 +10,14 @@ struct rx_limit;
 
 struct rx_limit *rx_limit_new(uint32_t per_ip, uint32_t ipv6_prefix);
 void rx_limit_free(struct rx_limit *l);
-// Takes one place for this address; false when it has `per_ip` already (then nothing was taken). A client without
-// an address (unix socket) always gets one.
-bool rx_limit_take(struct rx_limit *l, const union rx_ip *ip);
-void rx_limit_give(struct rx_limit *l, const union rx_ip *ip);
+// Counts one more for this address and says where, in *place; false when it has `per_ip` already (then nothing is
+// counted). A client without an address (unix socket) always may, and so may one when memory has run out: *place is 0.
+// From any thread, as the next two.
+bool rx_limit_take(struct rx_limit *l, const union rx_ip *ip, uint32_t *place);
+void rx_limit_give(struct rx_limit *l, uint32_t place); // what take has counted; 0: nothing
 // Another limit from now on; who is above it already may stay.
 void rx_limit_set(struct rx_limit *l, uint32_t per_ip);
+size_t rx_limit_memory(const struct rx_limit *l); // bytes
 
 // The door of a listener: its live counts. They belong to its address, not to a generation, so that a reload
 // forgets nobody who is inside.

@@ -180,7 +180,7 @@ struct rx_conn *room_conn(struct room *r, int client_end)
     (*c->listen->active)++;
     (*c->listen->pending)++;
     if (c->listen->per_ip)
-        assert_true(rx_limit_take(c->listen->per_ip, &c->client));
+        assert_true(rx_limit_take(c->listen->per_ip, &c->client, &c->ip_place));
     return c;
 }
 

@@ -420,10 +420,11 @@ static void limits_are_made_only_where_they_are_asked_for(void **state)
     draft_route_spec(&d, &(struct rx_route_spec){ .proto = draft_builtin(&d, "any"), .max_connections = 3 });
     struct rx_conf *c = draft_finish(&d);
     char why[RX_ADDR_TEXT];
+    uint32_t place;
     union rx_ip a, b;
     assert_int_equal(rx_ip_parse("2001:db8:0:1::1", &a, why) | rx_ip_parse("2001:db8:0:ff::1", &b, why), 0);
-    assert_true(rx_limit_take(c->listens[0]->per_ip, &a));
-    assert_false(rx_limit_take(c->listens[0]->per_ip, &b));
+    assert_true(rx_limit_take(c->listens[0]->per_ip, &a, &place));
+    assert_false(rx_limit_take(c->listens[0]->per_ip, &b, &place));
     assert_non_null(c->listens[0]->routes[0].active);
     rx_conf_unref(c);
 }
