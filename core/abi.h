@@ -66,6 +66,12 @@ enum rx_log_format {
     RX_LOG_JSON = 2
 };
 
+// "50/s" with a burst. count 0: no limit.
+struct rx_rate_spec {
+    uint32_t count, per_ms;
+    uint32_t burst; // at once; 0: count
+};
+
 struct rx_server_spec {
     uint32_t workers;         // 0: one per core
     uint32_t max_connections; // all listeners together
@@ -87,6 +93,9 @@ struct rx_server_spec {
     struct rx_slice metrics;  // address of the HTTP port for monitoring; empty: none
     struct rx_slice metrics_token; // what a reader of it must show; empty: nothing
     struct rx_slice admin;    // its path; empty: after the first listener's port
+    struct rx_rate_spec connection_rate; // new connections, all listeners together
+    struct rx_rate_spec rate_per_ip;     // the same, of one client address
+    uint32_t over_limit;      // enum rx_target_kind: refuse, drop or tarpit whom no limit lets in; 0: refuse
     struct rx_target_spec fallback_tcp;
     struct rx_target_spec fallback_udp;
 };
@@ -126,6 +135,9 @@ struct rx_listen_spec {
     uint32_t peek_ms;
     uint32_t peek_bytes; // ceiling on first bytes kept
     uint32_t max_pending; // connections not yet identified; 0: no limit
+    struct rx_rate_spec connection_rate; // new connections
+    struct rx_rate_spec rate_per_ip;     // the same, of one client address
+    uint32_t over_limit; // as the server's; 0: the server's
     uint32_t max_sessions;        // UDP flows; 0: only the server's
     uint32_t max_sessions_per_ip; // the same of one client; 0: no limit
     uint32_t udp_idle_ms;

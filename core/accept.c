@@ -10,6 +10,7 @@
 #include "ban.h"
 #include "limit.h"
 #include "log.h"
+#include "pit.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -92,6 +93,46 @@ void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, uint32_t 
     server_give(w, is_udp);
 }
 
+// New connections come too fast: of this client first, so that one who is kept out costs the others nothing.
+static enum rx_reason meet_rates(const struct rx_conf *conf, const struct rx_listen *l, const union rx_ip *ip)
+{
+    const uint64_t now_ns = rx_now_ms() * 1000000;
+    if (l->rates && !rx_rates_take(l->rates, ip, l->ipv6_prefix, &l->rate_per_ip, now_ns))
+        return RX_REASON_RATE_IP;
+    if (conf->rates && !rx_rates_take(conf->rates, ip, l->ipv6_prefix, &conf->rate_per_ip, now_ns))
+        return RX_REASON_RATE_IP;
+    if (l->connection_rate.cost_ns && !rx_meter_take(&l->gate->meter, &l->connection_rate, now_ns))
+        return RX_REASON_RATE_LISTENER;
+    if (conf->connection_rate.cost_ns && !rx_meter_take(&conf->gate->meter, &conf->connection_rate, now_ns))
+        return RX_REASON_RATE_SERVER;
+    return RX_REASON_DONE;
+}
+
+static enum rx_reason let_in(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
+                             const union rx_ip *ip, bool is_udp, uint32_t *place)
+{
+    if (rx_ban_has(ip))
+        return RX_REASON_BANNED;
+    enum rx_reason why = RX_UNLIKELY(l->has_rates) ? meet_rates(conf, l, ip) : RX_REASON_DONE;
+    return why == RX_REASON_DONE ? admit(w, conf, l, ip, is_udp, place) : why;
+}
+
+static bool is_limit(enum rx_reason why)
+{
+    switch (why) {
+    case RX_REASON_LIMIT_SERVER:
+    case RX_REASON_LIMIT_LISTENER:
+    case RX_REASON_LIMIT_IP:
+    case RX_REASON_LIMIT_PENDING:
+    case RX_REASON_RATE_SERVER:
+    case RX_REASON_RATE_LISTENER:
+    case RX_REASON_RATE_IP:
+        return true;
+    default:
+        return false;
+    }
+}
+
 // One who is turned away never becomes a connection, but gets an access line like everybody.
 static void tell_turned_away(struct rx_listener *l, const union rx_ip *ip, enum rx_reason why)
 {
@@ -118,7 +159,12 @@ void rx_accept_tell(struct rx_listener *l, const union rx_ip *ip, enum rx_reason
 static void turn_away(struct rx_listener *l, int fd, const union rx_ip *ip, enum rx_reason why)
 {
     rx_accept_tell(l, ip, why);
-    rx_sys_reset_on_close(fd);
+    if (is_limit(why) && l->listen->over_limit == RX_TO_TARPIT) {
+        rx_pit_take(l->worker, fd);
+        return;
+    }
+    if (!is_limit(why) || l->listen->over_limit != RX_TO_DROP)
+        rx_sys_reset_on_close(fd);
     close(fd);
 }
 
@@ -134,6 +180,7 @@ static void shed(struct rx_listener *l)
 {
     struct rx_worker *w = l->worker;
     rx_log_limited(RX_LOG_WARN, "out of file descriptors: shedding connections");
+    rx_pit_empty(w); // theirs come first
     if (w->spare_fd >= 0) {
         close(w->spare_fd);
         union rx_ip from;
@@ -158,7 +205,7 @@ struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, boo
         listen = l->trial;
     }
     uint32_t place;
-    *why = rx_ban_has(ip) ? RX_REASON_BANNED : admit(w, conf, listen, ip, is_udp, &place);
+    *why = let_in(w, conf, listen, ip, is_udp, &place);
     if (*why != RX_REASON_DONE)
         return NULL;
     struct rx_conn *c = rx_worker_conn_new(w, conf, is_udp);

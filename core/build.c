@@ -196,6 +196,9 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->record_max = s->record_max >= 0 ? (uint64_t)s->record_max : 0;
     c->record_ppm = s->record_ppm;
     c->record_bytes = s->record_bytes;
+    c->connection_rate = rx_build_rate(&s->connection_rate);
+    c->rate_per_ip = rx_build_rate(&s->rate_per_ip);
+    c->over_limit = (uint8_t)s->over_limit;
     c->resolver = s->resolver.len ? keep(b, s->resolver) : NULL;
     const struct rx_target_spec *both[2] = { &s->fallback_tcp, &s->fallback_udp };
     for (int i = 0; i < 2; i++) {
@@ -430,6 +433,8 @@ struct rx_conf *rx_build_finish(struct rx_build *b, const char *file)
         else if (rx_build_pool_finish(b, c->pools[i]))
             rx_build_report(b, RX_REPORT_ERROR, "out of memory");
     }
+    if (!b->n_errors && rx_build_server_rates(b))
+        rx_build_report(b, RX_REPORT_ERROR, "out of memory");
     for (uint32_t i = 0; i < c->n_listens && !b->n_errors; i++)
         if (!c->listens[i]->n_binds)
             rx_build_report(b, RX_REPORT_ERROR, "%s: a listener without an address", c->listens[i]->where);

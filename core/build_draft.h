@@ -65,6 +65,8 @@ int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr
 int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s);
 int rx_door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice value);
 int rx_build_listen_finish(struct rx_build *b, uint32_t id);
+int rx_build_server_rates(struct rx_build *b); // before the listeners are finished
+struct rx_rate rx_build_rate(const struct rx_rate_spec *s);
 
 // build_digest.c
 uint64_t rx_build_digest_server(const struct rx_build *b, const struct rx_server_spec *s);

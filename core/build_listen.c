@@ -30,6 +30,11 @@ static int target_make(struct rx_build *b, const struct rx_target_spec *s, struc
     return 0;
 }
 
+struct rx_rate rx_build_rate(const struct rx_rate_spec *s)
+{
+    return rx_rate_of(s->count, s->per_ms, s->burst);
+}
+
 int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
 {
     struct rx_conf *c = b->conf;
@@ -49,6 +54,9 @@ int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
                              .peek_bytes = s->peek_bytes ? s->peek_bytes : 16384,
                              .connect_ms = s->connect_ms ? s->connect_ms : 5000,
                              .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000 };
+    l->connection_rate = rx_build_rate(&s->connection_rate);
+    l->rate_per_ip = rx_build_rate(&s->rate_per_ip);
+    l->over_limit = (uint8_t)s->over_limit;
     if (target_make(b, &s->fallback_tcp, &l->fallback_tcp) || target_make(b, &s->fallback_udp, &l->fallback_udp))
         return -1;
     if (fn_check(b, s->on_accept, RX_FN_ACCEPT, &l->accept_fn) || fn_check(b, s->identify, RX_FN_LISTEN, &l->identify_fn))
@@ -214,6 +222,35 @@ static int choose_sockets(struct rx_build *b, struct rx_listen *l)
     return 0;
 }
 
+// What all listeners share counts at a gate that has no address.
+int rx_build_server_rates(struct rx_build *b)
+{
+    struct rx_conf *c = b->conf;
+    if (!c->connection_rate.cost_ns && !c->rate_per_ip.cost_ns)
+        return 0;
+    if (!(c->gate = rx_gate_get("", 0)))
+        return -1;
+    return c->rate_per_ip.cost_ns && !(c->rates = rx_gate_rates(c->gate)) ? -1 : 0;
+}
+
+static int use_gate(struct rx_build *b, struct rx_listen *l)
+{
+    const struct rx_conf *c = b->conf;
+    if (!(l->gate = rx_gate_get(l->name, l->ipv6_prefix)))
+        return no_memory(b);
+    l->active = &l->gate->active;
+    l->pending = &l->gate->pending;
+    l->per_ip = l->max_connections_per_ip ? l->gate->per_ip : NULL;
+    l->sessions = &l->gate->sessions;
+    l->sessions_per_ip = l->max_sessions_per_ip ? l->gate->sessions_per_ip : NULL;
+    if (l->rate_per_ip.cost_ns && !(l->rates = rx_gate_rates(l->gate)))
+        return no_memory(b);
+    l->has_rates = l->rates || l->connection_rate.cost_ns || c->rates || c->connection_rate.cost_ns;
+    if (!l->over_limit)
+        l->over_limit = c->over_limit ? c->over_limit : RX_TO_REFUSE;
+    return 0;
+}
+
 int rx_build_listen_finish(struct rx_build *b, uint32_t id)
 {
     struct rx_listen *l = b->conf->listens[id];
@@ -249,12 +286,5 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
         return fail(b, "%s", err);
     if (choose_sockets(b, l))
         return no_memory(b);
-    if (!(l->gate = rx_gate_get(l->name, l->ipv6_prefix)))
-        return no_memory(b);
-    l->active = &l->gate->active;
-    l->pending = &l->gate->pending;
-    l->per_ip = l->max_connections_per_ip ? l->gate->per_ip : NULL;
-    l->sessions = &l->gate->sessions;
-    l->sessions_per_ip = l->max_sessions_per_ip ? l->gate->sessions_per_ip : NULL;
-    return 0;
+    return use_gate(b, l);
 }

@@ -65,6 +65,7 @@ void rx_conf_free(struct rx_conf *c)
         rx_matcher_fini(l->udp);
         rx_gate_put(l->gate);
     }
+    rx_gate_put(c->gate);
     for (unsigned i = 0; i < c->n_scripts; i++)
         rx_script_free(c->scripts[i]);
     rx_script_free(c->hook_script);

@@ -12,6 +12,7 @@
 #include "addr.h"
 #include "backend.h"
 #include "proto.h"
+#include "rate.h"
 
 struct rx_matcher;
 struct rx_metric; // metric.h
@@ -180,6 +181,10 @@ struct rx_listen {
     struct rx_limit *per_ip;       // in the gate; NULL without limit
     atomic_uint *sessions;         // UDP, in the gate
     struct rx_limit *sessions_per_ip; // the same
+    struct rx_rate connection_rate, rate_per_ip; // of new connections
+    struct rx_rates *rates;                      // in the gate; NULL without rate_per_ip
+    bool has_rates;                              // here or of the server
+    uint8_t over_limit;                          // enum rx_target_kind: what becomes of whom a limit keeps out
     struct rx_served *served;        // ref: of who is on no route; NULL where nothing is served
 };
 
@@ -232,6 +237,10 @@ struct rx_conf {
     const char *file; // NULL: from the command line alone
 
     uint32_t workers, max_connections, max_sessions, drain_ms;
+    struct rx_rate connection_rate, rate_per_ip; // of all listeners together
+    struct rx_gate *gate;                        // ref: where they are counted; NULL without
+    struct rx_rates *rates;                      // in the gate; NULL without rate_per_ip
+    uint8_t over_limit;                          // where a listener says nothing
     bool hot_reload, is_admin_off;
     uint32_t canary_share, canary_ms; // of 2^32; 0: no canary
     uint64_t digest;                  // of what is said of the server

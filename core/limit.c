@@ -236,6 +236,15 @@ struct rx_gate *rx_gate_get(const char *name, uint32_t ipv6_prefix)
     return g ? &g->gate : NULL;
 }
 
+struct rx_rates *rx_gate_rates(struct rx_gate *gate)
+{
+    pthread_mutex_lock(&gates_lock);
+    if (!gate->rates)
+        gate->rates = rx_rates_new();
+    pthread_mutex_unlock(&gates_lock);
+    return gate->rates;
+}
+
 void rx_gate_put(struct rx_gate *gate)
 {
     if (!gate)
@@ -249,6 +258,7 @@ void rx_gate_put(struct rx_gate *gate)
         *at = g->next;
         rx_limit_free(g->gate.per_ip);
         rx_limit_free(g->gate.sessions_per_ip);
+        rx_rates_free(g->gate.rates);
         free(g);
     }
     pthread_mutex_unlock(&gates_lock);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "addr.h"
+#include "rate.h"
 
 struct rx_limit;
 
@@ -26,8 +27,12 @@ struct rx_gate {
     struct rx_limit *per_ip; // owned
     atomic_uint sessions; // UDP
     struct rx_limit *sessions_per_ip; // owned
+    struct rx_meter meter;            // of new connections
+    struct rx_rates *rates;           // owned; the same of each address; NULL until somebody asks for it
 };
 
 // The gate of the listener with this name (its first address) and prefix, made on first use; NULL: out of memory.
 struct rx_gate *rx_gate_get(const char *name, uint32_t ipv6_prefix);
+// Its rates, made on first use; NULL: out of memory. While a config is built.
+struct rx_rates *rx_gate_rates(struct rx_gate *g);
 void rx_gate_put(struct rx_gate *g);

@@ -5,10 +5,12 @@
 // happen unless that would be more than the depth ahead of now. So a bucket is one word, refilling it is no work, and a
 // reload may change the rate under it. (The virtual scheduling form of the algorithm in ITU-T I.371.)
 //
+// A moment further ahead than the depth is of a slower rate, before a reload: it counts no more. Threads may disagree
+// about now, hence SLACK_NS.
+//
 // The table: buckets of eight words {tag, moment}, one cache line each, changed by compare-and-swap. The moment counts
-// ticks of 64 ns, modulo 2^40: one more than RX_RATE_DEPTH_MAX_S ahead is one long past. A client that comes back when the
-// count has gone round (19.5 hours later) may by rare chance find its rate used up, for as long as the depth at most.
-// Two threads that meet a new client at the same instant may give it two words: it may happen once too often then.
+// ticks of 64 ns, modulo 2^40: a client that comes back when the count has gone round (19.5 hours later) may by rare
+// chance find its rate used up, for as long as the depth and the slack at most. Two threads that meet a new client at the same instant may give it two words: it may happen once too often then.
 #include "rate.h"
 
 #include <stdlib.h>
@@ -19,6 +21,7 @@
 enum { WAYS = 8, SLOTS = RX_RATES_MEMORY / 8, TICK_BITS = 6, MOMENT_BITS = 40 };
 
 #define NS_PER_S 1000000000ull
+#define SLACK_NS (2 * NS_PER_S)
 #define MOMENT_MASK ((1ull << MOMENT_BITS) - 1)
 
 struct rx_rates {
@@ -28,12 +31,16 @@ struct rx_rates {
 struct rx_rate rx_rate_of(uint32_t count, uint32_t per_ms, uint32_t burst)
 {
     if (!count || !per_ms)
-        return (struct rx_rate){ 0, 0 };
+        return (struct rx_rate){ 0 };
     uint64_t per_ns = per_ms * 1000000ull;
     uint64_t cost = RX_MAX(per_ns / count, 1ull << TICK_BITS);
     uint64_t depth = burst ? (uint64_t)((__uint128_t)per_ns * burst / count) : per_ns;
     depth = RX_MIN(depth, RX_RATE_DEPTH_MAX_S * NS_PER_S);
-    return (struct rx_rate){ .cost_ns = cost, .depth_ns = RX_MAX(depth, cost) };
+    return (struct rx_rate){ .cost_ns = cost,
+                             .depth_ns = RX_MAX(depth, cost),
+                             .count = count,
+                             .per_ms = per_ms,
+                             .burst = burst ? burst : count };
 }
 
 // ---- one for all ----------------------------------------------------------------------------------------------------
@@ -42,7 +49,8 @@ bool rx_meter_take(struct rx_meter *m, const struct rx_rate *r, uint64_t now_ns)
 {
     unsigned long long drawn = atomic_load_explicit(&m->drawn_ns, memory_order_relaxed), next;
     do {
-        next = RX_MAX(drawn, now_ns) + r->cost_ns;
+        bool is_old = drawn > now_ns + r->depth_ns + SLACK_NS;
+        next = (is_old ? now_ns : RX_MAX(drawn, now_ns)) + r->cost_ns;
         if (next - now_ns > r->depth_ns)
             return false;
     } while (!atomic_compare_exchange_weak(&m->drawn_ns, &drawn, next));
@@ -98,11 +106,11 @@ void rx_rates_free(struct rx_rates *t)
     free(t);
 }
 
-// How far the moment of a word is ahead of now; 0 when it is past.
-static uint64_t ahead_of(unsigned long long word, uint64_t now)
+// How far the moment of a word is ahead of now; 0 when it is past, or further than it can be.
+static uint64_t ahead_of(unsigned long long word, uint64_t now, uint64_t depth)
 {
     uint64_t ahead = (word - now) & MOMENT_MASK;
-    return ahead > RX_RATE_DEPTH_MAX_S * NS_PER_S >> TICK_BITS ? 0 : ahead;
+    return ahead > depth + (SLACK_NS >> TICK_BITS) ? 0 : ahead;
 }
 
 bool rx_rates_take(struct rx_rates *t, const union rx_ip *ip, uint32_t v6_bits, const struct rx_rate *r,
@@ -121,7 +129,7 @@ bool rx_rates_take(struct rx_rates *t, const union rx_ip *ip, uint32_t v6_bits, 
         uint64_t ahead = 0, least = UINT64_MAX;
         for (int i = 0; i < WAYS; i++) {
             unsigned long long w = atomic_load_explicit(&bucket[i], memory_order_relaxed);
-            uint64_t a = w ? ahead_of(w, now) : 0;
+            uint64_t a = w ? ahead_of(w, now, depth) : 0;
             if (w >> MOMENT_BITS == tag) {
                 at = &bucket[i], word = w, ahead = a;
                 break;

@@ -10,6 +10,7 @@
 struct rx_rate {
     uint64_t cost_ns;  // one of them for each so long
     uint64_t depth_ns; // how much of that may be drawn ahead
+    uint32_t count, per_ms, burst; // as written, for who reads
 };
 
 enum { RX_RATE_DEPTH_MAX_S = 3600 }; // the most that depth_ns may be

@@ -31,6 +31,9 @@
     X(LIMIT_IP, "limit_ip", "max_connections_per_ip")                                                        \
     X(LIMIT_PENDING, "limit_pending", "max_pending")                                                         \
     X(LIMIT_ROUTE, "limit_route", "max_connections of the route")                                            \
+    X(RATE_SERVER, "rate_server", "connection_rate of rx.server")                                            \
+    X(RATE_LISTENER, "rate_listener", "connection_rate of rx.listen")                                        \
+    X(RATE_IP, "rate_ip", "rate_per_ip")                                                                     \
     X(NO_FDS, "no_fds", "no file descriptor was left")                                                       \
     X(NO_MEMORY, "no_memory", "memory ran out")                                                              \
     X(KILLED, "killed", "ended by the operator")                                                             \

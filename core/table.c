@@ -259,6 +259,20 @@ static bool is_bind_repeated(const struct rx_listen *l, uint32_t i)
     return i && !strcmp(l->binds[i].text, l->binds[i - 1].text);
 }
 
+// Rates are per second, per minute or per hour.
+static const char *rate_text(const struct rx_rate *r, char buf[32])
+{
+    snprintf(buf, 32, "%u/%s", r->count, r->per_ms == 1000 ? "s" : r->per_ms == 60000 ? "m" : "h");
+    return buf;
+}
+
+static void print_rate(const struct rx_rate *r, const char *whose, FILE *out)
+{
+    char buf[32];
+    if (r->cost_ns)
+        fprintf(out, "  at most %s new connections%s, %u at once\n", rate_text(r, buf), whose, r->burst);
+}
+
 static void print_head(const struct rx_listen *l, FILE *out)
 {
     char a[24], b[24], c[24], d[24];
@@ -276,6 +290,10 @@ static void print_head(const struct rx_listen *l, FILE *out)
                 l->ipv6_prefix);
     if (l->max_pending)
         fprintf(out, "  at most %u connections not yet recognised\n", l->max_pending);
+    print_rate(&l->connection_rate, "", out);
+    print_rate(&l->rate_per_ip, " of one client", out);
+    if (l->over_limit != RX_TO_REFUSE)
+        fprintf(out, "  whom a limit keeps out: %s\n", rx_target_word(&(struct rx_target){ .kind = l->over_limit }));
 }
 
 static char *conditions_text(const struct rx_route *r)
@@ -409,6 +427,20 @@ static void route_json(const struct rx_route *r, struct rx_json *j)
     rx_json_close(j);
 }
 
+static void rate_json(struct rx_json *j, const char *key, const struct rx_rate *r)
+{
+    char buf[32];
+    rx_json_key(j, key);
+    if (!r->cost_ns) {
+        rx_json_null(j);
+        return;
+    }
+    rx_json_open(j, '{');
+    string(j, "rate", rate_text(r, buf));
+    number(j, "burst", r->burst);
+    rx_json_close(j);
+}
+
 static void listen_json(const struct rx_listen *l, struct rx_json *j)
 {
     rx_json_open(j, '{');
@@ -427,6 +459,9 @@ static void listen_json(const struct rx_listen *l, struct rx_json *j)
     limit(j, "max_connections_per_ip", l->max_connections_per_ip);
     number(j, "ipv6_prefix", l->ipv6_prefix);
     limit(j, "max_pending", l->max_pending);
+    rate_json(j, "connection_rate", &l->connection_rate);
+    rate_json(j, "rate_per_ip", &l->rate_per_ip);
+    string(j, "over_limit", rx_target_word(&(struct rx_target){ .kind = l->over_limit }));
     rx_json_key(j, "routes");
     rx_json_open(j, '[');
     for (uint32_t i = 0; i < l->n_routes; i++)

@@ -15,6 +15,7 @@
 #include "hook.h"
 #include "log.h"
 #include "mirror.h"
+#include "pit.h"
 #include "script.h"
 #include "sys.h"
 #include "udp.h"
@@ -466,6 +467,7 @@ void rx_worker_fini(struct rx_worker *w)
         rx_access_flush(w);
         bury(w);
         free_retired(w);
+        rx_pit_free(w);
         rx_wheel_fini(&w->wheel);
         ev_loop_destroy(w->loop);
     }

@@ -125,6 +125,7 @@ struct rx_worker {
     uint8_t *scratch; // RX_SCRATCH_SIZE, for identifiers; owned
     uint8_t *buffer;  // RX_WORKER_BUFFER, for first bytes; owned
     struct rx_outbox outbox;
+    struct rx_pit *pit;           // owned; NULL until somebody is held in it
     struct rx_hook_line *hook_line; // borrowed: to the hook thread; NULL: there is none
     struct rx_mirror *leaving;      // owned: mirrors whose connection has closed, still sending
     unsigned n_leaving;

@@ -69,14 +69,18 @@ local function fill(struct, known, values)
   end
 end
 
-local TARGETS = { to = true, fallback = true, fallback_tcp = true, fallback_udp = true, mirror = true }
+-- Structs inside specs, by the name of the field.
+local NESTED = {
+  to = "rx_target_spec", fallback = "rx_target_spec", fallback_tcp = "rx_target_spec", fallback_udp = "rx_target_spec",
+  mirror = "rx_target_spec", connection_rate = "rx_rate_spec", rate_per_ip = "rx_rate_spec",
+}
 
--- Name → true for the fields of a struct that exist; for a target inside it, the same for the target.
+-- Name → true for the fields of a struct that exist; for a struct inside it, the same for that.
 local function fields_of(name)
   return setmetatable({}, { __index = function(self, field)
     local found = ffi.offsetof("struct " .. name, field) ~= nil
-    if found and TARGETS[field] then
-      found = fields_of "rx_target_spec"
+    if found and NESTED[field] then
+      found = fields_of(NESTED[field])
     end
     self[field] = found
     return found

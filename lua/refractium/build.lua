@@ -27,6 +27,7 @@ local COND = {
   SNI = 0, HOST = 1, QNAME = 2, ALPN = 3, PATH = 4, METHOD = 5, SOFTWARE = 6, FROM = 7, NOT_FROM = 8, TO_PORT = 9,
   QTYPE = 10, KEY = 11,
 }
+local NO_RATE = { count = 0, per_ms = 0, burst = 0 }
 local NOTHING = { kind = TARGET.none, pool = -1, text = "" }
 
 -- state: { link, report, locate, pools = model pool → id, protos = name → id, hooks = model hook → id, functions }
@@ -173,6 +174,8 @@ local function server(state, model)
     drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
     canary_ppm = s.canary and s.canary.share or 0, canary_ms = s.canary and s.canary.watch or 0,
     script_budget_ms = s.script_budget, is_admin_off = s.admin == false, admin = s.admin or "",
+    connection_rate = s.connection_rate or NO_RATE, rate_per_ip = s.rate_per_ip or NO_RATE,
+    over_limit = TARGET[s.over_limit or "none"],
     metrics = s.metrics or "", metrics_token = s.metrics_token or "",
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
     record_file = record.file or "", record_max = record.max_size, record_ppm = record.sample,
@@ -275,6 +278,8 @@ local function listen(state, listener)
     max_sessions = o.max_sessions or 0, max_sessions_per_ip = o.max_sessions_per_ip or 0,
     udp_idle_ms = o.udp_idle_timeout or 0,
     ipv6_prefix = o.ipv6_prefix, peek_ms = o.peek_timeout, peek_bytes = o.peek_buffer_size,
+    connection_rate = o.connection_rate or NO_RATE, rate_per_ip = o.rate_per_ip or NO_RATE,
+    over_limit = TARGET[o.over_limit or "none"],
     max_pending = o.max_pending or 0, connect_ms = o.connect_timeout, idle_ms = o.idle_timeout,
     fallback_tcp = target(state, o.fallback_tcp, line, listener.title .. ".fallback_tcp"),
     fallback_udp = target(state, o.fallback_udp, line, listener.title .. ".fallback_udp"),

@@ -182,6 +182,47 @@ end
 M.percent = measured(units.percent, units.print_percent)
 M.duration = measured(units.duration, units.print_duration)
 M.size = measured(units.size, units.print_size)
+M.byte_rate = measured(units.byte_rate, units.print_byte_rate)
+
+local BURST_MAX_MS = 3600000 -- RX_RATE_DEPTH_MAX_S
+
+-- "50/s" or { "50/s", burst = 100 }.
+function M.rate(ctx, row, v)
+  local text, burst = v, nil
+  if type(v) == "table" and not value.of(v) then
+    text = v[1]
+    for key in next, v do
+      if key ~= 1 and key ~= "burst" then
+        ctx:at(key, function() fail(ctx, 'unexpected key in a rate { "50/s", burst = 100 }') end)
+      end
+    end
+    burst = v.burst
+  end
+  local count, per_ms = units.rate(value.of(text) and {} or text)
+  if not count then
+    return fail(ctx, "%s", per_ms)
+  elseif not in_range(ctx, count, row.min, row.max, format("%d", row.min), format("%d", row.max), show(text)) then
+    return nil
+  end
+  if burst ~= nil and (not is_integer(burst) or burst < 1 or burst > row.max) then
+    ctx:at("burst", function() fail(ctx, "must be a whole number from 1 to %d, not %s", row.max, what(burst)) end)
+    return nil
+  elseif burst and burst * per_ms / count > BURST_MAX_MS then
+    ctx:at("burst", function() fail(ctx, "%d is more than an hour of %s", burst, text) end)
+    return nil
+  end
+  return { count = count, per_ms = per_ms, burst = burst or 0 }
+end
+
+local OVER_LIMIT = { refuse = true, drop = true, tarpit = true }
+
+function M.over_limit(ctx, _, v)
+  local record = value.of(v)
+  if record and record.kind == "action" and OVER_LIMIT[record.action] then
+    return record.action
+  end
+  return fail(ctx, "must be rx.refuse, rx.drop or rx.tarpit, not %s", what(v))
+end
 
 function M.http_address(ctx, _, v)
   if not M.string(ctx, nil, v) or not M.address(ctx, ADDR_LISTEN, v) then

@@ -42,7 +42,7 @@ M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
-    "user", "group", "trusted_scripts", "rate_per_ip",
+    "user", "group", "trusted_scripts",
     "store",
   },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
@@ -52,6 +52,15 @@ M.server = section {
   { name = "max_sessions", type = "count", default = 65536, min = 1, max = 10000000,
     doc = "UDP flows at one time, all listeners together: a flow is what one client address and port says to one of"
       .. " ours." },
+  { name = "connection_rate", type = "rate", min = 1, max = 1000000, default_text = "no limit",
+    doc = "New connections, all listeners together: `\"1000/s\"`, `/m`, `/h`, or `{ \"1000/s\", burst = 2000 }`."
+      .. " `burst` is how many may come at once; without it as many as the rate says." },
+  { name = "rate_per_ip", type = "rate", min = 1, max = 1000000, default_text = "no limit",
+    doc = "New connections of one client address, all listeners together, written like `connection_rate`. UDP flows"
+      .. " count as well." },
+  { name = "over_limit", type = "over_limit", default_text = "`rx.refuse`",
+    doc = "What becomes of connections that a limit or a rate keeps out: `rx.refuse`, `rx.drop`, or `rx.tarpit`, which"
+      .. " holds at most 256 of them for each worker, for 30 seconds at most." },
   { name = "hot_reload", type = "boolean", default = true,
     doc = "Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case." },
   { name = "canary", type = "canary", default_text = "`false`",
@@ -111,7 +120,7 @@ M.listen = section {
   doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these.'
     .. " P may be a range, as in `8000-8010`.",
   unavailable = {
-    "proxy_protocol", "sessions", "rate_per_ip", "transparent", "rate", "during", "when",
+    "proxy_protocol", "sessions", "transparent", "during", "when",
   },
   { name = "routes", type = "routes", default_text = "none",
     doc = "Who goes where: the first route whose protocol and conditions hold takes the connection." },
@@ -136,6 +145,14 @@ M.listen = section {
     doc = "At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs." },
   { name = "max_pending", type = "count", min = 1, max = 10000000, default_text = "no limit",
     doc = "Connections that are not recognised yet at one time." },
+  { name = "connection_rate", type = "rate", min = 1, max = 1000000, default_text = "no limit",
+    doc = "New connections: `\"1000/s\"`, `/m`, `/h`, or `{ \"1000/s\", burst = 2000 }`. `burst` is how many may"
+      .. " come at once; without it as many as the rate says." },
+  { name = "rate_per_ip", type = "rate", min = 1, max = 1000000, default_text = "no limit",
+    doc = "New connections of one client address, written like `connection_rate`. UDP flows count as well." },
+  { name = "over_limit", type = "over_limit", default_text = "the server's",
+    doc = "What becomes of connections that a limit or a rate keeps out: `rx.refuse`, `rx.drop`, or `rx.tarpit`, which"
+      .. " holds at most 256 of them for each worker, for 30 seconds at most." },
   { name = "identify", type = "func", args = "buf: rx.Buf",
     returns = "rx.Protocol|rx.Pool|rx.Action|rx.More|string|integer|nil, string?",
     doc = "`function(buf)`, asked before the routes: a protocol or its name (the routes of that protocol are tried),"

@@ -53,6 +53,38 @@ function M.size(value)
   return parse(value, SIZE, "size", '"16k"', "b, k, m, g", { "k", "b" })
 end
 
+local RATE = { s = 1000, m = 60000, h = 3600000 }
+
+---"50/s", "10/m", "5/h" → how many, in how many milliseconds.
+function M.rate(value)
+  local example = 'must be a rate like "50/s"'
+  if type(value) ~= "string" then
+    return nil, format("%s, not %s", example, type(value) == "table" and "a table" or M.show(value))
+  end
+  local count, unit = match(value, "^(%d+)%s?/%s?(%a+)$")
+  local per_ms = unit and RATE[unit]
+  if not per_ms then
+    local why = match(value, "^%d+$") and format('%s has no unit (write "%s/s")', M.show(value), value)
+    return nil, why or format("%s, not %s (units: /s, /m, /h)", example, M.show(value))
+  end
+  return tonumber(count), per_ms
+end
+
+---"10m/s" → bytes a second.
+function M.byte_rate(value)
+  local size = type(value) == "string" and match(value, "^(.-)%s?/%s?s$")
+  local bytes = size and M.size(size)
+  if not bytes then
+    return nil, format('must be bytes a second like "10m/s", not %s',
+      type(value) == "table" and "a table" or M.show(value))
+  end
+  return bytes
+end
+
+function M.print_byte_rate(bytes)
+  return M.print_size(bytes) .. "/s"
+end
+
 ---"5%", "0.5%" → millionths.
 function M.percent(value)
   local number = type(value) == "string" and match(value, "^(%d+%.?%d*)%s?%%$")

@@ -311,6 +311,17 @@ def test_max_sessions_per_ip(rx, servers, client, port):
     assert r.access_one()["reason"] == "limit_ip"
 
 
+def test_rate_per_ip_counts_new_flows_and_leaves_those_there_are_alone(rx, servers, client, port):
+    server = servers(b"")
+    r = rx.config(listen(port, '{ rx.any, to = "%s" }' % server.address, 'rate_per_ip = "3/h",'), binds=2)
+    flows = [client(port) for _ in range(3)]
+    for s in flows * 2:
+        assert ask(s, b"x") == b"x"
+    assert is_silent(client(port), b"x")
+    assert ask(client(port, source=("127.0.0.7", 0)), b"x") == b"x"
+    assert r.access_one()["reason"] == "rate_ip"
+
+
 def test_answers_of_its_own(rx, client, port):
     r = rx.config(listen(port, '{ rx.stun, to = rx.respond "pong" }, { rx.wireguard, to = rx.drop },'
                                ' { rx.dns, to = rx.respond }, { rx.any, to = rx.echo }'), binds=2)

@@ -63,7 +63,8 @@ describe("rx.listen", function()
     assert.same({
       where = "refractium.lua:2", max_connections = 0, max_connections_per_ip = 0, ipv6_prefix = 64, peek_ms = 3000,
       on_accept = 0, identify = 0, peek_bytes = 16384, max_pending = 0, max_sessions = 0, max_sessions_per_ip = 0,
-      udp_idle_ms = 60000, connect_ms = 5000, idle_ms = 3600000,
+      udp_idle_ms = 60000, connect_ms = 5000, idle_ms = 3600000, over_limit = 0,
+      connection_rate = { count = 0, per_ms = 0, burst = 0 }, rate_per_ip = { count = 0, per_ms = 0, burst = 0 },
       fallback_tcp = { kind = 3, pool = -1, text = "" }, fallback_udp = { kind = 0, pool = -1, text = "" },
     }, l)
   end)
@@ -76,6 +77,14 @@ describe("rx.listen", function()
       l.max_connections, l.max_connections_per_ip, l.ipv6_prefix, l.peek_ms, l.peek_bytes, l.max_pending,
       l.connect_ms, l.idle_ms, l.fallback_tcp.kind, l.fallback_udp.kind,
     })
+  end)
+
+  it("takes rates with and without a burst, and what becomes of whom they keep out", function()
+    local l = spec_of(built([[rx.listen "a:1" { connection_rate = { "10/m", burst = 3 }, rate_per_ip = "50/s",
+      over_limit = rx.tarpit, fallback_tcp = rx.drop }]]), "listen_new")
+    assert.same({ count = 10, per_ms = 60000, burst = 3 }, l.connection_rate)
+    assert.same({ count = 50, per_ms = 1000, burst = 0 }, l.rate_per_ip)
+    assert.equal(4, l.over_limit)
   end)
 
   it("binds all its addresses", function()

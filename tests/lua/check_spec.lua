@@ -35,9 +35,28 @@ rx.listen "0.0.0.0:443" {
   end)
 
   it("of a later version", function()
-    says('rx.server { store = "127.0.0.1:9180" } rx.listen "a:1" { fallback_tcp = rx.drop, rate = {} }',
+    says('rx.server { store = "127.0.0.1:9180" } rx.listen "a:1" { fallback_tcp = rx.drop, sessions = {} }',
       "refractium.lua:1: server.store: store is not available in this version",
-      'refractium.lua:1: listen "a:1".rate: rate is not available in this version')
+      'refractium.lua:1: listen "a:1".sessions: sessions is not available in this version')
+  end)
+
+  it("of rates", function()
+    local listener = 'rx.listen "a:1" { fallback_tcp = rx.drop, %s }'
+    for _, case in ipairs {
+      { "rate_per_ip = 5", 'rate_per_ip: must be a rate like "50/s", not 5' },
+      { "rate_per_ip = '5'", 'rate_per_ip: "5" has no unit (write "5/s")' },
+      { "rate_per_ip = '5/d'", 'rate_per_ip: must be a rate like "50/s", not "5/d" (units: /s, /m, /h)' },
+      { "rate_per_ip = '0/s'", 'rate_per_ip: must be between 1 and 1000000, not "0/s"' },
+      { "rate_per_ip = {}", 'rate_per_ip: must be a rate like "50/s", not nil' },
+      { "connection_rate = { '5/s', burst = 0 }", "connection_rate.burst: must be a whole number from 1 to 1000000, not 0" },
+      { "connection_rate = { '5/s', bursts = 2 }",
+        'connection_rate.bursts: unexpected key in a rate { "50/s", burst = 100 }' },
+      { "connection_rate = { '5/h', burst = 6 }", "connection_rate.burst: 6 is more than an hour of 5/h" },
+      { "over_limit = rx.echo", "over_limit: must be rx.refuse, rx.drop or rx.tarpit, not rx.echo" },
+      { "over_limit = 'drop'", 'over_limit: must be rx.refuse, rx.drop or rx.tarpit, not "drop"' },
+    } do
+      says(string.format(listener, case[1]), 'refractium.lua:1: listen "a:1".' .. case[2])
+    end
   end)
 
   it("without a name", function()

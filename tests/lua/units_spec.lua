@@ -61,3 +61,23 @@ describe("sizes", function()
     end
   end)
 end)
+
+describe("rates", function()
+  it("are so many in so long", function()
+    assert.same({ 50, 1000 }, { units.rate("50/s") })
+    assert.same({ 3, 60000 }, { units.rate("3 / m") })
+    assert.same({ 10, 3600000 }, { units.rate("10/h") })
+    for _, bad in ipairs { "", "/s", "5", "5/", "-5/s", "1.5/s", "5/s/s", "5/S", 5, {}, true } do
+      assert.is_nil((units.rate(bad)))
+    end
+  end)
+
+  it("of bytes are a size a second", function()
+    assert.equal(10 * 1048576, units.byte_rate("10m/s"))
+    assert.equal(1536, units.byte_rate("1.5k/s"))
+    assert.equal("10m/s", units.print_byte_rate(units.byte_rate("10m/s")))
+    for _, bad in ipairs { "", "/s", "10m", "10/s", "10m/m", "-1k/s", 10, {} } do
+      assert.is_nil((units.byte_rate(bad)))
+    end
+  end)
+end)

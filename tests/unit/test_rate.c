@@ -100,6 +100,15 @@ static void a_slower_rate_of_a_reload_holds_at_once_and_a_faster_one_too(void **
     assert_int_equal(at_once(t, 1, &slow, 10, S), 1);
     assert_true(at_once(t, 1, &fast, 1000, S + MS) <= 100);
     assert_true(at_once(t, 1, &fast, 1000, 2 * S) >= 99);
+    struct rx_rate rare = rx_rate_of(5, 3600000, 0);
+    assert_int_equal(at_once(t, 2, &rare, 10, S), 5);
+    assert_int_equal(at_once(t, 2, &rare, 10, 2 * S), 0);
+    assert_int_equal(at_once(t, 2, &fast, 1000, 2 * S), 100);
+    struct rx_meter m = { 0 };
+    for (int i = 0; i < 5; i++)
+        assert_true(rx_meter_take(&m, &rare, S));
+    assert_false(rx_meter_take(&m, &rare, S));
+    assert_true(rx_meter_take(&m, &fast, S));
     rx_rates_free(t);
 }
 

@@ -73,6 +73,9 @@
 ---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
 ---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
 ---@field max_sessions? integer UDP flows at one time, all listeners together: a flow is what one client address and port says to one of ours. Default: `65536`. Range: 1 to 10000000.
+---@field connection_rate? string|table New connections, all listeners together: `"1000/s"`, `/m`, `/h`, or `{ "1000/s", burst = 2000 }`. `burst` is how many may come at once; without it as many as the rate says. Default: no limit. Range: 1 to 1000000.
+---@field rate_per_ip? string|table New connections of one client address, all listeners together, written like `connection_rate`. UDP flows count as well. Default: no limit. Range: 1 to 1000000.
+---@field over_limit? rx.Action What becomes of connections that a limit or a rate keeps out: `rx.refuse`, `rx.drop`, or `rx.tarpit`, which holds at most 256 of them for each worker, for 30 seconds at most. Default: `rx.refuse`.
 ---@field hot_reload? boolean Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case. Default: `true`.
 ---@field canary? rx.Canary|false `{ share = "5%", watch = "30s" }`: a new config first gets a share of new connections, and goes again by itself when it does worse than the running one. `false`: it gets all of them at once. Default: `false`.
 ---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
@@ -114,6 +117,9 @@
 ---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
 ---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.
 ---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
+---@field connection_rate? string|table New connections: `"1000/s"`, `/m`, `/h`, or `{ "1000/s", burst = 2000 }`. `burst` is how many may come at once; without it as many as the rate says. Default: no limit. Range: 1 to 1000000.
+---@field rate_per_ip? string|table New connections of one client address, written like `connection_rate`. UDP flows count as well. Default: no limit. Range: 1 to 1000000.
+---@field over_limit? rx.Action What becomes of connections that a limit or a rate keeps out: `rx.refuse`, `rx.drop`, or `rx.tarpit`, which holds at most 256 of them for each worker, for 30 seconds at most. Default: the server's.
 ---@field identify? fun(buf: rx.Buf): rx.Protocol|rx.Pool|rx.Action|rx.More|string|integer|nil, string? `function(buf)`, asked before the routes: a protocol or its name (the routes of that protocol are tried), a pool, an address, an action or a port of 127.0.0.1 (it goes there), `rx.more`, or nothing (the routes decide, as when it fails).
 ---@field on_accept? fun(conn: rx.Conn): rx.Action? `function(conn)`, called for every connection before its first byte; `rx.refuse` turns it away, anything else lets it in. A function that fails turns it away too.
 ---@field hooks? rx.Hook[] What `rx.hook` returned, for the connections of this listener: a list.
