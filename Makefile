@@ -7,12 +7,18 @@ OUT     := build/$(MODE)
 
 # Groups of features that can be left out, with the libraries they need.
 WITH_METRICS ?= 1
+WITH_SYSTEMD ?= 1
 
 PKGS     := luajit libssl libcrypto libpcre2-8 libcares jansson ncursesw
 ifeq ($(WITH_METRICS),1)
 PKGS     += libmicrohttpd
 else
 CPPFLAGS += -DRX_WITHOUT_METRICS
+endif
+ifeq ($(WITH_SYSTEMD),1)
+PKGS     += libsystemd
+else
+CPPFLAGS += -DRX_WITHOUT_SYSTEMD
 endif
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
 ifeq ($(CI),true)
@@ -152,11 +158,14 @@ install: all ## install under PREFIX (DESTDIR is honoured)
 	install -Dm644 packaging/man/refractium.1 $(DESTDIR)$(PREFIX)/share/man/man1/refractium.1
 	install -Dm644 refractium.lua $(DESTDIR)$(PREFIX)/share/doc/refractium/refractium.lua
 	install -Dm644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/refractium/LICENSE
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/bin/,$(PREFIX)/bin/,' packaging/systemd/refractium.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.service
 	install -Dm644 packaging/completions/refractium.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium
 	install -Dm644 packaging/completions/_refractium $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium
 	install -Dm644 packaging/completions/refractium.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/refractium $(DESTDIR)$(PREFIX)/share/man/man1/refractium.1 \
+	   $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.service \
 	   $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium \
 	   $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium \
 	   $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish

@@ -17,6 +17,7 @@
 #include "hook.h"
 #include "http.h"
 #include "log.h"
+#include "notify.h"
 #include "record.h"
 #include "reload.h"
 #include "resolve.h"
@@ -76,8 +77,11 @@ static void engine_on_stop(struct ev_loop *loop, ev_signal *s, int events)
     e->is_stopping = true;
     rx_reload_stop(&e->reload);
     rx_admin_leave(e->admin);
-    rx_log(RX_LOG_INFO, "stopping: %u connections may finish within %u s", atomic_load(&e->active),
-           e->reload.conf->drain_ms / 1000);
+    char line[100];
+    snprintf(line, sizeof line, "stopping: %u connections may finish within %u s", atomic_load(&e->active),
+             e->reload.conf->drain_ms / 1000);
+    rx_log(RX_LOG_INFO, "%s", line);
+    rx_notify_stopping(e->reload.conf->drain_ms, line);
     order_all(e, RX_ORDER_DRAIN);
     ev_timer_set(&e->drain, e->reload.conf->drain_ms / 1000.0, 0.);
     ev_timer_start(loop, &e->drain);
@@ -199,6 +203,13 @@ static int start_watchdog(struct engine *e)
     return rc;
 }
 
+static void engine_status(void *data, char *line, size_t size)
+{
+    const struct engine *e = data;
+    snprintf(line, size, "%s: %u connections, %u of them UDP flows; generation %lu", e->is_stopping ? "stopping" : "serving",
+             atomic_load(&e->active), atomic_load(&e->sessions), (unsigned long)e->reload.conf->id);
+}
+
 static void tell_totals(const struct engine *e)
 {
     unsigned long accepted = 0, bytes[2] = { 0 };
@@ -286,7 +297,9 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         if ((rc = start_watchdog(e)))
             rx_log(RX_LOG_WARN, "no watchdog: %s", strerror(-rc));
         rx_ban_on_add(engine_on_ban, e);
+        rx_notify_ready(e->loop, engine_status, e);
         ev_run(e->loop, 0);
+        rx_notify_end(e->loop);
         rx_ban_on_add(NULL, NULL);
         code = RX_EXIT_OK;
     }

@@ -21,6 +21,7 @@
 #include "hook.h"
 #include "load.h"
 #include "log.h"
+#include "notify.h"
 #include "record.h"
 #include "resolve.h"
 #include "script.h"
@@ -80,6 +81,7 @@ static void tell_outcome(const struct rx_reload *r, bool is_taken, const char *f
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
     rx_log(is_taken ? RX_LOG_INFO : RX_LOG_ERROR, "%s", line);
+    rx_notify_reloaded(line);
     if (is_heard(r))
         r->ear.outcome(r->ear.data, is_taken, line);
 }
@@ -214,6 +216,7 @@ static void begin(struct rx_reload *r)
 {
     struct rx_reload_job *j = calloc(1, sizeof *j);
     r->is_next = false;
+    rx_notify_reloading();
     if (j) {
         j->reload = r;
         j->cause = r->next;
