@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every TCP file of the corpus through `explain --builtin --json`, beside what an independent parse says of it."""
+"""Every file of the corpus through `explain --builtin --json`, beside what an independent parse says of it."""
 import concurrent.futures
 import json
 import os
@@ -12,10 +12,14 @@ import wire
 from harness import CORPUS, SANITIZER, run_binary
 
 IN_C = {"tls", "http", "ssh", "dns", "ftp", "socks4", "socks5", "openvpn", "xmpp", "postgres", "mysql", "redis",
-           "mqtt", "rdp", "smtp", "imap", "pop3", "vnc", "coap"}
+        "mqtt", "rdp", "smtp", "imap", "pop3", "vnc", "coap"}
+UDP_ONLY = {"teamspeak"}
+# Over UDP; the last four ship as scripts.
+SHIPPED_UDP = {"dns", "openvpn", "coap", "quic", "dtls", "wireguard", "stun", "ntp", "rtp", "snmp", "syslog", "sip",
+               "teamspeak"}
 ORDER = os.path.join(os.path.dirname(os.path.dirname(CORPUS)), "scripts", "protocols", "ORDER")
 with open(ORDER, encoding="utf-8") as _order:
-    SHIPPED = IN_C | {line.strip() for line in _order if line.strip() and not line.startswith("#")}
+    SHIPPED = IN_C | {line.strip() for line in _order if line.strip() and not line.startswith("#")} - UDP_ONLY
 
 # The same bytes as another protocol's, or a prefix of one that is asked first.
 SHARED = {
@@ -26,6 +30,7 @@ SHARED = {
 }
 
 CALLED = {"http2": "http", "websocket": "http"}  # what these labels are to a multiplexer
+CALLED_UDP = {"rtcp": "rtp", "mdns": "dns", "dnscrypt": "dns", "teamspeak3": "teamspeak"}
 PEEK = 64 * 1024  # --builtin looks no further
 
 
@@ -183,3 +188,69 @@ def test_live_connections_meet_what_explain_says(corpus, rx, backends):
     complain(problems)
     assert {line["reason"] for line in p.access(count)} == {"done"}
     assert len(p.access_lines()) == count
+
+
+# ---- datagrams
+
+def flows():
+    """(row of the first datagram, all its files in order) of every UDP flow."""
+    found = {}
+    with open(os.path.join(CORPUS, "corpus.jsonl"), encoding="utf-8") as f:
+        for row in map(json.loads, f):
+            if row["transport"] == "udp":
+                name, _, number = row["file"].rpartition(".d")
+                found.setdefault(name, {})[int(number)] = row
+    return [(grams[0], [grams[n]["file"] for n in sorted(grams)]) for grams in found.values()]
+
+
+def explain_flow(flow):
+    row, files = flow
+    done = run_binary("explain", "--udp", "--builtin", "--json", *[os.path.join(CORPUS, name) for name in files])
+    assert done.returncode == 0, "%s: %s" % (row["file"], done.err)
+    return json.loads(done.out)
+
+
+@pytest.fixture(scope="module")
+def datagrams():
+    """(row, what explain says of it) for every UDP flow."""
+    chosen = flows()[::10] if SANITIZER else flows()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        return list(zip([row for row, _ in chosen], pool.map(explain_flow, chosen)))
+
+
+def called(label):
+    name = CALLED_UDP.get(label, label)
+    return name if name in SHIPPED_UDP else None
+
+
+def check_flow(row, said):
+    """What is wrong with the verdict of a flow or with its facts, or None."""
+    found = said["protocol"] if said["verdict"] == "match" else None
+    name, facts = called(row["protocol"]), said["facts"]
+    kind, _, of = row.get("expect", row["protocol"]).partition(":")
+    if kind in ("unknown", "reject"):
+        return "is taken for %s" % found if found else None
+    if kind == "tolerant":
+        if found not in (None, called(of)):
+            return "is taken for %s" % found
+        return "a name was read from what does not authenticate" if "tag-broken" in row["file"] and "sni" in facts else None
+    if found != called(kind):
+        return "%s is taken for %s" % (kind, found)
+    if name in ("quic", "dtls") and "reserved" not in (row.get("quic_version") or ""):
+        if "sni" in row and facts.get("sni") != row["sni"]:
+            return "sni is %r, should be %r" % (facts.get("sni"), row["sni"])
+        if row.get("alpn") and facts.get("alpn") != row["alpn"]:
+            return "alpn is %r, should be %r" % (facts.get("alpn"), row["alpn"])
+    if name == "dns" and row.get("dns_qname") and facts.get("qname", "").rstrip(".").lower() != \
+            row["dns_qname"].rstrip(".").lower():
+        return "qname is %r, should be %r" % (facts.get("qname"), row["dns_qname"])
+    return None
+
+
+@pytest.mark.sanitize
+def test_every_flow_is_taken_for_what_it_is_and_its_facts_are_read(datagrams):
+    """Promise: as over TCP, for the datagrams of a flow in order: verdict, SNI, ALPN, query name."""
+    assert len(datagrams) > (5 if SANITIZER else 50)
+    asked = {tried["protocol"] for _, said in datagrams for tried in said["tried"]}
+    assert asked <= SHIPPED_UDP and (SANITIZER or asked == SHIPPED_UDP)
+    complain(["%s: %s" % (row["file"], wrong) for row, said in datagrams for wrong in [check_flow(row, said)] if wrong])
