@@ -246,7 +246,7 @@ static int door_proto_builtin(struct rx_build *b, struct rx_slice name)
     k->is_any = is_any;
     k->is_silent = is_silent;
     k->is_server_first = def && def->is_server_first;
-    k->transport = def ? def->transport : RX_BOTH;
+    k->transport = def ? def->transport : is_silent ? RX_TCP : RX_BOTH; // no datagram is silent
     return (int)b->conf->n_known - 1;
 }
 

@@ -86,8 +86,9 @@ uint64_t rx_build_digest_route(const struct rx_build *b, const struct rx_route_s
     struct rx_route_spec s = *spec;
     const struct rx_known *proto = b->conf->known[s.proto];
     uint64_t h = add_target(add_target(RX_DIGEST_START, b, &s.to), b, &s.fallback);
+    h = add_target(h, b, &s.mirror);
     h = add_fn(rx_digest(h, proto->name, strlen(proto->name)), b, s.when);
     CLEAR(s.where), CLEAR(s.name), CLEAR(s.proto), CLEAR(s.when), CLEAR(s.to), CLEAR(s.fallback);
-    CLEAR(s.max_connections);
+    CLEAR(s.mirror), CLEAR(s.max_connections);
     return rx_digest(h, &s, sizeof s);
 }

@@ -296,6 +296,8 @@ static void print_head(const struct rx_listen *l, FILE *out)
         fprintf(out, "  whom a limit keeps out: %s\n", rx_target_word(&(struct rx_target){ .kind = l->over_limit }));
 }
 
+static const char *const transports[] = { "none", "tcp", "udp", "both" };
+
 static char *conditions_text(const struct rx_route *r)
 {
     char *text = NULL;
@@ -303,6 +305,8 @@ static char *conditions_text(const struct rx_route *r)
     FILE *f = open_memstream(&text, &len);
     if (!f)
         return NULL;
+    if (r->transport != r->proto->transport)
+        fprintf(f, "transport=%s ", transports[r->transport]);
     rx_conditions_print(r, f);
     return fclose(f) ? (free(text), NULL) : text;
 }
@@ -409,13 +413,12 @@ static void string(struct rx_json *j, const char *key, const char *s)
 static void route_json(const struct rx_route *r, struct rx_json *j)
 {
     static const char *const priorities[] = { "both", "latency", "throughput" };
-    static const char *const transports[] = { "none", "tcp", "udp", "both" };
     rx_json_open(j, '{');
     number(j, "number", r->index + 1);
     string(j, "name", r->name);
     string(j, "where", r->where);
     string(j, "protocol", r->proto->name);
-    string(j, "transport", transports[r->proto->transport]);
+    string(j, "transport", transports[r->transport]);
     rx_json_key(j, "conditions");
     conditions_json(r, j);
     target(j, "to", &r->to);

@@ -46,6 +46,13 @@ for i = 1, #M do
   M.by_name[M[i].name] = M[i]
 end
 
+---What a protocol, built in or not, is spoken over: "tcp", "udp" or "both".
+---@param proto table its value
+function M.transport_of(proto)
+  local about = proto.is_builtin and M.by_name[proto.name] or proto.model
+  return about and about.transport or "both"
+end
+
 ---May a route on `name` carry the condition `fact`? A protocol this table does not know may carry anything.
 function M.can_learn(name, fact)
   local proto = M.by_name[name]

@@ -374,6 +374,22 @@ local function has_conditions(entry)
   return false
 end
 
+-- What the route is about: an earlier one without conditions takes all of it when it is about as much.
+local function check_transport(ctx, proto, options, state, index, is_bare)
+  local own = builtin.transport_of(proto)
+  local mine = options.transport or own
+  if own ~= "both" and own ~= mine then
+    ctx:at("transport", function() ctx:fail(format("%s is spoken over %s only", proto.text, own)) end)
+    return
+  end
+  local shadow = state.taken[proto.name .. "/" .. mine] or state.taken[proto.name .. "/both"]
+  if shadow then
+    ctx:warn(format("is never reached: routes[%d] takes all of %s", shadow, proto.text))
+  elseif is_bare then
+    state.taken[proto.name .. "/" .. mine] = index
+  end
+end
+
 local function route(ctx, entry, state, index)
   if type(entry) ~= "table" or value.of(entry) then
     if not value.is_unknown(entry) then
@@ -388,12 +404,8 @@ local function route(ctx, entry, state, index)
   end
   if proto then
     check_conditions(ctx, proto, entry)
-    local shadow = state.taken[proto.name]
-    if shadow then
-      ctx:warn(format("is never reached: routes[%d] takes all of %s", shadow, proto.text))
-    elseif not has_conditions(entry) and not (options.to and options.to.kind == "script") then
-      state.taken[proto.name] = index
-    end
+    check_transport(ctx, proto, options, state, index,
+      not has_conditions(entry) and not (options.to and options.to.kind == "script"))
   end
   if options.fallback and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
     ctx:at("fallback", function() ctx:fail("only a route to a pool or an address can run out of backends") end)
@@ -403,7 +415,7 @@ local function route(ctx, entry, state, index)
   elseif options.mirror and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
     ctx:at("mirror", function() ctx:fail("only what goes to a pool or an address is mirrored") end)
   end
-  return { proto = proto, options = options, index = index }
+  return { proto = proto, options = options, index = index, transport = options.transport }
 end
 
 local function check_routes(ctx, listen, list)
@@ -629,13 +641,7 @@ end
 -- One transport only ----------------------------------------------------------------------------------------
 
 local function speaks(proto, transport)
-  if not proto then
-    return true
-  elseif proto.is_builtin then
-    local row = builtin.by_name[proto.name]
-    return not row or row.transport == "both" or row.transport == transport
-  end
-  local own = proto.model and proto.model.transport or "both"
+  local own = proto and builtin.transport_of(proto) or "both"
   return own == "both" or own == transport
 end
 

@@ -81,9 +81,7 @@ local function backends(ctx, rule)
 end
 
 local function can_travel(proto, transport)
-  local own = proto.model and proto.model.transport
-  local row = proto.is_builtin and builtin.by_name[proto.name]
-  own = own or row and row.transport or "both"
+  local own = builtin.transport_of(proto)
   return own == "both" or own == transport, own
 end
 

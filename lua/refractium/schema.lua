@@ -256,6 +256,8 @@ M.route = section {
       .. " port of 127.0.0.1; with nothing, and when it fails, the route is skipped." },
   { name = "when", type = "func", args = "conn: rx.Conn", returns = "boolean?",
     doc = "`function(conn)`, asked when all else holds: `true` takes the connection. One that fails takes none." },
+  { name = "transport", type = "choice", values = { "tcp", "udp" }, default_text = "what the protocol is spoken over",
+    doc = "Connections only, or datagrams only, where the protocol has both." },
   { name = "sni", type = "texts", item = "name", cond = "SNI",
     doc = "The name a TLS or QUIC client asks for: exact, `\"*.example.com\"` (any depth below), or `\"~regex\"`." },
   { name = "alpn", type = "texts", item = "exact", cond = "ALPN",

@@ -13,6 +13,7 @@ import time
 import pytest
 
 import harness
+import peers
 import wire
 from harness import run_client, wait_for
 
@@ -223,7 +224,6 @@ def test_a_wildcard_answers_from_the_address_that_was_asked(rx, servers, client,
 
 
 def test_one_port_serves_tcp_and_udp_alike(rx, servers, backends, client, port):
-    import peers
     udp, tcp = servers(b"udp:"), backends(peers.named("tcp"))
     rx.flags(["-b", "127.0.0.1", "-p", port, "-f", "udp:any=%s" % udp.address, "-f", "tcp:any=%s" % tcp.address], binds=2)
     assert ask(client(port), b"x") == b"udp:x"
@@ -231,6 +231,25 @@ def test_one_port_serves_tcp_and_udp_alike(rx, servers, backends, client, port):
         s.sendall(b"hello")
         s.shutdown(socket.SHUT_WR)
         assert s.recv(100).startswith(b"tcp")
+
+
+def test_a_route_may_be_about_one_transport(rx, servers, backends, client, port):
+    udp, tcp = servers(b"udp:"), backends(peers.named("tcp"))
+    rx.config(listen(port, """
+        { rx.any, transport = "udp", to = "%s" },
+        { rx.any, transport = "tcp", to = "%s" },""" % (udp.address, tcp.address)), binds=2)
+    assert ask(client(port), b"x") == b"udp:x"
+    with socket.create_connection(("127.0.0.1", port), 5) as s:
+        s.sendall(b"x")
+        s.shutdown(socket.SHUT_WR)
+        assert s.recv(8) == b"tcp"
+
+
+def test_routes_about_connections_open_nothing_for_datagrams(rx, workdir, port):
+    r = rx.config(listen(port, '{ rx.dns, transport = "tcp", to = rx.echo }, { rx.silent, to = rx.drop },'))
+    table = open("/proc/%d/net/udp" % r.process.pid).read()
+    assert ":%04X " % port not in table
+    assert ":%04X " % port in open("/proc/%d/net/tcp" % r.process.pid).read()
 
 
 def test_udp_and_tcp_commands_serve_one_of_them(rx, servers, client, port):

@@ -282,6 +282,10 @@ describe("a route", function()
     { "rx.tls", "ech = 'yes'", ".ech", 'must be true or false, not "yes"' },
     { "rx.tls", "name = 'a\\nb'", ".name", "must be at most 128 characters without control characters" },
     { "rx.tls", "priority = 1", ".priority", 'must be one of "both", "latency", "throughput", not 1' },
+    { "rx.tls", "transport = 'udp'", ".transport", "rx.tls is spoken over tcp only" },
+    { "rx.protocol 'x' { transport = 'tcp', prefix = 'x' }", "transport = 'udp'", ".transport",
+      'rx.protocol "x" is spoken over tcp only' },
+    { "rx.dns", "transport = 'both'", ".transport", 'must be one of "tcp", "udp", not "both"' },
     { "rx.tls", "when = true", ".when", "must be a function, not a boolean" },
     { "rx.tls", "send_proxy = 'v2'", ".send_proxy", "send_proxy is not available in this version" },
   }
@@ -295,6 +299,11 @@ describe("a route", function()
     warns('rx.listen "a:1" { routes = { { rx.tls, to = rx.drop },\n{ rx.tls, sni = "x", to = rx.echo } } }',
       'refractium.lua:2: listen "a:1".routes[2]: is never reached: routes[1] takes all of rx.tls')
     warns('rx.listen "a:1" { routes = { { rx.tls, sni = "x", to = rx.drop },\n{ rx.tls, to = rx.echo } } }')
+    warns('rx.listen "a:1" { routes = { { rx.dns, to = rx.drop },\n{ rx.dns, transport = "udp", to = rx.echo } } }',
+      'refractium.lua:2: listen "a:1".routes[2]: is never reached: routes[1] takes all of rx.dns')
+    warns('rx.listen "a:1" { routes = { { rx.dns, transport = "tcp", to = rx.drop },\n{ rx.dns, to = rx.echo } } }')
+    warns('rx.listen "a:1" { routes = { { rx.dns, transport = "tcp", to = rx.drop },\n'
+      .. '{ rx.dns, transport = "udp", to = rx.echo } } }')
   end)
 end)
 

@@ -135,6 +135,7 @@
 ---@field [1] rx.Protocol What the client must speak.
 ---@field to rx.Target|fun(conn: rx.Conn): rx.Target|integer|nil A pool, an address, a list of addresses, an action (`rx.refuse`, `rx.drop`, `rx.tarpit`, `rx.echo`, `rx.respond`, `rx.respond "text"`), or a `function(conn)` that returns a pool, an address, an action or a port of 127.0.0.1; with nothing, and when it fails, the route is skipped.
 ---@field when? fun(conn: rx.Conn): boolean? `function(conn)`, asked when all else holds: `true` takes the connection. One that fails takes none.
+---@field transport? "tcp"|"udp" Connections only, or datagrams only, where the protocol has both. Default: what the protocol is spoken over.
 ---@field sni? string|string[] The name a TLS or QUIC client asks for: exact, `"*.example.com"` (any depth below), or `"~regex"`.
 ---@field alpn? string|string[] An application protocol the client offers, such as `"h2"`.
 ---@field ech? boolean `true`: only clients that offer encrypted client hello; `false`: only others.
