@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """import: predecessors' configs become ones that check accepts, and nothing they say is lost."""
+import json
 import pathlib
 import re
 import subprocess
@@ -24,7 +25,35 @@ def imported(path, *more, cwd):
 def test_what_is_imported_passes_check(path, tmp_path):
     (tmp_path / "refractium.lua").write_bytes(imported(path, cwd=tmp_path))
     got = run_binary("check", cwd=tmp_path)
-    assert got.returncode == 0, got.stderr + got.stdout
+    assert got.returncode == 0 and b"warning" not in got.stderr + got.stdout, got.stderr + got.stdout
+
+
+def test_one_port_for_both_transports_keeps_them_apart(tmp_path):
+    """sslh: entries are about one transport; anyprot is the fallback of it, and what stands behind it is never asked."""
+    (tmp_path / "sslh.cfg").write_text("""
+listen: ( { host: "127.0.0.1"; port: "443"; }, { host: "127.0.0.1"; port: "443"; is_udp: true; },
+          { host: "127.0.0.1"; port: "444"; is_udp: true; }, { host: "127.0.0.1"; port: "445"; } );
+protocols: ( { name: "openvpn"; host: "127.0.0.1"; port: "1"; }, { name: "anyprot"; host: "127.0.0.1"; port: "2"; },
+             { name: "ssh"; host: "127.0.0.1"; port: "3"; }, { name: "tls"; is_udp: true; host: "127.0.0.1"; port: "4"; },
+             { name: "openvpn"; is_udp: true; host: "127.0.0.1"; port: "5"; },
+             { name: "anyprot"; is_udp: true; host: "127.0.0.1"; port: "6"; } );
+""")
+    (tmp_path / "refractium.lua").write_bytes(imported("sslh.cfg", cwd=tmp_path))
+    got = run_binary("check", "--json", cwd=tmp_path)
+    assert got.returncode == 0 and b"warning" not in got.stderr, got.stderr
+    seen = {tuple(listen["addresses"]): listen for listen in json.loads(got.stdout)["listeners"]}
+
+    def ports(*address):
+        listen = seen[address]
+        def target(t):
+            return t and t["backends"][0]["address"][-1]
+
+        return [r["transport"] + target(r["to"]) for r in listen["routes"]], \
+            target(listen["fallback_tcp"]), target(listen["fallback_udp"])
+
+    assert ports("127.0.0.1:443") == (["tcp1", "tcp3", "udp5"], "2", "6")  # 3: silent clients, on-timeout
+    assert ports("127.0.0.1:444") == (["udp5"], None, "6")
+    assert ports("127.0.0.1:445") == (["tcp1", "tcp3"], "2", None)
 
 
 @pytest.mark.parametrize("path", sorted(INPUTS.iterdir()), ids=lambda p: p.name)

@@ -178,16 +178,16 @@ describe("an import", function()
     end)
   end)
 
-  it("uses a balance the schema knows, and a backup otherwise", function()
+  it("makes a pool where targets have options", function()
     local text = 'listen_port = 1\ntcp_target = ["127.0.0.1:1", "127.0.0.1:2"]\n'
-    local row = { name = "balance", values = { "round_robin" }, default = "round_robin" }
-    with_option("pool", row, function()
-      assert.truthy(made(text):find('fallback_tcp = { "127.0.0.1:1", { "127.0.0.1:2", backup = true } }', 1, true))
-    end)
-    row = { name = "balance", values = { "round_robin", "first" }, default = "round_robin" }
-    with_option("pool", row, function()
-      assert.truthy(made(text):find('balance = "first"', 1, true))
-    end)
+    assert.truthy(made(text):find('balance = "first"', 1, true))
+    assert.truthy(made(text .. 'tcp_load_balance = "source_ip"\n'):find('balance = "source_ip"', 1, true))
+    text = 'listen_port = 1\ndns_cache_min_ttl = "20s"\ndns_cache_max_ttl = "2h"\n'
+    assert.truthy(made(text .. 'tcp_target = ["a.test:1"]\n'):find('\n  ttl = { min = "20s", max = "2h" },', 1, true))
+    local config = made(text .. 'tcp_target = ["127.0.0.1:1"]\n')
+    assert.truthy(config:find('fallback_tcp = "127.0.0.1:1"', 1, true))
+    assert.truthy(config:find('-- dns_cache_min_ttl, dns_cache_max_ttl: ttl = { min = "20s", max = "2h" }', 1, true))
+    assert.truthy(made('listen_port = 1\ndns_cache_min_ttl = "2y"\n'):find("-- dns_cache_min_ttl = 2y (line 2)", 1, true))
   end)
 
   it("puts narrower TLS routes of rpxy-l4 before wider ones", function()

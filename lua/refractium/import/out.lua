@@ -191,6 +191,27 @@ function out:name(wanted)
   return name
 end
 
+-- What those that ship as scripts are spoken over; TCP alone, where it does not say.
+local SCRIPTS = { snmp = "both", syslog = "both", sip = "both", teamspeak = "udp" }
+
+---What `rx.NAME` is spoken over: "tcp", "udp" or "both".
+function M.spoken_over(name)
+  local row = builtin.by_name[name]
+  return row and row.transport or SCRIPTS[name] or "tcp"
+end
+
+---A route of one transport: says so where its protocol has both, and is off where it has only the other.
+---@param name string? of the protocol; nil: one of the config's own, which says it itself
+function block:narrow(name, transport, origin)
+  local own = name and M.spoken_over(name) or transport
+  if own == "both" then
+    self.is_off = not self:option("transport", M.quote(transport), origin, transport) or self.is_off
+  elseif own ~= transport then
+    self.is_off = true
+    self:comment("%s is spoken over %s only", self.proto, own)
+  end
+end
+
 ---A protocol of the user's own; returns its Lua name. Fields are lines of Lua.
 function out:own_protocol(wanted, fields, comments)
   local name = self:name(wanted)
@@ -213,27 +234,45 @@ function out:label(wanted)
   return label
 end
 
----Targets as the `to` of a route: written out, or as a pool when a balance asks for one.
----@param balance string? a word of schema.pool's `balance`; "first": always the first that works
-function out:target(wanted, addresses, balance, origin)
-  if #addresses == 1 then
-    return M.quote(addresses[1])
-  end
-  local pool = new_block "pool"
-  local row = schema.pool.by_name.balance
-  if balance == "first" and not is_value(row, "first") then
-    local entries = { M.quote(addresses[1]) }
-    for i = 2, #addresses do
-      entries[i] = format("{ %s, backup = true }", M.quote(addresses[i]))
+-- A name has no address of its own: neither digits and dots, nor [v6], nor a path.
+local function has_name(addresses)
+  for _, address in ipairs(addresses) do
+    if not find(address, "^[%d.]+:%d+$") and not find(address, "^%[") and not find(address, "^unix:") then
+      return true
     end
-    return "{ " .. concat(entries, ", ") .. " }"
-  elseif not balance or balance == row.default then
-    return M.list(addresses)
   end
-  pool:option("balance", M.quote(balance), origin, balance)
-  local name = self:name(wanted)
-  self.pools[#self.pools + 1] = { name = name, addresses = addresses, block = pool }
-  return name
+  return false
+end
+
+-- The options that make a pool of targets, in a block of their own; empty when none is asked for.
+local function pool_options(addresses, options)
+  local pool = new_block "pool"
+  local row, balance = schema.pool.by_name.balance, options.balance
+  if #addresses > 1 and balance and balance ~= row.default then
+    pool:option("balance", M.quote(balance), options.balance_origin, balance)
+  end
+  if options.ttl and has_name(addresses) then
+    pool:option("ttl", options.ttl, options.ttl_origin)
+  end
+  if options.send_proxy then
+    pool:option("send_proxy", M.quote(options.send_proxy), options.proxy_origin)
+  end
+  return pool
+end
+
+---Targets as the `to` of a route: written out, or as a pool when an option asks for one.
+---@param options table? balance: a word of schema.pool's (`first`: always the first that works), ttl: Lua text,
+---send_proxy: a word; each with its origin
+function out:target(wanted, addresses, options)
+  options = options or {}
+  local pool = pool_options(addresses, options)
+  self.has_names = self.has_names or has_name(addresses)
+  if #pool.lines > 0 then
+    local name = self:name(wanted)
+    self.pools[#self.pools + 1] = { name = name, addresses = addresses, block = pool }
+    return name
+  end
+  return M.list(addresses)
 end
 
 function M.route(proto, origin)
@@ -319,7 +358,7 @@ local function write_listens(self, into)
   local names = shared_routes(self, into)
   for _, listen in ipairs(self.listens) do
     if not is_served(listen) then
-      listen:option("fallback_tcp", "rx.drop", "no route is left")
+      listen:option(listen.is_udp and "fallback_udp" or "fallback_tcp", "rx.drop", "no route is left")
     end
     into[#into + 1] = format("rx.listen %s {", M.list(listen.addresses))
     listen:write(into, "  ")

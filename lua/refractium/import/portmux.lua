@@ -98,6 +98,29 @@ local function single(result, routes, root, section, key, proto)
   end
 end
 
+-- "default" is for the transport that has no entry of its own; their program served TCP alone.
+local function openvpn(result, routes, root)
+  local table = root:child("OPENVPN", "table")
+  local has_tcp = table and target(table, "tcp")
+  for _, key in ipairs { "tcp", "udp", "default" } do
+    local r, port, priority
+    if table then
+      r, port, priority = route(result, "openvpn", "OPENVPN." .. key, table, key)
+    end
+    if r then
+      if key == "default" and has_tcp then
+        r:comment("OPENVPN.default: OPENVPN.tcp takes all of it")
+        r.is_off = true
+      end
+      if not r.is_off then
+        r:narrow("openvpn", key == "udp" and "udp" or "tcp")
+      end
+      finish(r, port, priority)
+      routes[#routes + 1] = r
+    end
+  end
+end
+
 -- "[abc][12]": one of each, one after the other; all the beginnings that makes, or nil when they are too many.
 local function beginnings(key)
   local list = { "" }
@@ -152,19 +175,7 @@ function M.convert(root, result)
   named(result, routes, root, "HTTPS", "tls", "sni")
   single(result, routes, root, "SFTP", "default", "sftp")
   single(result, routes, root, "SSH", "default", "ssh")
-  single(result, routes, root, "OPENVPN", "tcp", "openvpn")
-  single(result, routes, root, "OPENVPN", "default", "openvpn")
-  local openvpn = root:child("OPENVPN", "table")
-  local port, priority, node = nil, nil, nil
-  if openvpn then
-    port, priority, node = target(openvpn, "udp")
-  end
-  if port then
-    local r = out.route("rx.openvpn", format("OPENVPN.udp, line %d", node.line))
-    r.is_off = not r:option("transport", out.quote "udp", "OPENVPN.udp", "udp")
-    finish(r, port, priority)
-    routes[#routes + 1] = r
-  end
+  openvpn(result, routes, root)
   user(result, listen, routes, root)
 end
 

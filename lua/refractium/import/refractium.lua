@@ -58,8 +58,8 @@ local function route(result, entry, path)
     r:lost(path .. ".sni", sni_node, "only https routes were told apart by it")
   end
   r:option("to", out.list(to))
-  if is_narrow and not patterns then
-    r:option("transport", out.quote(transport), format("transport, line %d", transport_node.line), transport)
+  if is_narrow and not patterns and proto then
+    r:narrow(BUILTIN[name], transport, format("transport, line %d", transport_node.line))
   end
   return r
 end

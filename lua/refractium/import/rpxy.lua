@@ -3,8 +3,9 @@
 
 local out = require "refractium.import.out"
 
-local ipairs, next = ipairs, next
-local find, format, lower, sort = string.find, string.format, string.lower, table.sort
+local ipairs, next, tonumber = ipairs, next, tonumber
+local find, format, lower, match = string.find, string.format, string.lower, string.match
+local concat, sort = table.concat, table.sort
 
 local M = { title = "config.toml of rpxy-l4" }
 
@@ -23,6 +24,7 @@ local PROTOCOLS = {
   tls = "tls", http = "http", ssh = "ssh", socks5 = "socks5", quic = "quic", wireguard = "wireguard",
 }
 local IS_UDP = { quic = true, wireguard = true }
+local SECONDS = { s = 1, m = 60, h = 3600, d = 86400 }
 local BALANCE = { source_ip = "source_ip", source_socket = "source_socket", random = "random", none = "first" }
 
 local function lost(block, table, key, path, why)
@@ -33,9 +35,31 @@ local function lost(block, table, key, path, why)
 end
 
 -- Several targets and no word about them: the first one, there.
-local function target(result, name, list, table, balance_key)
+local function target(result, name, list, table, balance_key, defaults, send_proxy)
   local word = table:take(balance_key, "string") or "none"
-  return result:target(name, list, BALANCE[word] or "first", format("%s = %s", balance_key, word))
+  return result:target(name, list, {
+    balance = BALANCE[word] or "first", balance_origin = format("%s = %s", balance_key, word),
+    ttl = defaults.ttl, ttl_origin = "dns_cache_min_ttl, dns_cache_max_ttl",
+    send_proxy = send_proxy, proxy_origin = "tcp_send_proxy_protocol",
+  })
+end
+
+-- "20s", "2h": as it is written here, within what is possible here.
+local function ttl_of(listen, root)
+  local parts = {}
+  for _, bound in ipairs { "min", "max" } do
+    local key = format("dns_cache_%s_ttl", bound)
+    local node = root:child(key)
+    local n, unit = match(node and node.kind == "string" and node.value or "", "^(%d+)%s*([smhd])$")
+    if n and tonumber(n) > 0 and tonumber(n) * SECONDS[unit] <= SECONDS.d then
+      parts[#parts + 1] = format('%s = "%d%s"', bound, n, unit)
+      node:use()
+    elseif node then
+      listen:lost(key, node:use(), "a time such as 30s belongs here, a day at most; names are looked up again by their"
+        .. " own time to live")
+    end
+  end
+  return parts[1] and "{ " .. concat(parts, ", ") .. " }"
 end
 
 local function bracketed(host)
@@ -74,10 +98,13 @@ local function ech(r, table, path)
   end
 end
 
+local function has_word(word)
+  return word and lower(word) ~= "none" and lower(word) or nil
+end
+
 local function send_proxy(r, word, origin)
-  word = word and lower(word)
-  if word and word ~= "none" then
-    r:option("send_proxy", out.quote(word), origin)
+  if has_word(word) then
+    r:option("send_proxy", out.quote(has_word(word)), origin)
   end
 end
 
@@ -97,11 +124,11 @@ local function conditions(r, table)
   return (names and 2 or 0) + ((alpn or alpns) and 1 or 0)
 end
 
-local function idle(r, seconds, origin)
+local function idle(block, option, seconds, origin)
   if seconds == 0 then
-    r:comment("%s = 0 ended sessions at once: left out", origin)
+    block:comment("%s = 0 ended sessions at once: left out", origin)
   elseif seconds then
-    r:option("idle_timeout", out.seconds(seconds), origin)
+    block:option(option, out.seconds(seconds), origin)
   end
 end
 
@@ -123,11 +150,11 @@ local function route(result, name, table, defaults)
     r:comment("%s: %s", path, why)
   end
   r.rank = conditions(r, table)
-  r:option("to", target(result, name, to, table, "load_balance"))
+  r:option("to", target(result, name, to, table, "load_balance", defaults))
   local own_proxy, proxy_node = table:take("send_proxy_protocol", "string")
   local lifetime, lifetime_node = table:take("idle_lifetime", "number")
   if IS_UDP[word] then
-    idle(r, lifetime or defaults.idle, lifetime and "idle_lifetime" or "udp_idle_lifetime")
+    idle(r, "idle_timeout", lifetime, "idle_lifetime")
     if own_proxy then
       r:lost(path .. ".send_proxy_protocol", proxy_node, "had no effect on UDP")
     end
@@ -163,7 +190,19 @@ local function proxy_in(listen, root)
   end
 end
 
-local function listener(result, root, routes)
+local function fallbacks(result, listen, root, defaults)
+  for _, kind in ipairs { "tcp", "udp" } do
+    local to = root:take_strings(kind .. "_target")
+    if to then
+      local proxy = kind == "tcp" and has_word(defaults.send_proxy) or nil
+      listen:option("fallback_" .. kind,
+        target(result, kind .. "_target", to, root, kind .. "_load_balance", defaults, proxy))
+    end
+    lost(listen, root, kind .. "_load_balance", kind .. "_load_balance", format("there is no %s_target", kind))
+  end
+end
+
+local function listener(result, root, routes, defaults)
   local listen = result:listen(addresses(root), routes)
   local most, sessions = root:take("tcp_max_connections", "number"), root:take("udp_max_connections", "number")
   if most then
@@ -173,35 +212,17 @@ local function listener(result, root, routes)
     listen:option("max_sessions", format("%d", sessions), "udp_max_connections")
   end
   proxy_in(listen, root)
-  for _, kind in ipairs { "tcp", "udp" } do
-    local to = root:take_strings(kind .. "_target")
-    if to then
-      listen:option("fallback_" .. kind, target(result, kind .. "_target", to, root, kind .. "_load_balance"))
-    end
-  end
-  lost(listen, root, "tcp_load_balance", "tcp_load_balance", "there is no tcp_target")
-  lost(listen, root, "udp_load_balance", "udp_load_balance", "there is no udp_target")
+  idle(listen, "udp_idle_timeout", root:take("udp_idle_lifetime", "number"), "udp_idle_lifetime")
+  defaults.ttl = ttl_of(listen, root)
+  fallbacks(result, listen, root, defaults)
   lost(listen, root, "tcp_backlog", "tcp_backlog", "as large here as net.core.somaxconn allows")
-  for _, key in ipairs { "dns_cache_min_ttl", "dns_cache_max_ttl" } do
-    lost(listen, root, key, key, "names are looked up again by their own time to live, or when the config is loaded")
-  end
   return listen
 end
 
 function M.convert(root, result)
   local routes = {}
   local defaults = { send_proxy = root:take("tcp_send_proxy_protocol", "string") }
-  local listen = listener(result, root, routes)
-  local node
-  defaults.idle, node = root:take("udp_idle_lifetime", "number")
-  if node and root.map.udp_target then
-    listen:lost("udp_idle_lifetime", node, "taken for quic and wireguard; of fallback_udp idle_timeout of rx.listen"
-      .. " is the measure, which is about TCP as well")
-  end
-  if defaults.send_proxy and lower(defaults.send_proxy) ~= "none" and root.map.tcp_target then
-    listen:comment("tcp_send_proxy_protocol: a fallback sends no PROXY header unless its pool does (send_proxy of"
-      .. " rx.pool)")
-  end
+  local listen = listener(result, root, routes, defaults)
   local protocols = root:child("protocols", "table")
   for i, name in ipairs(protocols and protocols.keys or {}) do
     local table = protocols:child(name, "table")
@@ -212,6 +233,9 @@ function M.convert(root, result)
     end
   end
   sort(routes, by_rank)
+  if defaults.ttl and not result.has_names then
+    listen:comment("dns_cache_min_ttl, dns_cache_max_ttl: ttl = %s of rx.pool; no target is a name", defaults.ttl)
+  end
 end
 
 return M

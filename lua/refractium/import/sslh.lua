@@ -5,7 +5,7 @@ local out = require "refractium.import.out"
 local regex = require "refractium.import.regex"
 
 local ipairs, pairs = ipairs, pairs
-local insert = table.insert
+local insert, remove = table.insert, table.remove
 local find, format, gsub, lower, match =
   string.find, string.format, string.gsub, string.lower, string.match
 
@@ -234,16 +234,14 @@ local function recognisers(result, entry, name, is_udp)
   if name == "regex" then
     return regex.protocols(result, entry:take_strings "regex_patterns" or {}, is_udp and "udp" or "tcp")
   elseif name == "anyprot" then
-    return { { proto = "rx.any" } }
-  elseif name == "timeout" then
-    return { { proto = "rx.silent" } }
+    return { { proto = "rx.any", builtin = "any" } }
   end
   local known = NAMES[name]
   local proto, why = nil, format("sslh has no probe %s", out.quote(name))
   if known then
     proto, why = result:protocol(known)
   end
-  return { { proto = proto, why = why, shown = "rx." .. (known or name) } }
+  return { { proto = proto, builtin = known, why = why, shown = "rx." .. (known or name) } }
 end
 
 local function read_protocol(result, entry, index, globals, routes)
@@ -271,6 +269,10 @@ local function read_protocol(result, entry, index, globals, routes)
     r.is_udp, r.is_off = is_udp or false, not item.proto or not to
     if i == 1 then
       tls_conditions(r, entry)
+    end
+    r.is_any, r.to = item.builtin == "any", to
+    if item.builtin and not r.is_off then
+      r:narrow(item.builtin, is_udp and "udp" or "tcp")
     end
     r:option("to", to or out.quote "?")
     for _, text in ipairs { item.why or "", not to and why or "" } do
@@ -316,10 +318,28 @@ local function only(routes, is_udp)
   return list
 end
 
+-- anyprot takes whoever comes to it: it is the fallback, and what stands behind it was never asked. One with options
+-- that only a route has stays a route.
+local function take_fallback(routes)
+  local fallback
+  for i = #routes, 1, -1 do
+    local r = routes[i]
+    if r.is_any and not r.is_off and #r.lines <= 2 then -- its transport and its target
+      for k = i + 1, #routes do
+        routes[k].is_off = true
+        routes[k]:comment("stood behind anyprot, which took everything")
+      end
+      fallback = { to = r.to, origin = r.origin }
+      remove(routes, i)
+    end
+  end
+  return fallback
+end
+
 -- Who says nothing is told apart before rx.any takes everybody.
 local function first_any(routes)
   for i, r in ipairs(routes) do
-    if r.proto == "rx.any" then
+    if r.is_any then
       return i
     end
   end
@@ -338,6 +358,37 @@ local function globals_of(result, root)
   return globals
 end
 
+local function joined(a, b)
+  local list = {}
+  for _, routes in ipairs { a, b } do
+    for _, r in ipairs(routes) do
+      list[#list + 1] = r
+    end
+  end
+  return list
+end
+
+local function write_group(result, group, lists, any, globals, seen)
+  local has_tcp, has_udp, addresses = group[1].tcp, group[1].udp, {}
+  for i, place in ipairs(group) do
+    addresses[i] = place.address
+  end
+  local listen = result:listen(addresses, lists[has_tcp and has_udp and "both" or has_udp and "udp" or "tcp"])
+  listen.is_udp = not has_tcp
+  if globals.timeout and has_tcp then
+    listen:option("peek_timeout", out.seconds(globals.timeout), "timeout")
+  end
+  if globals.sessions and has_udp then
+    listen:option("max_sessions", format("%d", globals.sessions), "udp_max_connections")
+  end
+  for _, kind in ipairs { has_tcp and "tcp" or "", has_udp and "udp" or "" } do
+    if any[kind] then
+      listen:option("fallback_" .. kind, any[kind].to, any[kind].origin)
+    end
+  end
+  listen_options(listen, group, seen)
+end
+
 function M.convert(root, result)
   local globals, routes, places = globals_of(result, root), {}, {}
   local listen_list, protocol_list = root:child("listen", "list"), root:child("protocols", "list")
@@ -352,30 +403,14 @@ function M.convert(root, result)
     end
   end
   local tcp, udp = only(routes, false), only(routes, true)
+  local any = { tcp = take_fallback(tcp), udp = take_fallback(udp) }
   local silent = silent_route(result, root, globals)
   if silent then
     insert(tcp, first_any(tcp), silent)
   end
-  local both, seen = nil, {}
+  local lists, seen = { tcp = tcp, udp = udp, both = joined(tcp, udp) }, {}
   for _, group in ipairs(grouped(places)) do
-    local list = {}
-    for i, place in ipairs(group) do
-      list[i] = place.address
-    end
-    if group[1].tcp and group[1].udp and not both then
-      both = {}
-      for _, r in ipairs(tcp) do both[#both + 1] = r end
-      for _, r in ipairs(udp) do both[#both + 1] = r end
-    end
-    local mine = group[1].tcp and (group[1].udp and both or tcp) or udp
-    local listen = result:listen(list, mine)
-    if globals.timeout and group[1].tcp then
-      listen:option("peek_timeout", out.seconds(globals.timeout), "timeout")
-    end
-    if globals.sessions and group[1].udp then
-      listen:option("max_sessions", format("%d", globals.sessions), "udp_max_connections")
-    end
-    listen_options(listen, group, seen)
+    write_group(result, group, lists, any, globals, seen)
   end
 end
 
