@@ -52,6 +52,7 @@ seed_decide() {
 
 seed() { # seed HARNESS CORPUS
     case $1 in
+    fuzz_proxyproto) cp -n tests/corpus/haproxy-proxy/*.bin "$2" 2>/dev/null ;;
     fuzz_datagram) cp -n tests/corpus/*/*.d? "$2" 2>/dev/null ;;
     fuzz_quic)
         # An Initial that holds a hello's CRYPTO frame, then its two halves in two datagrams.
