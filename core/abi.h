@@ -108,6 +108,14 @@ struct rx_proto_spec {
     uint32_t is_server_first; // 1: its clients wait for a greeting, so it also takes the silent
 };
 
+// What a backend is told of the client first, in a PROXY header. Bits.
+enum rx_send_proxy {
+    RX_SEND_PROXY_V1 = 1,
+    RX_SEND_PROXY_V2 = 2,
+    RX_SEND_PROXY_ID = 4, // with RX_SEND_PROXY_V2: the connection's id
+    RX_SEND_PROXY_CRC = 8 // with RX_SEND_PROXY_V2: a checksum
+};
+
 struct rx_pool_spec {
     struct rx_slice name; // empty: made for one route's `to`
     uint32_t balance;     // enum rx_balance
@@ -118,6 +126,7 @@ struct rx_pool_spec {
     uint32_t eject_ms;      // for how long the first time; 0: a second
     uint32_t ttl_min_ms, ttl_max_ms; // bounds on how long an answer to a name stands; 0: 5 s, 5 min
     struct rx_slice source; // IP address to connect from; empty: the system chooses
+    uint32_t send_proxy;    // enum rx_send_proxy bits; 0: none
 };
 
 struct rx_backend_spec {
@@ -193,6 +202,7 @@ struct rx_route_spec {
     struct rx_target_spec to;
     struct rx_target_spec fallback; // when the pool has no backend left; RX_TO_NONE: refuse
     struct rx_target_spec mirror;   // a pool that gets a copy of what clients say; RX_TO_NONE: no
+    uint32_t send_proxy;            // enum rx_send_proxy bits; 0: the pool's
 };
 
 struct rx_hook_spec {
@@ -341,7 +351,11 @@ enum rx_conn_text {
     RX_CONN_POOL = 14,
     RX_CONN_BACKEND = 15,
     RX_CONN_JA4 = 16,
-    RX_CONN_WHY = 17 // RX_FN_CLOSE
+    RX_CONN_WHY = 17, // RX_FN_CLOSE
+    RX_CONN_VIA = 18, // the proxy that sent a PROXY header
+    // plus a type: the value of the header's TLV of that type, and of one within its SSL TLV
+    RX_CONN_TLV = 0x100,
+    RX_CONN_TLV_SSL = 0x200
 };
 
 enum rx_conn_number {
@@ -355,6 +369,7 @@ enum rx_conn_number {
     RX_CONN_BYTES_OUT = 6,
     RX_CONN_AGE = 7,  // seconds since it came
     RX_CONN_LOST = 8, // bytes on_data was not shown
+    RX_CONN_PROXY = 10, // version of the PROXY header
     RX_CONN_TIME = 9  // seconds since 1970 when what the call is about happened
 };
 
@@ -421,6 +436,8 @@ struct rx_door {
 
     int (*listen_new)(struct rx_build *b, const struct rx_listen_spec *spec);
     int (*listen_bind)(struct rx_build *b, int32_t listen, struct rx_slice addr);
+    // Who must send a PROXY header: an address, a block, or "unix" for clients of unix sockets.
+    int (*listen_proxy)(struct rx_build *b, int32_t listen, struct rx_slice from);
 
     int (*route_new)(struct rx_build *b, int32_t listen, const struct rx_route_spec *spec);
     int (*route_cond)(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice value);

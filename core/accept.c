@@ -11,6 +11,7 @@
 #include "limit.h"
 #include "log.h"
 #include "pit.h"
+#include "proxied.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -57,7 +58,7 @@ static void server_give(struct rx_worker *w, bool is_udp)
 
 // Takes a place everywhere, or nowhere. RX_REASON_DONE: admitted.
 static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
-                            const union rx_ip *ip, bool is_udp, uint32_t *place)
+                            const union rx_ip *ip, bool is_udp, bool is_proxy, uint32_t *place)
 {
     *place = 0;
     atomic_uint *active = is_udp ? l->sessions : l->active;
@@ -73,7 +74,7 @@ static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, con
         server_give(w, is_udp);
         return RX_REASON_LIMIT_PENDING;
     }
-    if (per_ip && !rx_limit_take(per_ip, ip, place)) {
+    if (!is_proxy && per_ip && !rx_limit_take(per_ip, ip, place)) {
         count_down(l->pending);
         count_down(active);
         server_give(w, is_udp);
@@ -93,14 +94,18 @@ void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, uint32_t 
     server_give(w, is_udp);
 }
 
-// New connections come too fast: of this client first, so that one who is kept out costs the others nothing.
-static enum rx_reason meet_rates(const struct rx_conf *conf, const struct rx_listen *l, const union rx_ip *ip)
+static enum rx_reason meet_own_rate(const struct rx_conf *conf, const struct rx_listen *l, const union rx_ip *ip,
+                                    uint64_t now_ns)
 {
-    const uint64_t now_ns = rx_now_ms() * 1000000;
     if (l->rates && !rx_rates_take(l->rates, ip, l->ipv6_prefix, &l->rate_per_ip, now_ns))
         return RX_REASON_RATE_IP;
     if (conf->rates && !rx_rates_take(conf->rates, ip, l->ipv6_prefix, &conf->rate_per_ip, now_ns))
         return RX_REASON_RATE_IP;
+    return RX_REASON_DONE;
+}
+
+static enum rx_reason meet_rates(const struct rx_conf *conf, const struct rx_listen *l, uint64_t now_ns)
+{
     if (l->connection_rate.cost_ns && !rx_meter_take(&l->gate->meter, &l->connection_rate, now_ns))
         return RX_REASON_RATE_LISTENER;
     if (conf->connection_rate.cost_ns && !rx_meter_take(&conf->gate->meter, &conf->connection_rate, now_ns))
@@ -108,13 +113,22 @@ static enum rx_reason meet_rates(const struct rx_conf *conf, const struct rx_lis
     return RX_REASON_DONE;
 }
 
+// is_proxy: who the client is will be known when its PROXY header has come; till then it is counted for no address.
 static enum rx_reason let_in(struct rx_worker *w, const struct rx_conf *conf, const struct rx_listen *l,
-                             const union rx_ip *ip, bool is_udp, uint32_t *place)
+                             const union rx_ip *ip, bool is_udp, bool is_proxy, uint32_t *place)
 {
     if (rx_ban_has(ip))
         return RX_REASON_BANNED;
-    enum rx_reason why = RX_UNLIKELY(l->has_rates) ? meet_rates(conf, l, ip) : RX_REASON_DONE;
-    return why == RX_REASON_DONE ? admit(w, conf, l, ip, is_udp, place) : why;
+    if (RX_UNLIKELY(l->has_rates)) {
+        // Of this client first, so that one who is kept out costs the others nothing.
+        const uint64_t now_ns = rx_now_ms() * 1000000;
+        enum rx_reason why = is_proxy ? RX_REASON_DONE : meet_own_rate(conf, l, ip, now_ns);
+        if (why == RX_REASON_DONE)
+            why = meet_rates(conf, l, now_ns);
+        if (why != RX_REASON_DONE)
+            return why;
+    }
+    return admit(w, conf, l, ip, is_udp, is_proxy, place);
 }
 
 static bool is_limit(enum rx_reason why)
@@ -205,7 +219,8 @@ struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, boo
         listen = l->trial;
     }
     uint32_t place;
-    *why = let_in(w, conf, listen, ip, is_udp, &place);
+    bool is_proxy = !is_udp && rx_proxied_is_trusted(listen, ip);
+    *why = let_in(w, conf, listen, ip, is_udp, is_proxy, &place);
     if (*why != RX_REASON_DONE)
         return NULL;
     struct rx_conn *c = rx_worker_conn_new(w, conf, is_udp);
@@ -219,6 +234,7 @@ struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, boo
     c->listen = listen;
     c->to_port = rx_addr_port(&l->addr.sa);
     c->is_pending = true;
+    c->is_headless = is_proxy;
     if (l->listen->served) {
         c->cell = &l->listen->served->cells[w->index];
         rx_cell_add(&c->cell->opened, 1);
@@ -237,6 +253,37 @@ static void birth(struct rx_listener *l, int fd, const union rx_ip *ip)
     }
     c->ends[RX_CLIENT].io.fd = fd;
     rx_peek_begin(c);
+}
+
+static enum rx_reason let_named_in(struct rx_conn *c)
+{
+    const struct rx_listen *l = c->listen;
+    if (rx_ban_has(&c->client))
+        return RX_REASON_BANNED;
+    enum rx_reason why = RX_REASON_DONE;
+    if (RX_UNLIKELY(l->has_rates))
+        why = meet_own_rate(c->conf, l, &c->client, rx_now_ms() * 1000000);
+    if (why == RX_REASON_DONE && l->per_ip && !rx_limit_take(l->per_ip, &c->client, &c->ip_place))
+        why = RX_REASON_LIMIT_IP;
+    return why;
+}
+
+bool rx_accept_named(struct rx_conn *c)
+{
+    enum rx_reason why = let_named_in(c);
+    struct ev_io *io = &c->ends[RX_CLIENT].io;
+    if (why == RX_REASON_DONE)
+        return true;
+    rx_log_limited(RX_LOG_WARN, "connection refused: %s", rx_reason_doc(why));
+    if (is_limit(why) && c->listen->over_limit == RX_TO_TARPIT) {
+        rx_conn_watch(c, RX_CLIENT, 0);
+        rx_pit_take(c->worker, io->fd);
+        io->fd = -1;
+    } else if (!is_limit(why) || c->listen->over_limit != RX_TO_DROP) {
+        rx_sys_reset_on_close(io->fd);
+    }
+    rx_close(c, why);
+    return false;
 }
 
 void rx_accept_on_readable(struct ev_loop *loop, ev_io *io, int events)

@@ -490,6 +490,7 @@ const struct rx_door rx_door = {
     .pool_backend = rx_door_pool_backend,
     .listen_new = rx_door_listen_new,
     .listen_bind = rx_door_listen_bind,
+    .listen_proxy = rx_door_listen_proxy,
     .route_new = rx_door_route_new,
     .route_cond = rx_door_route_cond,
     .hook_new = rx_door_hook_new,

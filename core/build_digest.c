@@ -37,6 +37,8 @@ uint64_t rx_build_digest_server(const struct rx_build *b, const struct rx_server
     struct rx_server_spec s = *spec;
     uint64_t h = add_target(add_target(RX_DIGEST_START, b, &s.fallback_tcp), b, &s.fallback_udp);
     h = add_text(add_text(add_text(add_text(h, s.access_log_file), s.admin), s.metrics), s.metrics_token);
+    h = add_text(add_text(h, s.record_file), s.resolver);
+    CLEAR(s.record_file), CLEAR(s.resolver);
     CLEAR(s.access_log_file), CLEAR(s.admin), CLEAR(s.metrics), CLEAR(s.metrics_token);
     CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.max_connections);
     return rx_digest(h, &s, sizeof s);
@@ -58,8 +60,8 @@ uint64_t rx_build_digest_bytes(uint64_t h, uint32_t kind, struct rx_slice bytes)
 uint64_t rx_build_digest_pool(const struct rx_build *b, const struct rx_pool_spec *spec)
 {
     struct rx_pool_spec s = *spec;
-    uint64_t h = add_fn(RX_DIGEST_START, b, s.policy);
-    CLEAR(s.name), CLEAR(s.policy);
+    uint64_t h = add_text(add_fn(RX_DIGEST_START, b, s.policy), s.source);
+    CLEAR(s.name), CLEAR(s.policy), CLEAR(s.source);
     return rx_digest(h, &s, sizeof s);
 }
 

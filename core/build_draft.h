@@ -62,6 +62,7 @@ int rx_door_shared_new(struct rx_build *b, const struct rx_shared_spec *s);
 // build_listen.c
 int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s);
 int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr);
+int rx_door_listen_proxy(struct rx_build *b, int32_t listen, struct rx_slice from);
 int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s);
 int rx_door_route_cond(struct rx_build *b, int32_t route, uint32_t cond, struct rx_slice value);
 int rx_build_listen_finish(struct rx_build *b, uint32_t id);

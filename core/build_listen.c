@@ -97,6 +97,29 @@ int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr
     return rc;
 }
 
+int rx_door_listen_proxy(struct rx_build *b, int32_t listen, struct rx_slice from)
+{
+    char buf[RX_ADDR_TEXT], why[RX_ADDR_TEXT];
+    if (listen < 0 || (uint32_t)listen >= b->conf->n_listens)
+        return fail(b, "no such listener");
+    if (!as_string(b, from, buf, sizeof buf))
+        return -1;
+    struct rx_listen *l = b->conf->listens[listen];
+    l->digest = rx_build_digest_bytes(l->digest, 1, from);
+    if (strcmp(buf, "unix") == 0) {
+        l->has_proxy_unix = true;
+        return 0;
+    }
+    struct rx_cidr *list = rx_arena_grow(b->conf->arena, l->proxy_from, l->n_proxy_from, sizeof *list), one;
+    if (!list)
+        return no_memory(b);
+    if (rx_cidr_parse(buf, &one, why))
+        return fail(b, "%s", why);
+    l->proxy_from = list;
+    list[l->n_proxy_from++] = one;
+    return 0;
+}
+
 int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s)
 {
     struct rx_known *known = known_at(b, s->proto);
@@ -123,6 +146,7 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
                               .udp_idle_ms = s->idle_ms ? s->idle_ms : b->conf->listens[listen]->udp_idle_ms,
                               .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,
                               .max_connections = s->max_connections,
+                              .send_proxy = s->send_proxy,
                               .is_plain = s->ech == 0,
                               .ech = (uint8_t)s->ech,
                               .want = s->ech ? RX_FACT_ECH : 0 };

@@ -45,6 +45,7 @@ int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
     p->balance = s->balance;
     p->tries = s->tries;
     p->slow_start_ms = s->slow_start_ms;
+    p->send_proxy = s->send_proxy;
     p->ttl_min_ms = s->ttl_min_ms ? s->ttl_min_ms : 5000;
     p->ttl_max_ms = RX_MAX(s->ttl_max_ms ? s->ttl_max_ms : 300 * 1000, p->ttl_min_ms);
     p->eject = (struct rx_eject_rule){ s->eject_after, s->eject_ms ? s->eject_ms : 1000 };

@@ -10,6 +10,7 @@
 #include "hook.h"
 #include "log.h"
 #include "mirror.h"
+#include "proxied.h"
 #include "sys.h"
 #include "udp.h"
 #include "worker.h"
@@ -126,6 +127,7 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     if (c->route)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
     rx_admission_give(w, c->listen, c->ip_place, c->is_udp, c->is_pending);
+    rx_proxied_unref(c->proxied);
     if (c->is_udp)
         rx_udp_forget(c);
     rx_worker_conn_bury(c);

@@ -79,6 +79,7 @@ struct rx_pool {
     uint32_t ttl_min_ms, ttl_max_ms; // how long an answer to a name stands
     struct rx_eject_rule eject;
     struct rx_addr source; // what to connect from; len 0: the system chooses
+    uint32_t send_proxy;   // enum rx_send_proxy bits; 0: none
     const char *check;     // how health is checked, as a key; NULL: nobody does
     struct rx_member *members;
     uint32_t n_members;
@@ -129,6 +130,7 @@ struct rx_route {
     struct rx_target to, fallback;
     struct rx_target mirror;       // a pool that gets a copy of what clients say; RX_TO_NONE: no
     const struct rx_hooks *hooks;  // NULL: none
+    uint32_t send_proxy; // enum rx_send_proxy bits; 0: the pool's
     int32_t when_fn; // -1: none
     enum rx_priority priority;
     uint32_t idle_ms, udp_idle_ms, connect_ms, max_connections;
@@ -171,6 +173,9 @@ struct rx_listen {
     uint32_t peek_ms, peek_bytes, connect_ms, idle_ms, udp_idle_ms;
     struct rx_target fallback_tcp, fallback_udp;
     int32_t accept_fn, identify_fn; // -1: none
+    struct rx_cidr *proxy_from;     // who must send a PROXY header
+    uint32_t n_proxy_from;
+    bool has_proxy_unix; // so must clients of its unix sockets
     const struct rx_hooks *hooks; // of connections that no route took; NULL: none
     bool has_hooks;               // somewhere in it
     struct rx_route *routes;

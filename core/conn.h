@@ -25,6 +25,7 @@
 
 struct rx_worker;
 struct rx_listener;
+struct rx_proxied; // proxied.h
 
 enum rx_room {
     RX_ROOM_PEEK,    // for the client's first bytes
@@ -78,11 +79,13 @@ struct rx_conn {
     struct rx_cell *cell;           // where it is counted, under its route or listener; NULL: nowhere
     uint32_t ip_place; // where its address is counted (limit.h); 0: nowhere
     uint16_t to_port;
+    struct rx_proxied *proxied;     // ref: what a PROXY header said; NULL: there was none
 
     uint8_t room;
     uint8_t to_kind;       // enum rx_target_kind: what was to become of it
     bool is_pending;       // counted in listen->pending
     bool is_udp;           // part of a struct rx_udp_flow (udp.h)
+    bool is_headless;      // its PROXY header has not come: client is the proxy, counted nowhere (ip_place)
     bool is_identified;    // the listener's identify said where to, without a route
     bool is_fallback_used; // the pool's fallback was taken already
 
@@ -171,5 +174,7 @@ void rx_conn_deadline(struct rx_conn *c, uint32_t ms);
 // How the access line and the list of flows call its route and what became of it.
 const char *rx_conn_route_word(const struct rx_conn *c);
 const char *rx_conn_to_word(const struct rx_conn *c);
+// Admits a connection as the client its PROXY header named. False: it is closed.
+bool rx_accept_named(struct rx_conn *c);
 // Gives back the places accept.c took.
 void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, uint32_t place, bool is_udp, bool is_pending);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "proxied.h"
 #include "roster.h"
 #include "sys.h"
 #include "worker.h"
@@ -69,10 +70,54 @@ bool rx_connect_failed(struct rx_conn *c, int err)
 
 enum outcome { CONNECTED, WAITING, FAILED };
 
+// Keeps what a backend has not taken yet of a PROXY header, and the head behind it: weld sends both.
+static int keep_preface(struct rx_conn *c, const uint8_t *preface, size_t n, const uint8_t *head, uint32_t len)
+{
+    struct rx_dir *d = &c->dir[RX_TO_SERVER];
+    d->rest = malloc(n + len);
+    if (!d->rest)
+        return -1; // errno: ENOMEM
+    memcpy(d->rest, preface, n);
+    if (len)
+        memcpy(d->rest + n, head, len);
+    d->rest_at = 0;
+    d->rest_len = (uint32_t)n + len;
+    return 0;
+}
+
+// As send_head, behind a PROXY header, which is written anew for each backend. It goes even when there is no head.
+static RX_COLD enum outcome send_behind_header(struct rx_conn *c, bool is_connected, const uint8_t *head, uint32_t len,
+                                               uint32_t *sent)
+{
+    uint8_t preface[RX_PROXY_OUT_MAX];
+    size_t size = rx_proxied_say(c, head, len, preface), n = 0;
+    *sent = 0;
+    switch (rx_sys_send_two(c->ends[RX_SERVER].io.fd, preface, size, head, len, &n)) {
+    case RX_IO_DONE:
+        break;
+    case RX_IO_AGAIN:
+        if (!is_connected)
+            return WAITING;
+        break;
+    case RX_IO_EOF:
+    case RX_IO_FAIL:
+        return FAILED;
+    }
+    if (n >= size)
+        *sent = (uint32_t)(n - size);
+    else if (keep_preface(c, preface + n, size - n, head, len) == 0)
+        *sent = len;
+    else
+        return FAILED;
+    return CONNECTED;
+}
+
 // The backend took the connection, or will. *sent: how much of the head it has.
 static enum outcome send_head(struct rx_conn *c, bool is_connected, const uint8_t *head, uint32_t len, uint32_t *sent)
 {
     size_t n = 0;
+    if (RX_UNLIKELY(rx_proxied_is_said(c)))
+        return send_behind_header(c, is_connected, head, len, sent);
     *sent = 0;
     if (!len)
         return is_connected ? CONNECTED : WAITING;

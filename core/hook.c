@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "proxied.h"
 #include "pipe.h"
 #include "proto/ja4.h"
 #include "worker.h"
@@ -32,6 +33,7 @@ void rx_hooked_unref(struct rx_hooked *h)
     if (atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) != 1)
         return;
     rx_roster_unref(h->roster);
+    rx_proxied_unref(h->proxied);
     rx_conf_unref(h->conf);
     free(h);
 }
@@ -86,6 +88,7 @@ static struct rx_hooked *snapshot(struct rx_conn *c, const struct rx_hooks *set,
                              .id = c->id,
                              .start_ms = c->start_ms,
                              .client = c->client,
+                             .proxied = rx_proxied_ref(c->proxied),
                              .to_port = c->to_port,
                              .side_in = { -1, -1 },
                              .side_out = { -1, -1 } };

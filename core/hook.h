@@ -39,6 +39,7 @@ struct rx_hooked {
     const struct rx_known *known; // NULL: not recognised
     const char *pool, *backend;   // NULL: none; the latter is the roster's
     struct rx_roster *roster;     // ref
+    struct rx_proxied *proxied;   // ref; NULL: none
     uint64_t id, start_ms;
     union rx_ip client;
     uint16_t to_port;

@@ -11,6 +11,7 @@
 
 #include "hook.h"
 #include "log.h"
+#include "proxied.h"
 #include "record.h"
 #include "script.h"
 #include "sys.h"
@@ -30,6 +31,7 @@ struct rx_ask rx_peek_ask(struct rx_conn *c, const uint8_t *head, uint32_t len, 
                             .ended = ended,
                             .from = &c->client,
                             .to_port = c->to_port,
+                            .proxied = c->proxied,
                             .scratch = c->worker->scratch,
                             .script = c->script,
                             .id = c->id,
@@ -207,7 +209,7 @@ static void wait_more(struct rx_conn *c)
 // Room for the next bytes: the worker's buffer while nothing is kept, else behind what is kept.
 static uint8_t *room(struct rx_conn *c, size_t *size)
 {
-    uint32_t most = c->listen->peek_bytes;
+    uint32_t most = c->listen->peek_bytes + (c->is_headless ? RX_PROXY_IN_MAX : 0);
     if (!c->head) {
         *size = RX_MIN(most, (uint32_t)RX_WORKER_BUFFER);
         return c->worker->buffer;
@@ -219,6 +221,68 @@ static uint8_t *room(struct rx_conn *c, size_t *size)
     }
     *size = c->head_cap - c->head_len;
     return c->head + c->head_len;
+}
+
+// Kept with some room to grow: a client that trickles must not cost a reallocation per byte.
+static void keep_on(struct rx_conn *c, const uint8_t *head, uint32_t len)
+{
+    uint32_t most = c->listen->peek_bytes + (c->is_headless ? RX_PROXY_IN_MAX : 0);
+    if (len && !c->head && rx_conn_keep_head(c, head, len, RX_MIN(RX_MAX(len * 2, 512u), most))) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
+    c->head_len = len;
+    wait_more(c);
+}
+
+// ---- a PROXY header before everything else --------------------------------------------------------------------------
+
+// The client is who the header says; only now it is known whether it may come in. False: the connection is closed.
+static bool believe(struct rx_conn *c, const struct rx_proxy *h)
+{
+    c->proxied = rx_proxied_new(h, &c->client);
+    if (!c->proxied) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return false;
+    }
+    if (h->has_addresses) {
+        c->client = h->from;
+        rx_ip_unmap(&c->client);
+        if (h->to.sa.sa_family != AF_UNSPEC)
+            c->to_port = rx_addr_port(&h->to.sa);
+    }
+    if (!rx_accept_named(c))
+        return false;
+    c->is_headless = false;
+    return true;
+}
+
+// Takes the header off the first bytes. False: it is not whole yet, or the connection has left the room.
+static bool take_header(struct rx_conn *c, uint8_t **head, uint32_t *len)
+{
+    struct rx_proxy h;
+    switch (rx_proxy_read(*head, *len, &h)) {
+    case RX_PROXY_MORE:
+        keep_on(c, *head, *len);
+        return false;
+    case RX_PROXY_MISSING:
+        rx_close(c, RX_REASON_PROXY_MISSING);
+        return false;
+    case RX_PROXY_INVALID:
+        rx_close(c, RX_REASON_PROXY_INVALID);
+        return false;
+    case RX_PROXY_READ:
+        break;
+    }
+    if (!believe(c, &h))
+        return false;
+    *len -= h.len;
+    if (c->head)
+        memmove(c->head, c->head + h.len, *len);
+    else
+        *head += h.len;
+    c->head_len = c->head ? *len : 0;
+    return rx_peek_admit(c);
 }
 
 // One read, then a decision. Level-triggered: what is left over comes back by itself.
@@ -239,8 +303,8 @@ static void peek_read(struct rx_conn *c)
         return;
     case RX_IO_EOF:
         // The end of input ends the wait. Who left without a word is gone; who half-closed may still be answered.
-        if (!c->head_len) {
-            rx_close(c, RX_REASON_CLIENT_GONE);
+        if (!c->head_len || c->is_headless) {
+            rx_close(c, c->head_len ? RX_REASON_PROXY_INVALID : RX_REASON_CLIENT_GONE);
             return;
         }
         c->dir[RX_TO_SERVER].is_eof = true;
@@ -251,7 +315,9 @@ static void peek_read(struct rx_conn *c)
     }
     c->active_ms = rx_now_ms();
     uint32_t len = c->head_len + (uint32_t)n;
-    const uint8_t *head = c->head ? c->head : at;
+    uint8_t *head = c->head ? c->head : at;
+    if (RX_UNLIKELY(c->is_headless) && !take_header(c, &head, &len))
+        return;
     bool is_full = len >= c->listen->peek_bytes;
     if (len >= c->need && decide(c, head, len, RX_OPEN))
         return;
@@ -259,13 +325,7 @@ static void peek_read(struct rx_conn *c)
         decide(c, head, len, RX_ENDED_FULL);
         return;
     }
-    // Kept with some room to grow: a client that trickles must not cost a reallocation per byte.
-    if (!c->head && rx_conn_keep_head(c, head, len, RX_MIN(RX_MAX(len * 2, 512u), c->listen->peek_bytes))) {
-        rx_close(c, RX_REASON_NO_MEMORY);
-        return;
-    }
-    c->head_len = len;
-    wait_more(c);
+    keep_on(c, head, len);
 }
 
 static void peek_on_readable(struct ev_loop *loop, ev_io *io, int events)
@@ -291,12 +351,13 @@ void rx_peek_begin(struct rx_conn *c)
 {
     c->room = RX_ROOM_PEEK;
     c->turn = -1;
-    if (!rx_peek_admit(c))
+    if (!c->is_headless && !rx_peek_admit(c))
         return;
     ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
     rx_conn_deadline(c, c->listen->peek_ms);
     // A first route that needs no byte (rx.any), or that this client may not take, can settle it before a word is said.
-    if (c->listen->n_routes == 0 || c->listen->routes[0].proto->is_any || !c->listen->routes[0].is_plain)
+    if (!c->is_headless &&
+        (c->listen->n_routes == 0 || c->listen->routes[0].proto->is_any || !c->listen->routes[0].is_plain))
         if (decide(c, NULL, 0, RX_OPEN))
             return;
     peek_read(c);
@@ -304,5 +365,8 @@ void rx_peek_begin(struct rx_conn *c)
 
 void rx_peek_on_deadline(struct rx_conn *c)
 {
-    decide(c, c->head, c->head_len, RX_ENDED_TIMEOUT);
+    if (c->is_headless)
+        rx_close(c, c->head_len ? RX_REASON_PROXY_INVALID : RX_REASON_PROXY_MISSING);
+    else
+        decide(c, c->head, c->head_len, RX_ENDED_TIMEOUT);
 }

@@ -18,6 +18,8 @@
     X(HTTP_INVALID, "http_invalid", "a broken HTTP request line and no fallback")                            \
     X(HTTP_OVERSIZE, "http_oversize", "an HTTP head beyond peek_buffer_size and no fallback")                \
     X(PROTO_INVALID, "proto_invalid", "first bytes that break their own protocol and no fallback")           \
+    X(PROXY_MISSING, "proxy_missing", "no PROXY header from who must send one")                              \
+    X(PROXY_INVALID, "proxy_invalid", "a PROXY header that is broken or cut")                                \
     X(DROPPED, "dropped", "the route says drop")                                                             \
     X(REFUSED, "refused", "the route says refuse")                                                           \
     X(BANNED, "banned", "the client's address is banned")                                                    \

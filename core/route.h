@@ -14,12 +14,15 @@ enum rx_ended {
     RX_ENDED_TIMEOUT, // peek_timeout passed
 };
 
+struct rx_proxied;
+
 struct rx_ask {
     const uint8_t *p;
     uint32_t n;
     enum rx_ended ended;
     const union rx_ip *from;
     uint16_t to_port;
+    const struct rx_proxied *proxied; // what a PROXY header said; NULL: nothing
     uint8_t *scratch;   // RX_SCRATCH_SIZE bytes; borrowed
     struct rx_script *script; // runs the functions of the config; NULL: there are none
     uint64_t id;              // the connection's, for those functions

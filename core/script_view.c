@@ -13,6 +13,7 @@
 #include "hook.h"
 #include "log.h"
 #include "proto/ja4.h"
+#include "proxied.h"
 #include "regex.h"
 #include "roster.h"
 #include "route.h"
@@ -49,6 +50,20 @@ static int ja4(struct rx_call *call, const struct rx_script_conn *c)
     return c->ask->n && rx_ja4(c->ask->p, c->ask->n, s->buf) ? answer_string(call, s->buf) : 0;
 }
 
+// what: RX_CONN_TLV or RX_CONN_TLV_SSL, and a type.
+static int tlv(struct rx_call *call, const struct rx_proxied *p, uint32_t what)
+{
+    struct rx_text v;
+    if (!p)
+        return 0;
+    if (what < RX_CONN_TLV_SSL)
+        return rx_proxy_tlv(rx_proxied_tlvs(p), (uint8_t)what, &v) ? answer(call, v.ptr, v.len) : 0;
+    if (!rx_proxy_tlv(rx_proxied_tlvs(p), RX_TLV_SSL, &v))
+        return 0;
+    v = (struct rx_text){ v.ptr + RX_TLV_SSL_HEAD, v.len - RX_TLV_SSL_HEAD };
+    return rx_proxy_tlv(v, (uint8_t)what, &v) ? answer(call, v.ptr, v.len) : 0;
+}
+
 static int view_conn_text(struct rx_call *call, uint32_t what)
 {
     struct rx_script *s = script_of(call);
@@ -56,6 +71,8 @@ static int view_conn_text(struct rx_call *call, uint32_t what)
     if (!c)
         return 0;
     const struct rx_facts *f = c->facts;
+    if (what >= RX_CONN_TLV)
+        return tlv(call, c->ask->proxied, what);
     switch ((enum rx_conn_text)what) {
     case RX_CONN_CLIENT_IP:
         return answer_string(call, rx_addr_print_host(&c->ask->from->sa, s->buf));
@@ -93,6 +110,11 @@ static int view_conn_text(struct rx_call *call, uint32_t what)
         return ja4(call, c);
     case RX_CONN_WHY:
         return answer_string(call, c->event ? rx_reason_word(c->event->why) : NULL);
+    case RX_CONN_VIA:
+        return c->ask->proxied ? answer_string(call, rx_addr_print_host(&c->ask->proxied->via.sa, s->buf)) : 0;
+    case RX_CONN_TLV: // above
+    case RX_CONN_TLV_SSL:
+        break;
     }
     return 0;
 }
@@ -134,6 +156,8 @@ static double view_conn_number(struct rx_call *call, uint32_t what)
         return rx_addr_port(&c->ask->from->sa);
     case RX_CONN_TO_PORT:
         return c->ask->to_port;
+    case RX_CONN_PROXY:
+        return c->ask->proxied ? c->ask->proxied->version : -1;
     case RX_CONN_QTYPE:
         return c->facts && c->facts->have & RX_FACT_QTYPE ? c->facts->qtype : -1;
     case RX_CONN_ECH:

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,6 +55,17 @@ enum rx_io rx_sys_send(int fd, const void *buf, size_t len, size_t *n)
     ssize_t r;
     do
         r = sys_send(fd, buf, len);
+    while (r == -1 && errno == EINTR);
+    return outcome(r, n, false);
+}
+
+enum rx_io rx_sys_send_two(int fd, const void *a, size_t a_len, const void *b, size_t b_len, size_t *n)
+{
+    struct iovec pieces[] = { { (void *)(uintptr_t)a, a_len }, { (void *)(uintptr_t)b, b_len } };
+    struct msghdr m = { .msg_iov = pieces, .msg_iovlen = b_len ? 2 : 1 };
+    ssize_t r;
+    do
+        r = sendmsg(fd, &m, MSG_NOSIGNAL);
     while (r == -1 && errno == EINTR);
     return outcome(r, n, false);
 }

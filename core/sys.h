@@ -16,6 +16,8 @@ enum rx_io {
 
 enum rx_io rx_sys_recv(int fd, void *buf, size_t len, size_t *n);
 enum rx_io rx_sys_send(int fd, const void *buf, size_t len, size_t *n);
+// Two pieces in one send. *n counts both.
+enum rx_io rx_sys_send_two(int fd, const void *a, size_t a_len, const void *b, size_t b_len, size_t *n);
 // Both directions of a splice; len is a ceiling.
 enum rx_io rx_sys_splice(int from, int to, size_t len, size_t *n);
 

@@ -16,9 +16,9 @@ BUILD="gcc make pkg-config libluajit-5.1-dev libev-dev libssl-dev libpcre2-dev l
 TEST="libcmocka-dev lua-busted lua-cjson lua-check luajit python3-pytest procps iproute2 ca-certificates
       curl openssl openssh-client openssh-server openssh-sftp-server nginx-light nghttp2-client nghttp2-server
       redis-server redis-tools postgresql-15 postgresql-client-15 bind9-dnsutils dnsmasq-base microsocks
-      mosquitto mosquitto-clients swaks python3-aiosmtpd python3-prometheus-client"
+      haproxy mosquitto mosquitto-clients swaks python3-aiosmtpd python3-prometheus-client"
 POLICY=/usr/sbin/policy-rc.d
-UNITS="ssh nginx redis-server postgresql mosquitto microsocks"
+UNITS="ssh nginx haproxy redis-server postgresql mosquitto microsocks"
 
 missing() {
     for package in "$@"; do

@@ -34,6 +34,7 @@ local CALLS = {
   pool_backend = { "number", "rx_backend_spec" },
   listen_new = { "rx_listen_spec" },
   listen_bind = { "number", "slice" },
+  listen_proxy = { "number", "slice" },
   route_new = { "number", "rx_route_spec" },
   route_cond = { "number", "number", "slice" },
   hook_new = { "rx_hook_spec" },

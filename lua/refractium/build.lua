@@ -90,6 +90,7 @@ local function pool_id(state, pool, line, what)
     id = state.link.pool_new {
       name = pool.name or "", balance = balance, tries = pool.tries, policy = policy, slow_start_ms = o.slow_start or 0,
       eject_after = o.eject_after, eject_ms = o.eject_time, source = o.source or "",
+      send_proxy = o.send_proxy or 0,
       ttl_min_ms = o.ttl and o.ttl.min or 0, ttl_max_ms = o.ttl and o.ttl.max or 0,
     }
     id = id_or_report(state, id, line, what) or false
@@ -255,7 +256,7 @@ local function route(state, listener, listen_id, r, line)
     priority = PRIORITY[o.priority], ech = o.ech ~= nil and ECH[o.ech] or 0,
     transport = r.transport and TRANSPORT[r.transport] or 0,
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
-    when = when,
+    when = when, send_proxy = o.send_proxy or 0,
     to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
     mirror = target(state, o.mirror, line, what .. ".mirror"),
   })
@@ -290,6 +291,9 @@ local function listen(state, listener)
   end
   for _, address in ipairs(listener.addresses) do
     id_or_report(state, state.link.listen_bind(id, address), line, listener.title)
+  end
+  for _, from in ipairs(o.proxy_protocol and o.proxy_protocol.from or {}) do
+    id_or_report(state, state.link.listen_proxy(id, from), line, listener.title)
   end
   use_hooks(state, "listen", id, o, listener.title, line)
   local lines = line and state.locate and state.locate:entries(listener.declaration, { "routes" }) or {}

@@ -50,6 +50,9 @@ local TYPES = {
   ip = { "address", "string" },
   servers = { "address or list", "string|string[]" },
   ttl = { "table", "rx.Ttl" },
+  proxy_protocol = { "table", "rx.ProxyProtocol" },
+  proxies = { "address, block or list", "string|string[]" },
+  send_proxy = { '`"v1"`, `"v2"` or table', '"v1"|"v2"|rx.SendProxy' },
 }
 
 local ITEM_TYPES = { port = { "port, range or list", "integer|string|(integer|string)[]" } }
@@ -179,6 +182,9 @@ local CONN = {
   { "user", "string", "the user name a client gave" },
   { "key", "string", "what `identify` returned with `true`" },
   { "route", "string", "the route's name" },
+  { "proxy", "rx.Proxy", "what a PROXY header said (nil without one): `.version`, `.via` (the proxy's address),"
+    .. " `.authority`, `.alpn`, `.unique_id`, `.netns`, `.ssl` (`.is_tls`, `.has_cert`, `.is_verified`, `.version`,"
+    .. " `.cn`, `.cipher`, `.sig_alg`, `.key_alg`), and `:tlv(type)` for the bytes of any other" },
   { "ja4", "string", "the JA4 fingerprint of a TLS client" },
   { "pool", "string", "in hooks: the pool it went to" },
   { "backend", "string", "in hooks: the backend it reached" },
@@ -300,7 +306,7 @@ local CLASS = {
   server = "rx.Server", listen = "rx.Listen", route = "rx.Route", pool = "rx.PoolOptions", backend = "rx.Backend",
   counter = "rx.CounterOptions", gauge = "rx.GaugeOptions", shared = "rx.SharedOptions",
   protocol = "rx.ProtocolOptions", samples = "rx.Samples", ttl = "rx.Ttl", test = "rx.Test", expect = "rx.Expect",
-  canary = "rx.Canary",
+  canary = "rx.Canary", proxy_protocol = "rx.ProxyProtocol", send_proxy = "rx.SendProxy",
   hook = "rx.HookOptions",
   record = "rx.Record",
 }
@@ -344,6 +350,27 @@ local HEAD = [[
 ---@class rx.Client
 ---@field ip string
 ---@field port integer
+
+---What a PROXY header said.
+---@class rx.Proxy
+---@field version integer
+---@field via string the proxy's address
+---@field authority? string
+---@field alpn? string
+---@field unique_id? string
+---@field netns? string
+---@field ssl? rx.ProxySsl
+---@field tlv fun(self: rx.Proxy, type: integer): string? the bytes of a TLV
+
+---@class rx.ProxySsl
+---@field is_tls boolean
+---@field has_cert boolean
+---@field is_verified boolean
+---@field version? string
+---@field cn? string
+---@field cipher? string
+---@field sig_alg? string
+---@field key_alg? string
 
 ---A backend as a `balance` function sees it.
 ---@class rx.BackendState

@@ -682,6 +682,34 @@ M.expect = nested(schema.expect)
 M.samples = nested(schema.samples)
 M.record = nested(schema.record)
 
+M.proxy_protocol = nested(schema.proxy_protocol)
+
+function M.proxies(ctx, _, v)
+  return list(ctx, v, "an address", function(one)
+    return one == "unix" and one or items.cidr(ctx, one)
+  end)
+end
+
+-- As bits of enum rx_send_proxy.
+local send_proxy = nested(schema.send_proxy)
+
+function M.send_proxy(ctx, row, v)
+  if v == "v1" then
+    return 1
+  elseif v == "v2" then
+    return 2
+  elseif type(v) ~= "table" or value.of(v) then
+    return fail(ctx, 'must be "v1", "v2" or a table like { version = "v2", unique_id = true }, not %s', what(v))
+  end
+  local o = send_proxy(ctx, row, v)
+  if not o then
+    return nil
+  elseif o.version == "v1" and (o.unique_id or o.crc32c) then
+    return fail(ctx, 'version "v1" has no room for %s', o.unique_id and "unique_id" or "crc32c")
+  end
+  return (o.version == "v1" and 1 or 2) + (o.unique_id and 4 or 0) + (o.crc32c and 8 or 0)
+end
+
 local canary = nested(schema.canary)
 
 function M.canary(ctx, row, v)

@@ -38,6 +38,10 @@ local FILTER = { name = "filter", type = "func",
   doc = "`function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be"
     .. " empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails." }
 
+local SEND_PROXY = { name = "send_proxy", type = "send_proxy", default_text = "none",
+  doc = "Tell backends who the client is, in a PROXY header before its first byte: `\"v1\"`, `\"v2\"`, or a table, as"
+    .. " in `{ version = \"v2\", unique_id = true }`." }
+
 M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
@@ -120,7 +124,7 @@ M.listen = section {
   doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these.'
     .. " P may be a range, as in `8000-8010`.",
   unavailable = {
-    "proxy_protocol", "sessions", "transparent", "during", "when",
+    "sessions", "transparent", "during", "when",
   },
   { name = "routes", type = "routes", default_text = "none",
     doc = "Who goes where: the first route whose protocol and conditions hold takes the connection." },
@@ -143,6 +147,9 @@ M.listen = section {
     doc = "How long a client may take to say who it is; after that it is `rx.silent`, then the fallback." },
   { name = "peek_buffer_size", type = "size", default = "16k", min = "64b", max = "1m",
     doc = "At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs." },
+  { name = "proxy_protocol", type = "proxy_protocol", default_text = "none",
+    doc = "Which clients are proxies that tell by a PROXY header whose connections they pass on:"
+      .. " `{ from = { \"10.0.0.0/8\" } }`. From these a header is required, from others it is nothing special." },
   { name = "max_pending", type = "count", min = 1, max = 10000000, default_text = "no limit",
     doc = "Connections that are not recognised yet at one time." },
   { name = "connection_rate", type = "rate", min = 1, max = 1000000, default_text = "no limit",
@@ -167,6 +174,25 @@ M.listen = section {
     doc = "How long connecting may take, all backends that are tried together." },
   { name = "idle_timeout", type = "duration", default = "1h", min = "100ms", max = "30d",
     doc = "A connection with no byte in either direction for so long is closed." },
+}
+
+M.proxy_protocol = section {
+  verb = "`proxy_protocol` in rx.listen",
+  doc = "Who must send a PROXY header (version 1 or 2) before anything else. The client's address it names is the one"
+    .. " that conditions, limits, bans and logs go by.",
+  { name = "from", type = "proxies", required = true,
+    doc = "The proxies' addresses or blocks, or `\"unix\"` for whoever comes to a unix socket: one, or a list." },
+}
+
+M.send_proxy = section {
+  verb = "`send_proxy` as a table",
+  doc = "What a PROXY header for backends says.",
+  { name = "version", type = "choice", values = { "v1", "v2" }, default = "v2",
+    doc = "1 is a line of text with the addresses, 2 is binary and also has the name and the protocol a TLS client asks"
+      .. " for." },
+  { name = "unique_id", type = "boolean", default = false,
+    doc = "Version 2: say the connection's id, as the access log has it; or the one it came with." },
+  { name = "crc32c", type = "boolean", default = false, doc = "Version 2: add a checksum." },
 }
 
 M.protocol = section {
@@ -200,7 +226,7 @@ M.pool = section {
   doc = "Backends that share the load. Each is an address, `\"host:port\"`, `\"[v6]:port\"`, `\"unix:/path\"` or"
     .. " `\"srv:_service._tcp.name\"`, or a table `{ \"10.0.0.2:80\", weight = 2 }`. Returns a value for `to` and"
     .. " fallbacks.",
-  unavailable = { "health", "send_proxy", "policy", "connect", "max_connections", "rate" },
+  unavailable = { "health", "policy", "connect", "max_connections", "rate" },
   is_list = true,
   { name = "balance", type = "balance", default = "round_robin",
     values = {
@@ -223,6 +249,7 @@ M.pool = section {
       .. " `{ min = \"5s\", max = \"5m\" }`." },
   { name = "source", type = "ip", default_text = "the system chooses",
     doc = "The address to connect from, for backends of the same family." },
+  SEND_PROXY,
 }
 
 M.backend = section {
@@ -247,7 +274,7 @@ M.route = section {
   verb = "an entry of `routes`",
   doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
   unavailable = {
-    "during", "send_proxy", "sessions", "transparent", "rate", "identify", "policy",
+    "during", "sessions", "transparent", "rate", "identify", "policy",
   },
   is_list = true,
   { name = "to", type = "target", required = true, is_function = true,
@@ -292,6 +319,7 @@ M.route = section {
       .. " delays the flow: one that cannot keep up is given up for that connection." },
   { name = "hooks", type = "hooks", doc = "What `rx.hook` returned, for the connections of this route: a list." },
   ON_OPEN, ON_DATA, ON_CLOSE, FILTER,
+  SEND_PROXY,
   { name = "priority", type = "choice", values = { "both", "latency", "throughput" }, default = "both",
     doc = '`"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a'
       .. " connection begins to stream." },
@@ -382,9 +410,8 @@ M.samples = section {
 
 -- In the order the reference shows them.
 M.order = {
-  "server", "canary", "record", "listen", "route", "pool", "backend", "ttl", "protocol", "samples", "hook", "counter",
-  "gauge",
-  "shared", "test", "expect",
+  "server", "canary", "record", "listen", "proxy_protocol", "route", "pool", "backend", "ttl", "send_proxy", "protocol",
+  "samples", "hook", "counter", "gauge", "shared", "test", "expect",
 }
 
 M.actions = {

@@ -260,8 +260,14 @@ local WHY = 17
 local NUMBERS = {
   id = 0, to_port = 2, qtype = 3, bytes_in = 5, bytes_out = 6, age = 7, lost = 8, time = 9, -- those from 5 in hooks
 }
-local OTHERS = { client = true, alpn = true, ech = true }
+local OTHERS = { client = true, alpn = true, ech = true, proxy = true }
 local CLIENT_IP, ALPN, CLIENT_PORT, ECH = 0, 5, 1, 4
+local PROXY_VERSION, VIA = 10, 18
+-- Types of TLVs in a PROXY header, and in its SSL one.
+local TLV, TLV_SSL, SSL = 0x100, 0x200, 0x20
+local PROXY_TEXTS = { via = VIA, alpn = TLV + 1, authority = TLV + 2, unique_id = TLV + 5, netns = TLV + 0x30 }
+local PROXY_OTHERS = { version = true, ssl = true, tlv = true }
+local SSL_TEXTS = { version = 0x21, cn = 0x22, cipher = 0x23, sig_alg = 0x24, key_alg = 0x25 }
 local CLIENT = { ip = true, port = true }
 
 local function dead_conn(level)
@@ -324,8 +330,63 @@ local function client_meta(view, is_dead)
   }
 end
 
--- client_of: conn → its client
-local function conn_meta(view, is_dead, client_of)
+-- What a proxy says of the TLS it ended.
+local function ssl_of(view)
+  local head = text_of(view, TLV + SSL)
+  if not head then
+    return nil
+  end
+  local flags, a, b, c, d = byte(head, 1, 5)
+  local ssl = {
+    is_tls = flags % 2 == 1,
+    has_cert = flags % 8 >= 2, -- on this connection, or in its session
+    is_verified = flags % 8 >= 2 and a + b + c + d == 0,
+  }
+  for name, kind in pairs(SSL_TEXTS) do
+    ssl[name] = text_of(view, TLV_SSL + kind)
+  end
+  return ssl
+end
+
+local function proxy_tlv(view, kind, level)
+  if type(kind) ~= "number" then not_number(kind, level + 1) end
+  if not (kind >= 0 and kind <= 255) then
+    error("the type of a TLV is a number from 0 to 255", level + 1)
+  end
+  return text_of(view, TLV + floor(kind))
+end
+
+local function proxy_meta(view, is_dead)
+  local methods = {
+    tlv = function(self, kind)
+      if is_dead(self) then dead_conn(2) end
+      return proxy_tlv(view, kind, 2)
+    end,
+  }
+  return {
+    __index = function(self, key)
+      if is_dead(self) then dead_conn(2) end
+      local what = PROXY_TEXTS[key]
+      if what then
+        return text_of(view, what)
+      elseif key == "version" then
+        return number_of(view, PROXY_VERSION)
+      elseif key == "ssl" then
+        return ssl_of(view)
+      end
+      local method = methods[key]
+      if method == nil then no_field("conn.proxy", key, 2, PROXY_TEXTS, PROXY_OTHERS) end
+      return method
+    end,
+    __newindex = function(_, key)
+      error(format("conn.proxy.%s cannot be changed", tostring(key)), 2)
+    end,
+    __tostring = function() return "conn.proxy" end,
+  }
+end
+
+-- client_of: conn → its client; proxy_of: the same for what a PROXY header said
+local function conn_meta(view, is_dead, client_of, proxy_of)
   return {
     __index = function(self, key)
       if is_dead(self) then dead_conn(2) end
@@ -338,6 +399,8 @@ local function conn_meta(view, is_dead, client_of)
         return number_of(view, what)
       elseif key == "client" then
         return client_of(self)
+      elseif key == "proxy" then
+        return number_of(view, PROXY_VERSION) and proxy_of(self) or nil
       elseif key == "alpn" then
         return alpn_list(text_of(view, ALPN) or "")
       elseif key == "ech" then
@@ -361,7 +424,8 @@ local function new_conn(view)
     return call.is_open ~= 1 or call.conn == nil
   end
   local client = sealed(client_meta(view, is_dead))
-  return sealed(conn_meta(view, is_dead, function() return client end))
+  local proxy = sealed(proxy_meta(view, is_dead))
+  return sealed(conn_meta(view, is_dead, function() return client end, function() return proxy end))
 end
 
 -- For hooks, which may keep a conn for as long as the connection lives: one for each call, which knows the call it was
@@ -371,9 +435,12 @@ local function new_conn_now(view)
   local function is_dead(self)
     return call.is_open ~= 1 or call.conn == nil or self[1] ~= call.serial
   end
-  local client = client_meta(view, is_dead)
-  local conn = conn_meta(view, is_dead, function(self) return setmetatable({ self[1] }, client) end)
-  client.__metatable, conn.__metatable = false, false
+  local client, proxy = client_meta(view, is_dead), proxy_meta(view, is_dead)
+  local function made(meta)
+    return function(self) return setmetatable({ self[1] }, meta) end
+  end
+  local conn = conn_meta(view, is_dead, made(client), made(proxy))
+  client.__metatable, proxy.__metatable, conn.__metatable = false, false, false
   return function()
     return setmetatable({ call.serial }, conn)
   end

@@ -87,11 +87,30 @@ describe("rx.listen", function()
     assert.equal(4, l.over_limit)
   end)
 
+  it("names its proxies", function()
+    local door = built('rx.listen "a:1" { proxy_protocol = { from = { "10.0.0.0/8", "unix" } }, ' .. FALLBACK .. " }")
+    local from = mock.calls(door, "listen_proxy")
+    assert.same({ "10.0.0.0/8", "unix" }, { from[1][3], from[2][3] })
+  end)
+
   it("binds all its addresses", function()
     local door = built('rx.listen { "a:1", "[::]:8000-8010", "unix:/x" } { ' .. FALLBACK .. " }")
     local binds = mock.calls(door, "listen_bind")
     assert.same({ "a:1", "[::]:8000-8010", "unix:/x" }, { binds[1][3], binds[2][3], binds[3][3] })
     assert.equal(binds[1][2], binds[3][2])
+  end)
+end)
+
+describe("send_proxy", function()
+  it("is what to send, in bits", function()
+    local door = built([[local p = rx.pool "p" { "h:1", send_proxy = "v1" }
+      rx.listen "a:1" { routes = { { rx.tls, to = p },
+        { rx.http, to = p, send_proxy = { unique_id = true, crc32c = true } }, { rx.ssh, to = p, send_proxy = "v2" } } }]])
+    local routes = mock.calls(door, "route_new")
+    assert.same({ 1, 0, 14, 2 }, {
+      mock.calls(door, "pool_new")[1][2].send_proxy, routes[1][3].send_proxy, routes[2][3].send_proxy,
+      routes[3][3].send_proxy,
+    })
   end)
 end)
 
@@ -178,7 +197,8 @@ describe("rx.protocol and rx.pool", function()
     assert.same({ 1, "A", 0, "C", 0, "D" },
       { samples[1][3], samples[1][4], samples[2][3], samples[2][4], samples[3][3], samples[3][4] })
     assert.same({ name = "p", balance = 6, tries = 1, policy = 0, slow_start_ms = 30000, eject_after = 0,
-      eject_ms = 2000, ttl_min_ms = 1000, ttl_max_ms = 10000, source = "10.0.0.1" }, spec_of(door, "pool_new"))
+      eject_ms = 2000, ttl_min_ms = 1000, ttl_max_ms = 10000, source = "10.0.0.1",
+      send_proxy = 0 }, spec_of(door, "pool_new"))
     assert.equal("127.0.0.1:5353,::1", spec_of(door, "server_set").resolver)
     local backends = mock.calls(door, "pool_backend")
     assert.same({ addr = "h:1", weight = 1, is_backup = false, max_connections = 0 }, backends[1][3])

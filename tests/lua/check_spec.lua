@@ -287,7 +287,9 @@ describe("a route", function()
       'rx.protocol "x" is spoken over tcp only' },
     { "rx.dns", "transport = 'both'", ".transport", 'must be one of "tcp", "udp", not "both"' },
     { "rx.tls", "when = true", ".when", "must be a function, not a boolean" },
-    { "rx.tls", "send_proxy = 'v2'", ".send_proxy", "send_proxy is not available in this version" },
+    { "rx.tls", "send_proxy = 'v3'", ".send_proxy",
+      'must be "v1", "v2" or a table like { version = "v2", unique_id = true }, not "v3"' },
+    { "rx.tls", "send_proxy = { version = 'v1', crc32c = true }", ".send_proxy", 'version "v1" has no room for crc32c' },
   }
   for _, case in ipairs(wrong) do
     it("has conditions and options that make sense: " .. case[2], function()

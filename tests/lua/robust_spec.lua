@@ -17,6 +17,8 @@ local FRAMES = {
   route = "rx.listen 'a:1' { routes = { { rx.tls, %s = %s } } }",
   pool = "rx.pool 'w' { 'h:1', %s = %s } rx.listen 'a:1' {}",
   backend = "rx.pool 'w' { { 'h:1', %s = %s } } rx.listen 'a:1' {}",
+  proxy_protocol = "rx.listen 'a:1' { proxy_protocol = { from = '10.0.0.1', %s = %s } }",
+  send_proxy = "rx.pool 'w' { 'h:1', send_proxy = { %s = %s } } rx.listen 'a:1' {}",
   ttl = "rx.pool 'w' { 'h:1', ttl = { %s = %s } } rx.listen 'a:1' {}",
   protocol = "rx.protocol 'g' { %s = %s } rx.listen 'a:1' {}",
   samples = "rx.protocol 'g' { prefix = 'x', samples = { %s = %s } } rx.listen 'a:1' {}",

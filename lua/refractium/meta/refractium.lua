@@ -31,6 +31,27 @@
 ---@field ip string
 ---@field port integer
 
+---What a PROXY header said.
+---@class rx.Proxy
+---@field version integer
+---@field via string the proxy's address
+---@field authority? string
+---@field alpn? string
+---@field unique_id? string
+---@field netns? string
+---@field ssl? rx.ProxySsl
+---@field tlv fun(self: rx.Proxy, type: integer): string? the bytes of a TLV
+
+---@class rx.ProxySsl
+---@field is_tls boolean
+---@field has_cert boolean
+---@field is_verified boolean
+---@field version? string
+---@field cn? string
+---@field cipher? string
+---@field sig_alg? string
+---@field key_alg? string
+
 ---A backend as a `balance` function sees it.
 ---@class rx.BackendState
 ---@field name string its address
@@ -116,6 +137,7 @@
 ---@field ipv6_prefix? integer How many leading bits make one client when IPv6 addresses are counted. Default: `64`. Range: 1 to 128.
 ---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
 ---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.
+---@field proxy_protocol? rx.ProxyProtocol Which clients are proxies that tell by a PROXY header whose connections they pass on: `{ from = { "10.0.0.0/8" } }`. From these a header is required, from others it is nothing special. Default: none.
 ---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
 ---@field connection_rate? string|table New connections: `"1000/s"`, `/m`, `/h`, or `{ "1000/s", burst = 2000 }`. `burst` is how many may come at once; without it as many as the rate says. Default: no limit. Range: 1 to 1000000.
 ---@field rate_per_ip? string|table New connections of one client address, written like `connection_rate`. UDP flows count as well. Default: no limit. Range: 1 to 1000000.
@@ -129,6 +151,10 @@
 ---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
 ---@field connect_timeout? rx.Duration How long connecting may take, all backends that are tried together. Default: `"5s"`. Range: `10ms` to `10m`.
 ---@field idle_timeout? rx.Duration A connection with no byte in either direction for so long is closed. Default: `"1h"`. Range: `100ms` to `30d`.
+
+---Who must send a PROXY header (version 1 or 2) before anything else. The client's address it names is the one that conditions, limits, bans and logs go by.
+---@class rx.ProxyProtocol
+---@field from string|string[] The proxies' addresses or blocks, or `"unix"` for whoever comes to a unix socket: one, or a list.
 
 ---`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.
 ---@class rx.Route
@@ -157,6 +183,7 @@
 ---@field on_data? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): any `function(conn, direction, buf)`, shown a copy of the bytes that pass, in order; `direction` is `"to_server"` or `"to_client"`. The flow never waits for it: what it is too slow for is lost to it, and counted in `conn.lost`.
 ---@field on_close? fun(conn: rx.Conn, why: string): any `function(conn, why)`, told that a connection has ended, with the access log's word. Every connection that `on_open` was told of gets it once.
 ---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
+---@field send_proxy? "v1"|"v2"|rx.SendProxy Tell backends who the client is, in a PROXY header before its first byte: `"v1"`, `"v2"`, or a table, as in `{ version = "v2", unique_id = true }`. Default: none.
 ---@field priority? "both"|"latency"|"throughput" `"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a connection begins to stream. Default: `"both"`.
 ---@field idle_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `100ms` to `30d`.
 ---@field connect_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `10ms` to `10m`.
@@ -172,6 +199,7 @@
 ---@field eject_time? rx.Duration How long it rests the first time. Doubled each time it fails again, up to a minute. Default: `"1s"`. Range: `10ms` to `1h`.
 ---@field ttl? rx.Ttl Bounds on how long the answer to a name stands, whatever the TTL of its records says: `{ min = "5s", max = "5m" }`.
 ---@field source? string The address to connect from, for backends of the same family. Default: the system chooses.
+---@field send_proxy? "v1"|"v2"|rx.SendProxy Tell backends who the client is, in a PROXY header before its first byte: `"v1"`, `"v2"`, or a table, as in `{ version = "v2", unique_id = true }`. Default: none.
 
 ---One backend with options: `{ "10.0.0.2:80", weight = 2 }`.
 ---@class rx.Backend
@@ -184,6 +212,12 @@
 ---@class rx.Ttl
 ---@field min? rx.Duration At least so long. Default: `"5s"`. Range: `1s` to `1d`.
 ---@field max? rx.Duration At most so long. Default: `"5m"`. Range: `1s` to `1d`.
+
+---What a PROXY header for backends says.
+---@class rx.SendProxy
+---@field version? "v1"|"v2" 1 is a line of text with the addresses, 2 is binary and also has the name and the protocol a TLS client asks for. Default: `"v2"`.
+---@field unique_id? boolean Version 2: say the connection's id, as the access log has it; or the one it came with. Default: `false`.
+---@field crc32c? boolean Version 2: add a checksum. Default: `false`.
 
 ---A protocol of your own, told by its first bytes. Returns a value for routes.
 ---@class rx.ProtocolOptions
@@ -277,6 +311,7 @@
 ---@field user string? the user name a client gave
 ---@field key string? what `identify` returned with `true`
 ---@field route string? the route's name
+---@field proxy rx.Proxy? what a PROXY header said (nil without one): `.version`, `.via` (the proxy's address), `.authority`, `.alpn`, `.unique_id`, `.netns`, `.ssl` (`.is_tls`, `.has_cert`, `.is_verified`, `.version`, `.cn`, `.cipher`, `.sig_alg`, `.key_alg`), and `:tlv(type)` for the bytes of any other
 ---@field ja4 string? the JA4 fingerprint of a TLS client
 ---@field pool string? in hooks: the pool it went to
 ---@field backend string? in hooks: the backend it reached
