@@ -40,7 +40,7 @@ uint64_t rx_build_digest_server(const struct rx_build *b, const struct rx_server
     h = add_text(add_text(h, s.record_file), s.resolver);
     CLEAR(s.record_file), CLEAR(s.resolver);
     CLEAR(s.access_log_file), CLEAR(s.admin), CLEAR(s.metrics), CLEAR(s.metrics_token);
-    CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.max_connections);
+    CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.max_connections), CLEAR(s.max_sessions);
     return rx_digest(h, &s, sizeof s);
 }
 
@@ -65,6 +65,12 @@ uint64_t rx_build_digest_pool(const struct rx_build *b, const struct rx_pool_spe
     return rx_digest(h, &s, sizeof s);
 }
 
+uint64_t rx_build_digest_hook(const struct rx_build *b, const struct rx_hook_spec *s)
+{
+    uint64_t h = add_fn(add_fn(add_text(RX_DIGEST_START, s->name), b, s->on_open), b, s->on_data);
+    return add_fn(add_fn(h, b, s->on_close), b, s->filter);
+}
+
 uint64_t rx_build_digest_backend(uint64_t h, const struct rx_backend_spec *spec)
 {
     struct rx_backend_spec s = *spec;
@@ -77,8 +83,9 @@ uint64_t rx_build_digest_listen(const struct rx_build *b, const struct rx_listen
 {
     struct rx_listen_spec s = *spec;
     uint64_t h = add_target(add_target(RX_DIGEST_START, b, &s.fallback_tcp), b, &s.fallback_udp);
-    h = add_fn(h, b, s.on_accept);
-    CLEAR(s.where), CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.on_accept);
+    h = add_fn(add_fn(h, b, s.on_accept), b, s.identify);
+    CLEAR(s.where), CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.on_accept), CLEAR(s.identify);
+    CLEAR(s.max_sessions), CLEAR(s.max_sessions_per_ip);
     CLEAR(s.max_connections), CLEAR(s.max_connections_per_ip), CLEAR(s.max_pending); // told as limits
     return rx_digest(h, &s, sizeof s);
 }

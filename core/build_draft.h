@@ -76,6 +76,7 @@ uint64_t rx_build_digest_pool(const struct rx_build *b, const struct rx_pool_spe
 uint64_t rx_build_digest_listen(const struct rx_build *b, const struct rx_listen_spec *s);
 uint64_t rx_build_digest_route(const struct rx_build *b, const struct rx_route_spec *s);
 // With one more part of it: h is the digest so far.
+uint64_t rx_build_digest_hook(const struct rx_build *b, const struct rx_hook_spec *s);
 uint64_t rx_build_digest_backend(uint64_t h, const struct rx_backend_spec *s);
 uint64_t rx_build_digest_bytes(uint64_t h, uint32_t kind, struct rx_slice bytes);
 // build_hook.c

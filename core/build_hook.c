@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "digest.h"
 
 static struct rx_hook *hook_at(struct rx_build *b, int32_t id)
 {
@@ -25,6 +26,7 @@ int rx_door_hook_new(struct rx_build *b, const struct rx_hook_spec *s)
     if (fn_check(b, s->on_open, RX_FN_OPEN, &h->open_fn) || fn_check(b, s->on_data, RX_FN_DATA, &h->data_fn) ||
         fn_check(b, s->on_close, RX_FN_CLOSE, &h->close_fn) || fn_check(b, s->filter, RX_FN_FILTER, &h->filter_fn))
         return -1;
+    h->digest = rx_build_digest_hook(b, s);
     c->hooks = list;
     list[c->n_hooks++] = h;
     return (int)c->n_hooks - 1;
@@ -45,6 +47,10 @@ int rx_door_hook_use(struct rx_build *b, const struct rx_hook_use_spec *s)
         return fail(b, "no such place for a hook");
     b->hook_uses = list;
     list[b->n_hook_uses++] = (struct rx_hook_use){ s->scope, s->owner, hook };
+    uint64_t *digest = s->scope == RX_HOOK_ON_SERVER   ? &b->conf->digest
+                       : s->scope == RX_HOOK_ON_LISTEN ? &b->conf->listens[s->owner]->digest
+                                                       : &b->routes[s->owner].r.digest;
+    *digest = rx_digest(*digest, &hook->digest, sizeof hook->digest);
     return 0;
 }
 

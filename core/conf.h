@@ -101,6 +101,7 @@ struct rx_hook {
     const char *name, *where;
     int32_t open_fn, data_fn, close_fn, filter_fn; // -1: none
     atomic_ulong lost_bytes, lost_conns;           // what it was not told because its thread could not keep up
+    uint64_t digest;                               // of its name and functions (build_digest.c)
 };
 
 // The hooks that one connection meets, the server's first, then the listener's, then the route's.

@@ -147,6 +147,8 @@ static void compare_listen(struct rx_diff_list *lists, const struct rx_listen *o
     compare_limit(lists, scope, "", "max_connections", old->max_connections, now->max_connections);
     compare_limit(lists, scope, "", "max_connections_per_ip", old->max_connections_per_ip, now->max_connections_per_ip);
     compare_limit(lists, scope, "", "max_pending", old->max_pending, now->max_pending);
+    compare_limit(lists, scope, "", "max_sessions", old->max_sessions, now->max_sessions);
+    compare_limit(lists, scope, "", "max_sessions_per_ip", old->max_sessions_per_ip, now->max_sessions_per_ip);
     const struct rx_route **a = routes_sorted(old), **b = routes_sorted(now);
     for (uint32_t i = 0, k = 0; a && b && i < old->n_routes && k < now->n_routes;) {
         int order = strcmp(a[i]->name, b[k]->name);
@@ -162,6 +164,7 @@ static void compare_listen(struct rx_diff_list *lists, const struct rx_listen *o
 static void compare_limits(struct rx_diff_list *lists, const struct rx_conf *old, const struct rx_conf *now)
 {
     compare_limit(lists, "server", "", "max_connections", old->max_connections, now->max_connections);
+    compare_limit(lists, "server", "", "max_sessions", old->max_sessions, now->max_sessions);
     for (uint32_t i = 0; i < now->n_listens; i++)
         for (uint32_t k = 0; k < old->n_listens; k++)
             if (!strcmp(now->listens[i]->name, old->listens[k]->name)) {

@@ -25,7 +25,6 @@ with open(ORDER, encoding="utf-8") as _order:
 SHARED = {
     "beanstalkd/spec-stats.bin": "memcached",  # both have a command "stats"
     "managesieve/openssl-starttls.bin": "irc",  # STARTTLS alone; its clients wait for a greeting anyway
-    "iec104/spec-startdt.bin": None,  # six bytes that could still be the length and id of a DNS message
     "lpd/rlpr-print.bin": None,  # the same of four
 }
 
