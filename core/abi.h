@@ -198,6 +198,8 @@ struct rx_route_spec {
     uint32_t idle_ms;         // 0: the listener's
     uint32_t connect_ms;      // 0: the listener's
     uint32_t max_connections; // 0: no limit
+    double rate;              // bytes a second in each direction, of each connection; 0: no limit
+    double rate_total;        // the same, of all its connections together
     int32_t when;             // id from fn_new; 0: none
     struct rx_target_spec to;
     struct rx_target_spec fallback; // when the pool has no backend left; RX_TO_NONE: refuse

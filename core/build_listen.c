@@ -150,6 +150,10 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
                               .is_plain = s->ech == 0,
                               .ech = (uint8_t)s->ech,
                               .want = s->ech ? RX_FACT_ECH : 0 };
+    d->r.rate = s->rate > 0 ? (uint64_t)s->rate : 0;
+    d->r.rate_total = s->rate_total > 0 ? (uint64_t)s->rate_total : 0;
+    if ((d->r.rate || d->r.rate_total) && !(d->r.transport & RX_TCP))
+        return fail(b, "rate and rate_total are for TCP");
     if (fn_check(b, s->when, RX_FN_WHEN, &d->r.when_fn))
         return -1;
     d->r.digest = rx_build_digest_route(b, s);
@@ -298,9 +302,11 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
     l->has_hooks |= l->hooks != NULL;
     if (name_routes(b, l))
         return -1;
-    for (uint32_t i = 0; i < l->n_routes; i++)
+    for (uint32_t i = 0; i < l->n_routes; i++) {
         if (!(l->routes[i].active = rx_live_get(l->name, l->routes[i].name, b->conf->id)))
             return no_memory(b);
+        l->routes[i].total = rx_live_meters(l->routes[i].active);
+    }
     if (l->fallback_tcp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[0], &l->fallback_tcp))
         return -1;
     if (l->fallback_udp.kind == RX_TO_NONE && target_make(b, &b->server_fallback[1], &l->fallback_udp))

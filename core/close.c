@@ -11,6 +11,7 @@
 #include "log.h"
 #include "mirror.h"
 #include "proxied.h"
+#include "shape.h"
 #include "sys.h"
 #include "udp.h"
 #include "worker.h"
@@ -115,6 +116,8 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     end_close(c, RX_CLIENT, why);
     end_close(c, RX_SERVER, why);
     rx_weld_forget(c);
+    if (c->shape)
+        rx_shape_free(c);
     for (int d = 0; d < 2; d++) {
         free(c->dir[d].rest);
         if (c->dir[d].pipe[0] >= 0)

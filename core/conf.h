@@ -136,6 +136,8 @@ struct rx_route {
     enum rx_priority priority;
     uint32_t idle_ms, udp_idle_ms, connect_ms, max_connections;
     atomic_uint *active; // connections now, of all generations (live.h)
+    uint64_t rate, rate_total; // bytes a second and direction: of each connection, of all; 0: no limit
+    struct rx_meter *total;    // rate_total's, by direction; lives with `active`
 
     struct rx_served *served; // ref: what it has served; NULL where nothing is served
 

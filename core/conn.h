@@ -56,6 +56,7 @@ struct rx_dir {
     uint8_t run;         // consecutive reads that speak for the other pump
     uint8_t is_eof;      // its source has ended
     uint8_t is_shut;     // and its sink was told
+    uint8_t is_paused;   // it has used up its rate (shape.h)
     uint8_t is_eof_seen; // the source's watcher fired again after the end: now it must be stopped
     uint64_t bytes;
 };
@@ -112,6 +113,7 @@ struct rx_conn {
         uint32_t rate[2];
     } pace;
 
+    struct rx_shape *shape;   // owned; NULL: it may be as fast as it can
     struct rx_answer *answer; // answer.c's; owned
     struct rx_hooked *hooked; // ref; NULL: no hook sees it
     struct rx_mirror *mirror; // owned; NULL: none
@@ -147,6 +149,8 @@ void rx_connect_forget(struct rx_conn *c); // gives up what it holds of a pool: 
 // `sent` bytes of the head have reached the backend already.
 void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);
 void rx_weld_on_deadline(struct rx_conn *c);
+// A direction that was paused may go on.
+void rx_weld_resume(struct rx_conn *c);
 // Sends what the turn's small messages left in the outbox; before the loop sleeps. May close connections.
 void rx_weld_flush(struct rx_worker *w);
 // Takes a connection's letters out of the outbox: it is being closed.

@@ -12,6 +12,7 @@ enum { BUCKETS = 4096 };
 
 struct live {
     _Alignas(64) atomic_uint count; // first: callers hold a pointer to it; no two share a cache line
+    struct rx_meter meter[2];
     struct live *next;
     uint64_t key, generation; // the last one that asked for it
     unsigned refs;
@@ -56,6 +57,11 @@ atomic_uint *rx_live_get(const char *listen, const char *route, uint64_t generat
     }
     pthread_mutex_unlock(&lock);
     return l ? &l->count : NULL;
+}
+
+struct rx_meter *rx_live_meters(atomic_uint *count)
+{
+    return RX_CONTAINER(count, struct live, count)->meter;
 }
 
 void rx_live_put(atomic_uint *count)

@@ -78,6 +78,13 @@ uint64_t rx_meter_draw(struct rx_meter *m, uint64_t per_s, uint64_t depth_ns, ui
     return n;
 }
 
+void rx_meter_charge(struct rx_meter *m, uint64_t per_s, uint64_t bytes, uint64_t now_ns)
+{
+    unsigned long long drawn = atomic_load_explicit(&m->drawn_ns, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&m->drawn_ns, &drawn, RX_MAX(drawn, now_ns) + cost_of(bytes, per_s)))
+        ;
+}
+
 void rx_meter_return(struct rx_meter *m, uint64_t per_s, uint64_t bytes)
 {
     if (bytes)

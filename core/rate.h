@@ -26,6 +26,8 @@ struct rx_meter {
 bool rx_meter_take(struct rx_meter *m, const struct rx_rate *r, uint64_t now_ns);
 // Bytes: draws as many of `want` as `per_s` allows by now, with `depth_ns` ahead; maybe none.
 uint64_t rx_meter_draw(struct rx_meter *m, uint64_t per_s, uint64_t depth_ns, uint64_t want, uint64_t now_ns);
+// Bytes that have gone already, however many.
+void rx_meter_charge(struct rx_meter *m, uint64_t per_s, uint64_t bytes, uint64_t now_ns);
 // Gives back what was drawn and not used.
 void rx_meter_return(struct rx_meter *m, uint64_t per_s, uint64_t bytes);
 // How long until `bytes` can be drawn at once.

@@ -246,10 +246,11 @@ static const char *duration(uint32_t ms, char buf[24])
     return buf;
 }
 
-static const char *size(uint32_t bytes, char buf[24])
+static const char *size(uint64_t bytes, char buf[24])
 {
     bool is_m = bytes && bytes % (1u << 20) == 0, is_k = bytes && bytes % 1024 == 0;
-    snprintf(buf, 24, "%u%s", is_m ? bytes >> 20 : is_k ? bytes >> 10 : bytes, is_m ? "m" : is_k ? "k" : "b");
+    unsigned long long n = is_m ? bytes >> 20 : is_k ? bytes >> 10 : bytes;
+    snprintf(buf, 24, "%llu%s", n, is_m ? "m" : is_k ? "k" : "b");
     return buf;
 }
 
@@ -320,6 +321,7 @@ static bool is_named(const struct rx_route *r)
 
 static void print_route(const struct rx_route *r, const char *conditions, int wide[2], FILE *out)
 {
+    char a[24];
     static const char *const priorities[] = { "", ", latency", ", throughput" };
     fprintf(out, "  %3u  %-*s  %-*s -> ", r->index + 1, wide[0], r->proto->name, wide[1], conditions);
     rx_target_print(&r->to, out);
@@ -330,6 +332,10 @@ static void print_route(const struct rx_route *r, const char *conditions, int wi
     fprintf(out, "%s", priorities[r->priority]);
     if (r->max_connections)
         fprintf(out, ", at most %u", r->max_connections);
+    if (r->rate)
+        fprintf(out, ", %s/s each", size(r->rate, a));
+    if (r->rate_total)
+        fprintf(out, ", %s/s together", size(r->rate_total, a));
     if (is_named(r))
         fprintf(out, "  (\"%s\", %s)\n", r->name, r->where);
     else
@@ -386,7 +392,7 @@ static void number(struct rx_json *j, const char *key, uint32_t v)
 }
 
 // 0 stands for "no limit".
-static void limit(struct rx_json *j, const char *key, uint32_t v)
+static void limit(struct rx_json *j, const char *key, uint64_t v)
 {
     rx_json_key(j, key);
     if (v)
@@ -427,6 +433,8 @@ static void route_json(const struct rx_route *r, struct rx_json *j)
     number(j, "connect_timeout_ms", r->connect_ms);
     number(j, "idle_timeout_ms", r->idle_ms);
     limit(j, "max_connections", r->max_connections);
+    limit(j, "rate", r->rate);
+    limit(j, "rate_total", r->rate_total);
     rx_json_close(j);
 }
 

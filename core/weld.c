@@ -21,6 +21,7 @@
 #include "hook.h"
 #include "log.h"
 #include "mirror.h"
+#include "shape.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -215,6 +216,19 @@ static bool is_outbox_full(const struct rx_outbox *o)
     return o->n == RX_OUTBOX_LETTERS || o->used > RX_WORKER_BUFFER / 2;
 }
 
+// Reads at most *size bytes, or what the rate allows: *size is then less, 0 when the direction is paused.
+static inline enum rx_io receive(struct rx_conn *c, enum rx_direction dir, uint8_t *at, size_t *size, size_t *n)
+{
+    if (RX_LIKELY(!c->shape))
+        return rx_sys_recv(c->ends[dir].io.fd, at, *size, n);
+    *n = 0;
+    if (!(*size = rx_shape_allow(c, dir, *size)))
+        return RX_IO_AGAIN;
+    enum rx_io io = rx_sys_recv(c->ends[dir].io.fd, at, *size, n);
+    rx_shape_return(c, dir, *size - (io == RX_IO_DONE ? *n : 0));
+    return io;
+}
+
 static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
 {
     struct rx_dir *d = &c->dir[dir];
@@ -226,7 +240,10 @@ static bool pump_copy(struct rx_conn *c, enum rx_direction dir)
     for (int turn = 0; turn < TURNS; turn++) {
         uint8_t *at = o->bytes + o->used;
         size_t n, size = RX_WORKER_BUFFER - o->used;
-        switch (rx_sys_recv(c->ends[dir].io.fd, at, size, &n)) {
+        enum rx_io io = receive(c, dir, at, &size, &n);
+        if (RX_UNLIKELY(!size))
+            return true;
+        switch (io) {
         case RX_IO_AGAIN:
             return true;
         case RX_IO_EOF:
@@ -282,8 +299,11 @@ static bool pump_filter(struct rx_conn *c, enum rx_direction dir)
 {
     struct rx_dir *d = &c->dir[dir];
     for (int turn = 0; turn < TURNS && !d->rest_len; turn++) {
-        size_t n;
-        switch (rx_sys_recv(c->ends[dir].io.fd, c->worker->buffer, RX_WORKER_BUFFER, &n)) {
+        size_t n, size = RX_WORKER_BUFFER;
+        enum rx_io io = receive(c, dir, c->worker->buffer, &size, &n);
+        if (RX_UNLIKELY(!size))
+            return true;
+        switch (io) {
         case RX_IO_AGAIN:
             return true;
         case RX_IO_EOF:
@@ -298,7 +318,7 @@ static bool pump_filter(struct rx_conn *c, enum rx_direction dir)
         count(c, dir, n);
         if (!pass_filtered(c, dir, c->worker->buffer, n))
             return false;
-        if (n < RX_WORKER_BUFFER)
+        if (n < size)
             return true;
     }
     return true;
@@ -314,12 +334,20 @@ static void give_pipe(struct rx_conn *c, struct rx_dir *d)
 static bool fill_pipe(struct rx_conn *c, enum rx_direction dir, size_t *n)
 {
     struct rx_dir *d = &c->dir[dir];
+    size_t most = SPLICE_MAX;
     *n = 0;
+    if (RX_UNLIKELY(c->shape) && !(most = rx_shape_allow(c, dir, most)))
+        return true;
     if (d->pipe[0] < 0 && rx_pipe_get(&c->worker->pipes, d->pipe)) {
         d->is_spliced = false; // no pipe to be had: copy on, and ask again after another run
+        if (c->shape)
+            rx_shape_return(c, dir, most);
         return true;
     }
-    switch (rx_sys_splice(c->ends[dir].io.fd, d->pipe[1], SPLICE_MAX, n)) {
+    enum rx_io io = rx_sys_splice(c->ends[dir].io.fd, d->pipe[1], most, n);
+    if (RX_UNLIKELY(c->shape))
+        rx_shape_return(c, dir, most - (io == RX_IO_DONE ? *n : 0));
+    switch (io) {
     case RX_IO_DONE:
         d->in_pipe = (uint32_t)*n;
         count(c, dir, *n);
@@ -404,7 +432,7 @@ static bool wants_read(const struct rx_conn *c, enum rx_side side)
     const struct rx_dir *d = &c->dir[side];
     if (d->is_eof)
         return !d->is_eof_seen && ev_is_active(&c->ends[side].io);
-    return !holds_bytes(d);
+    return !holds_bytes(d) && !d->is_paused;
 }
 
 // After any progress: closed when both directions are done, else the watchers are what the invariants say.
@@ -420,6 +448,12 @@ static void settle(struct rx_conn *c)
             events |= EV_WRITE;
         rx_conn_watch(c, (enum rx_side)side, events);
     }
+}
+
+void rx_weld_resume(struct rx_conn *c)
+{
+    c->active_ms = rx_now_ms();
+    settle(c);
 }
 
 static void weld_on_io(struct rx_conn *c, enum rx_side side, int events)
@@ -467,6 +501,10 @@ void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_
     if (sent < len && !keep_rest(c, &c->dir[RX_TO_SERVER], head + sent, len - sent))
         return;
     rx_conn_drop_head(c);
+    if (c->route && (c->route->rate || c->route->rate_total) && rx_shape_begin(c, len)) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
     if (c->dir[RX_TO_SERVER].is_eof && !holds_bytes(&c->dir[RX_TO_SERVER]))
         pass_on_end(c, RX_TO_SERVER);
     settle(c);
@@ -476,6 +514,8 @@ void rx_weld_on_deadline(struct rx_conn *c)
 {
     uint32_t idle_ms = c->route ? c->route->idle_ms : c->listen->idle_ms;
     uint64_t now = rx_now_ms();
+    if (c->dir[RX_TO_SERVER].is_paused || c->dir[RX_TO_CLIENT].is_paused)
+        c->active_ms = now; // it is we who wait
     if (now - c->active_ms >= idle_ms)
         rx_close(c, RX_REASON_IDLE_TIMEOUT);
     else

@@ -256,7 +256,7 @@ local function route(state, listener, listen_id, r, line)
     priority = PRIORITY[o.priority], ech = o.ech ~= nil and ECH[o.ech] or 0,
     transport = r.transport and TRANSPORT[r.transport] or 0,
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
-    when = when, send_proxy = o.send_proxy or 0,
+    when = when, rate = o.rate or 0, rate_total = o.rate_total or 0, send_proxy = o.send_proxy or 0,
     to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
     mirror = target(state, o.mirror, line, what .. ".mirror"),
   })

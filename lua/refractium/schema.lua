@@ -274,7 +274,7 @@ M.route = section {
   verb = "an entry of `routes`",
   doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
   unavailable = {
-    "during", "sessions", "transparent", "rate", "identify", "policy",
+    "during", "sessions", "transparent", "identify", "policy",
   },
   is_list = true,
   { name = "to", type = "target", required = true, is_function = true,
@@ -329,6 +329,10 @@ M.route = section {
     doc = "As in `rx.listen`, for this route." },
   { name = "max_connections", type = "count", min = 1, max = 10000000, default_text = "no limit",
     doc = "Connections on this route at one time." },
+  { name = "rate", type = "byte_rate", min = "1k/s", max = "1000g/s", default_text = "no limit",
+    doc = "How fast the bytes of each connection may go, in each direction: `\"10m/s\"`. TCP only." },
+  { name = "rate_total", type = "byte_rate", min = "1k/s", max = "1000g/s", default_text = "no limit",
+    doc = "The same for all connections of the route together." },
 }
 
 local LABELS = { name = "labels", type = "labels", default_text = "none",

@@ -93,6 +93,13 @@ describe("rx.listen", function()
     assert.same({ "10.0.0.0/8", "unix" }, { from[1][3], from[2][3] })
   end)
 
+  it("takes how fast the bytes of a route may go", function()
+    local door = built([[rx.listen "a:1" { routes = { { rx.ssh, to = rx.drop, rate = "10m/s", rate_total = "1.5k/s" },
+      { rx.tls, to = rx.drop } } }]])
+    local one, two = spec_of(door, "route_new", 1), spec_of(door, "route_new", 2)
+    assert.same({ 10485760, 1536, 0, 0 }, { one.rate, one.rate_total, two.rate, two.rate_total })
+  end)
+
   it("binds all its addresses", function()
     local door = built('rx.listen { "a:1", "[::]:8000-8010", "unix:/x" } { ' .. FALLBACK .. " }")
     local binds = mock.calls(door, "listen_bind")

@@ -188,6 +188,8 @@
 ---@field idle_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `100ms` to `30d`.
 ---@field connect_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `10ms` to `10m`.
 ---@field max_connections? integer Connections on this route at one time. Default: no limit. Range: 1 to 10000000.
+---@field rate? string How fast the bytes of each connection may go, in each direction: `"10m/s"`. TCP only. Default: no limit. Range: `1k/s` to `1000g/s`.
+---@field rate_total? string The same for all connections of the route together. Default: no limit. Range: `1k/s` to `1000g/s`.
 
 ---Backends that share the load. Each is an address, `"host:port"`, `"[v6]:port"`, `"unix:/path"` or `"srv:_service._tcp.name"`, or a table `{ "10.0.0.2:80", weight = 2 }`. Returns a value for `to` and fallbacks.
 ---@class rx.PoolOptions
