@@ -136,6 +136,27 @@ struct rx_backend_spec {
     uint32_t max_connections; // at one time; 0: no limit
 };
 
+enum rx_check_kind {
+    RX_CHECK_TCP = 0,
+    RX_CHECK_TLS = 1,
+    RX_CHECK_HTTP = 2,
+    RX_CHECK_HTTPS = 3,
+    RX_CHECK_UDP = 4
+};
+
+// How the health of a pool's backends is checked.
+struct rx_health_spec {
+    uint32_t kind; // enum rx_check_kind
+    uint32_t every_ms, timeout_ms;
+    uint32_t rise, fall; // results in a row that change the state
+    uint32_t port;       // 0: the backend's own
+    uint32_t is_verified;   // TLS: 1: the certificate must be good for the name
+    struct rx_slice sni;    // TLS: empty: the host, or the backend's name where it is one
+    struct rx_slice host, path, method; // HTTP; empty: the backend, "/", "GET"
+    struct rx_slice send;   // not HTTP
+    int32_t expect;         // id from fn_new; 0: none
+};
+
 struct rx_listen_spec {
     struct rx_slice where; // "refractium.lua:31", for messages
     uint32_t max_connections;        // 0: only the server's
@@ -277,7 +298,8 @@ enum rx_fn_kind {
     RX_FN_DATA = 7,
     RX_FN_CLOSE = 8,
     RX_FN_FILTER = 9,   // () → nil: pass, false: refuse, or the string to pass instead
-    RX_FN_EVERY = 10    // () → nothing
+    RX_FN_EVERY = 10,   // () → nothing
+    RX_FN_EXPECT = 11   // () → enum rx_verdict [, why it is bad]
 };
 
 // What a listener's `identify` says of a connection.
@@ -435,6 +457,10 @@ struct rx_door {
 
     int (*pool_new)(struct rx_build *b, const struct rx_pool_spec *spec);
     int (*pool_backend)(struct rx_build *b, int32_t pool, const struct rx_backend_spec *spec);
+    // Once; then what an answer may be: statuses (none: 200 to 399), and texts or "~regex", any of which will do.
+    int (*pool_health)(struct rx_build *b, int32_t pool, const struct rx_health_spec *spec);
+    int (*pool_health_status)(struct rx_build *b, int32_t pool, uint32_t low, uint32_t high);
+    int (*pool_health_expect)(struct rx_build *b, int32_t pool, struct rx_slice text);
 
     int (*listen_new)(struct rx_build *b, const struct rx_listen_spec *spec);
     int (*listen_bind)(struct rx_build *b, int32_t listen, struct rx_slice addr);

@@ -163,20 +163,20 @@ void rx_backend_came_back(struct rx_backend_state *s, uint64_t now_ms)
 
 // ---- off the path -------------------------------------------------------------------------------------------------
 
-void rx_backend_set_health(struct rx_backend_state *s, enum rx_health health, uint64_t now_ms)
+bool rx_backend_set_health(struct rx_backend_state *s, enum rx_health health, uint64_t now_ms)
 {
-    static const char *const words[] = { "not known to be up", "up", "down" };
-    char text[RX_ADDR_TEXT];
     unsigned was = atomic_exchange(&s->health, health);
     if (was == (unsigned)health)
-        return;
+        return false;
+    atomic_store(&s->health_since_ms, now_ms);
+    if (health == RX_HEALTH_DOWN)
+        atomic_fetch_add(&s->downs, 1);
     if (health == RX_HEALTH_UP && was == RX_HEALTH_DOWN) {
         atomic_store(&s->warm_since_ms, now_ms);
         atomic_store(&s->failed_in_row, 0);
         atomic_store(&s->rests_until_ms, 0); // who looked knows better than who failed before
     }
-    rx_log(health == RX_HEALTH_DOWN ? RX_LOG_WARN : RX_LOG_INFO, "backend %s (%s): %s", s->name,
-           rx_addr_print(&s->addr.sa, text), words[health]);
+    return true;
 }
 
 static bool is_called(const struct rx_backend_state *s, const char *name_or_addr)

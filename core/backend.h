@@ -8,6 +8,8 @@
 
 #include "addr.h"
 
+enum { RX_HEALTH_WHY = 160 };
+
 enum rx_health {
     RX_HEALTH_UNKNOWN = 0, // nobody checks, or not yet: good enough to be used
     RX_HEALTH_UP,
@@ -32,6 +34,14 @@ struct rx_backend_state {
     atomic_ullong rests_until_ms; // 0: it is not ejected
     atomic_ullong peace_since_ms; // when the last ejection ended
     atomic_ullong warm_since_ms;  // when it came (back): slow start counts from here; 0: it was always there
+
+    // What checking its health found.
+    atomic_ulong checks, checks_failed; // those that came to a result
+    atomic_ulong downs;                 // how often it went down
+    atomic_uint check_us;               // how long the last one took
+    atomic_ullong health_since_ms;      // 0: unknown since the start
+    struct rx_health_check *checker;    // health.c's, as is the next: the engine's thread alone
+    char why[RX_HEALTH_WHY];            // what was wrong the last time; "": nothing
 };
 
 // When to eject, from the pool a connection goes by.
@@ -62,6 +72,13 @@ static inline bool rx_backend_is_last_resort(const struct rx_backend_state *s)
            !atomic_load_explicit(&s->is_drained, memory_order_relaxed);
 }
 
+// The same for clients that its health check does not speak for.
+static inline bool rx_backend_is_open(const struct rx_backend_state *s, uint64_t now_ms)
+{
+    return !atomic_load_explicit(&s->is_drained, memory_order_relaxed) &&
+           atomic_load_explicit(&s->rests_until_ms, memory_order_relaxed) <= now_ms;
+}
+
 enum rx_taken {
     RX_TAKEN,       // counted in `active`
     RX_TAKEN_PROBE, // the same; it was ejected, and this connection finds out whether it is back
@@ -89,8 +106,8 @@ static inline void rx_backend_connected(struct rx_backend_state *s, uint64_t now
 
 // ---- off the path, from any thread --------------------------------------------------------------------------------
 
-// Says a change of health once, in the log.
-void rx_backend_set_health(struct rx_backend_state *s, enum rx_health health, uint64_t now_ms);
+// True when that is a change. One that comes up from being down begins slowly, and its failures are forgotten.
+bool rx_backend_set_health(struct rx_backend_state *s, enum rx_health health, uint64_t now_ms);
 // Drains, or undrains, the backends with this address ("10.0.0.1:80") or that a config wrote like this
 // ("app.internal:80"); returns how many there are. It holds as long as a config names them.
 unsigned rx_backend_drain(const char *name_or_addr, bool is_drained, uint64_t now_ms);

@@ -143,7 +143,7 @@ static int door_fn_new(struct rx_build *b, uint32_t kind, struct rx_slice where)
     char *copy = keep(b, where);
     if (!list || !copy)
         return no_memory(b);
-    if (kind > RX_FN_EVERY)
+    if (kind > RX_FN_EXPECT)
         return fail(b, "unknown kind of function");
     c->fns = list;
     list[c->n_fns++] = (struct rx_fn){ .kind = kind, .where = copy };
@@ -488,6 +488,9 @@ const struct rx_door rx_door = {
     .proto_sample = door_proto_sample,
     .pool_new = rx_door_pool_new,
     .pool_backend = rx_door_pool_backend,
+    .pool_health = rx_door_pool_health,
+    .pool_health_status = rx_door_pool_health_status,
+    .pool_health_expect = rx_door_pool_health_expect,
     .listen_new = rx_door_listen_new,
     .listen_bind = rx_door_listen_bind,
     .listen_proxy = rx_door_listen_proxy,

@@ -96,7 +96,7 @@ int rx_build_pool_finish(struct rx_build *b, struct rx_pool *p)
     if (p->is_anonymous)
         p->name = p->n_members == 1 ? p->members[0].name
                                     : rx_arena_printf(b->conf->arena, "%s+%u", p->members[first].name, p->n_members - 1);
-    struct rx_roster *r = p->name ? rx_roster_new(p, NULL) : NULL;
+    struct rx_roster *r = p->name && !rx_build_health_finish(b, p) ? rx_roster_new(p, NULL) : NULL;
     atomic_store(&p->live->roster, r);
     return r ? 0 : -1;
 }

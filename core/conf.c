@@ -71,6 +71,9 @@ void rx_conf_free(struct rx_conf *c)
     rx_script_free(c->hook_script);
     free(c->scripts);
     for (uint32_t i = 0; i < c->n_pools; i++)
+        if (c->pools[i]->health)
+            texts_fini(&c->pools[i]->health->expect);
+    for (uint32_t i = 0; i < c->n_pools; i++)
         rx_roster_unref(atomic_load(&c->pools[i]->live->roster));
     for (uint32_t i = 0; i < c->n_metrics; i++)
         rx_metric_put(c->metrics[i]);

@@ -69,6 +69,25 @@ struct rx_pool_live {
     _Atomic(struct rx_roster *) roster; // ref; written by the engine alone
 };
 
+struct rx_status_range {
+    uint16_t low, high;
+};
+
+struct rx_health_rule {
+    enum rx_check_kind kind;
+    uint32_t every_ms, timeout_ms, rise, fall;
+    uint16_t port; // 0: the backend's own
+    bool is_verified;
+    const char *sni, *host; // NULL: made from the backend
+    const char *path, *method;
+    const char *send;
+    uint32_t send_len;
+    struct rx_status_range *status;
+    uint32_t n_status;
+    struct rx_texts expect;
+    int32_t expect_fn; // -1: none
+};
+
 struct rx_pool {
     uint64_t digest;
     const char *name; // "web", or the list of addresses for an anonymous one
@@ -80,7 +99,8 @@ struct rx_pool {
     struct rx_eject_rule eject;
     struct rx_addr source; // what to connect from; len 0: the system chooses
     uint32_t send_proxy;   // enum rx_send_proxy bits; 0: none
-    const char *check;     // how health is checked, as a key; NULL: nobody does
+    struct rx_health_rule *health; // how health is checked; NULL: nobody does
+    const char *check;             // the same as a key, of all that makes a difference
     struct rx_member *members;
     uint32_t n_members;
     int32_t policy_fn; // -1: none

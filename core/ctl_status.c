@@ -75,6 +75,7 @@ static void print_pools(const json_t *s)
         printf("\npool %s\n", show(rx_ctl_text(p, "name")));
         json_array_foreach(json_object_get(p, "backends"), k, b) {
             const char *name = rx_ctl_text(b, "name"), *address = rx_ctl_text(b, "address");
+            const char *word = rx_ctl_text(b, "state"), *why = rx_ctl_text(json_object_get(b, "health"), "why");
             printf("  %-32s %lu now, %lu connects, %lu failures%s", show(name),
                    (unsigned long)rx_ctl_number(b, "active"), (unsigned long)rx_ctl_number(b, "connects"),
                    (unsigned long)rx_ctl_number(b, "failures"),
@@ -84,6 +85,10 @@ static void print_pools(const json_t *s)
                 printf(", %s", show(state));
             if (strcmp(name, address))
                 printf(" (%s)", show(address));
+            if (*word && strcmp(word, "unknown"))
+                printf(", %s", show(word));
+            if (*why)
+                printf(": %s", show(why));
             printf("\n");
         }
     }

@@ -14,6 +14,7 @@
 #include "admin.h"
 #include "ban.h"
 #include "bind.h"
+#include "health.h"
 #include "hook.h"
 #include "http.h"
 #include "log.h"
@@ -29,6 +30,7 @@ struct engine {
     struct ev_loop *loop; // owned
     struct rx_reload reload; // the config served, and its successors
     struct rx_resolve *names; // owned
+    struct rx_health_watch *health; // owned
     struct rx_worker *workers;
     unsigned n_workers, n_started;
     struct rx_hooker *hooker; // owned
@@ -170,6 +172,12 @@ static void engine_on_ban(void *data)
     order_all(data, RX_ORDER_BANS);
 }
 
+static void engine_on_names(void *data)
+{
+    struct engine *e = data;
+    rx_health_refresh(e->health);
+}
+
 static int start_workers(struct engine *e)
 {
     sigset_t all, old;
@@ -268,6 +276,9 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     }
     if (!(e->names = e->reload.names = rx_resolve_new(e->loop, e->workers, e->n_workers)))
         goto end;
+    if (!(e->health = e->reload.health = rx_health_new(e->loop)))
+        goto end;
+    rx_resolve_on_change(e->names, engine_on_names, e);
     watch_signals(e); // before anybody can know that we are here
     if (bind_all(e)) {
         code = RX_EXIT_BIND;
@@ -313,6 +324,7 @@ end:
     rx_record_stop();
     rx_admin_free(e->admin);
     rx_hooker_free(e->hooker); // it hears the workers' last words, and wakes them
+    rx_health_free(e->health);
     rx_resolve_free(e->names);
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)

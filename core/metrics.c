@@ -215,6 +215,52 @@ static unsigned long usable_of(const struct rx_backend_state *s)
     return rx_backend_is_usable(s, rx_now_ms());
 }
 
+static unsigned long is_up_of(const struct rx_backend_state *s)
+{
+    return atomic_load(&s->health) != RX_HEALTH_DOWN;
+}
+
+static unsigned long checks_of(const struct rx_backend_state *s)
+{
+    return get(&s->checks);
+}
+
+static unsigned long bad_checks_of(const struct rx_backend_state *s)
+{
+    return get(&s->checks_failed);
+}
+
+static unsigned long downs_of(const struct rx_backend_state *s)
+{
+    return get(&s->downs);
+}
+
+static unsigned long check_us_of(const struct rx_backend_state *s)
+{
+    return atomic_load(&s->check_us);
+}
+
+// Of those whose health is checked. Reorders the rows.
+static void print_health(FILE *out, struct row *rows, uint32_t n)
+{
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (rows[i].backend->state->check[0])
+            rows[k++] = rows[i];
+    if (!k)
+        return;
+    head(out, "refractium_backend_up", "gauge", "0: its health check has it down; 1: it is up, or was not checked yet.");
+    print_backend_value(out, rows, k, "refractium_backend_up", is_up_of);
+    head(out, "refractium_backend_checks_total", "counter", "Health checks that came to a result.");
+    print_backend_value(out, rows, k, "refractium_backend_checks_total", checks_of);
+    head(out, "refractium_backend_check_failures_total", "counter", "Those whose result was bad.");
+    print_backend_value(out, rows, k, "refractium_backend_check_failures_total", bad_checks_of);
+    head(out, "refractium_backend_downs_total", "counter", "Times its health check took it down.");
+    print_backend_value(out, rows, k, "refractium_backend_downs_total", downs_of);
+    head(out, "refractium_backend_check_microseconds", "gauge", "How long the last health check took.");
+    print_backend_value(out, rows, k, "refractium_backend_check_microseconds", check_us_of);
+}
+
 static void print_backends(FILE *out, const struct rx_conf *conf)
 {
     uint32_t n;
@@ -229,6 +275,7 @@ static void print_backends(FILE *out, const struct rx_conf *conf)
     print_backend_value(out, rows, n, "refractium_backend_ejections_total", ejections_of);
     head(out, "refractium_backend_usable", "gauge", "1: new connections may go there; 0: down, drained or ejected.");
     print_backend_value(out, rows, n, "refractium_backend_usable", usable_of);
+    print_health(out, rows, n);
     free(rows);
 }
 

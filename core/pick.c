@@ -17,6 +17,7 @@ struct asked {
     const struct rx_tier *t;
     const struct rx_dice *d;
     bool is_last_resort;
+    bool is_unjudged; // health was checked over the other transport
 };
 
 static bool is_full(const struct rx_backend *b)
@@ -38,6 +39,8 @@ static bool is_free(const struct asked *a, uint32_t i)
         return a->d->is_rehearsal;
     if (is_full(b))
         return false;
+    if (RX_UNLIKELY(a->is_unjudged))
+        return rx_backend_is_open(b->state, a->is_last_resort ? UINT64_MAX : a->d->now_ms);
     return a->is_last_resort ? rx_backend_is_last_resort(b->state) : rx_backend_is_usable(b->state, a->d->now_ms);
 }
 
@@ -216,7 +219,7 @@ RX_COLD static bool has_full(const struct rx_roster *r, const struct rx_dice *d)
 
 const struct rx_backend *rx_pick(const struct rx_roster *r, const struct rx_dice *d, bool *full)
 {
-    struct asked a = { .r = r, .d = d };
+    struct asked a = { .r = r, .d = d, .is_unjudged = d->is_udp != r->is_checked_by_udp };
     for (int pass = 0; pass < 2; pass++) {
         a.is_last_resort = pass == 1;
         for (uint32_t k = 0; k < r->n_tiers; k++) {

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bind.h"
+#include "health.h"
 #include "hook.h"
 #include "load.h"
 #include "log.h"
@@ -318,6 +319,7 @@ static void take(struct rx_reload *r, struct rx_reload_job *j, struct rx_history
 void rx_reload_names(struct rx_reload *r)
 {
     rx_resolve_serve(r->names, r->conf, r->trial.conf);
+    rx_health_serve(r->health, r->conf, r->trial.conf);
 }
 
 // Loaded, and the workers can take it.

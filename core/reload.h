@@ -12,6 +12,7 @@
 #include "history.h"
 #include "seen.h"
 
+struct rx_health_watch;
 struct rx_hooker;
 struct rx_resolve;
 struct rx_watch;
@@ -37,6 +38,7 @@ struct rx_reload {
     struct rx_hooker *hooker;   // borrowed: the engine's
 
     struct rx_resolve *names;   // borrowed: the engine's
+    struct rx_health_watch *health;   // likewise
 
     struct rx_conf *conf;   // ref: what is served
     uint32_t n_bound;       // of its addresses, in their order, so many are bound
@@ -84,7 +86,7 @@ void rx_reload_fini(struct rx_reload *r);
 // A Lua state for each worker, where the config has functions, and a thread for its hooks; 0 or negative.
 int rx_reload_spawn(struct rx_reload *r, struct rx_conf *conf);
 
-// What is served or tried has changed: names are looked up for that.
+// What is served or tried has changed: names are looked up, and health is checked, for that.
 void rx_reload_names(struct rx_reload *r);
 
 // ---- for trial.c ----------------------------------------------------------------------------------------------------

@@ -77,6 +77,9 @@ struct rx_resolve {
     struct rx_conf *confs[2]; // refs: what is served, and what is tried
     ev_timer settle;          // active: somebody waits for the first answers to some names
 
+    void (*changed)(void *data); // NULL: nobody asks
+    void *changed_data;
+
     struct rx_limbo limbo;
     struct rx_errands errands;
     struct pass {
@@ -330,6 +333,8 @@ static void look_finish(struct name *n)
     for (unsigned k = 0; is_changed && k < RX_COUNT(r->confs); k++)
         if (r->confs[k])
             publish(r, r->confs[k], n);
+    if (is_changed && r->changed)
+        r->changed(r->changed_data);
     if (ev_is_active(&r->settle) && each_name(r, is_settled))
         ev_timer_stop(r->loop, &r->settle);
 }
@@ -659,6 +664,12 @@ struct rx_resolve *rx_resolve_new(struct ev_loop *loop, struct rx_worker *worker
         return r;
     rx_resolve_free(r);
     return NULL;
+}
+
+void rx_resolve_on_change(struct rx_resolve *r, void (*fn)(void *data), void *data)
+{
+    r->changed = fn;
+    r->changed_data = data;
 }
 
 void rx_resolve_free(struct rx_resolve *r)

@@ -15,6 +15,8 @@ enum { RX_RESOLVE_SETTLE_MS = 2000 }; // how long a start or a reload waits for 
 
 // workers: who may be using rosters; borrowed, may not be running yet. NULL when out of memory.
 struct rx_resolve *rx_resolve_new(struct ev_loop *loop, struct rx_worker *workers, unsigned n_workers);
+// fn is called when a change has made new rosters.
+void rx_resolve_on_change(struct rx_resolve *r, void (*fn)(void *data), void *data);
 void rx_resolve_free(struct rx_resolve *r); // after the workers have ended
 
 // Looks up what conf names and is not known yet: a config that will be served. Until that is over, at most

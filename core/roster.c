@@ -250,6 +250,7 @@ struct rx_roster *rx_roster_new(const struct rx_pool *p, const struct rx_places 
     r->refs = 1;
     r->balance = p->balance;
     r->slow_start_ms = p->slow_start_ms;
+    r->is_checked_by_udp = p->health && p->health->kind == RX_CHECK_UDP;
     for (uint32_t i = 0; i < p->n_members; i++)
         most += places && places[i] && places[i]->n ? places[i]->n : 1;
     r->backends = calloc(most, sizeof *r->backends);

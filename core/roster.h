@@ -48,6 +48,7 @@ struct rx_roster {
     struct rx_tier *tiers;
     uint32_t n_tiers;
     bool has_limits; // some backend has max_connections
+    bool is_checked_by_udp; // the pool's health: it says nothing about TCP then, and otherwise nothing about UDP
     struct rx_roster *next; // in limbo
     uint64_t epoch;
 };
@@ -106,6 +107,7 @@ struct rx_dice {
     uint64_t now_ms;
     int64_t first;         // a policy's choice among the primaries; -1: none
     const uint64_t *tried; // a bit for each backend that was tried; NULL: none
+    bool is_udp;           // for a UDP client: what a check over TCP found is nothing to it, nor the other way round
     bool is_rehearsal;     // asked without a socket: names without an address count as well
 };
 

@@ -54,6 +54,9 @@ struct rx_said_of {
 };
 void rx_script_listen(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, struct rx_said_of *out);
 
+// What the function of a health check says of an answer: *v, and why it is bad, where it tells. False: it failed.
+bool rx_script_expect(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, enum rx_verdict *v, char *why,
+                      size_t size);
 bool rx_script_when(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
 // NULL: the function failed or said nil. Lives as long as the generation.
 const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);

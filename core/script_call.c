@@ -95,6 +95,25 @@ enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8
     return v;
 }
 
+bool rx_script_expect(struct rx_script *s, uint32_t fn, const uint8_t *p, uint32_t n, enum rx_verdict *v, char *why,
+                      size_t size)
+{
+    size_t len;
+    if (!s)
+        return false;
+    s->call.ptr = p;
+    s->call.len = n;
+    if (!rx_script_call(s, fn, 2))
+        return false;
+    int said = (int)lua_tointeger(s->L, 1);
+    *v = said == RX_MATCH || said == RX_MORE ? (enum rx_verdict)said : RX_NO;
+    const char *text = lua_type(s->L, 2) == LUA_TSTRING ? lua_tolstring(s->L, 2, &len) : NULL;
+    if (text)
+        rx_log_escape((const uint8_t *)text, len, why, size);
+    lua_settop(s->L, 0);
+    return true;
+}
+
 bool rx_script_when(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c)
 {
     if (!rx_script_call_about(s, fn, c, 1))

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ban.h"
+#include "health.h"
 #include "log.h"
 
 enum { BANS_SHOWN = 100 };
@@ -148,6 +149,20 @@ static const char *backend_word(const struct rx_backend_state *s, uint64_t now_m
     return words[atomic_load(&s->health)];
 }
 
+static void put_health(struct rx_json *j, const struct rx_backend_state *s)
+{
+    uint64_t since = atomic_load(&s->health_since_ms);
+    rx_json_key(j, "health");
+    rx_json_open(j, '{');
+    put_number(j, "checks", get(&s->checks));
+    put_number(j, "failures", get(&s->checks_failed));
+    put_number(j, "downs", get(&s->downs));
+    put_number(j, "took_us", atomic_load(&s->check_us));
+    put_number(j, "since_ms", since ? rx_now_ms() - since : 0);
+    put_text(j, "why", s->why[0] ? s->why : NULL);
+    rx_json_close(j);
+}
+
 static void put_backend(struct rx_json *j, const struct rx_backend *b)
 {
     char text[RX_ADDR_TEXT];
@@ -163,6 +178,8 @@ static void put_backend(struct rx_json *j, const struct rx_backend *b)
     put_number(j, "connects", b->state ? get(&b->state->connects) : 0);
     put_number(j, "failures", b->state ? get(&b->state->refused) : 0);
     put_number(j, "ejections", b->state ? get(&b->state->ejected) : 0);
+    if (b->state && b->state->check[0])
+        put_health(j, b->state);
     rx_json_close(j);
 }
 
@@ -176,6 +193,7 @@ static void put_pools(struct rx_json *j, const struct rx_conf *conf)
         put_text(j, "name", p->name);
         rx_json_key(j, "anonymous");
         rx_json_bool(j, p->is_anonymous);
+        put_text(j, "check", p->health ? rx_health_kind_word(p->health->kind) : NULL);
         rx_json_key(j, "backends");
         rx_json_open(j, '[');
         const struct rx_roster *r = rx_roster_of(p);
@@ -212,6 +230,8 @@ static const char *fn_word(enum rx_fn_kind kind)
         return "filter";
     case RX_FN_EVERY:
         return "every";
+    case RX_FN_EXPECT:
+        return "expect";
     }
     return "function";
 }

@@ -74,6 +74,27 @@ local function add_backend(state, id, backend, line, what)
   id_or_report(state, state.link.pool_backend(id, spec), line, what)
 end
 
+local CHECK = { tcp = 0, tls = 1, http = 2, https = 3, udp = 4 }
+
+local function health(state, id, h, line, what)
+  what = what .. ".health"
+  local expect = h.expect or { texts = {} }
+  local answer = state.link.pool_health(id, {
+    kind = CHECK[h.check], every_ms = h.every, timeout_ms = h.timeout, rise = h.rise, fall = h.fall, port = h.port or 0,
+    is_verified = h.verify, sni = h.sni or "", host = h.host or "", path = h.path, method = h.method,
+    send = h.send or "", expect = fn_id(state, dispatch.EXPECT, expect.fn, line, what .. ".expect"),
+  })
+  if not id_or_report(state, answer, line, what) then
+    return
+  end
+  for _, range in ipairs(h.status or {}) do
+    id_or_report(state, state.link.pool_health_status(id, range.low, range.high), line, what .. ".status")
+  end
+  for _, text in ipairs(expect.texts) do
+    id_or_report(state, state.link.pool_health_expect(id, text), line, what .. ".expect")
+  end
+end
+
 -- Pools without a name have the options nobody gave.
 local function default_options()
   local eject = schema.pool.by_name
@@ -97,6 +118,9 @@ local function pool_id(state, pool, line, what)
     state.pools[pool] = id
     for _, backend in ipairs(id and pool.backends or {}) do
       add_backend(state, id, backend, line, what)
+    end
+    if id and o.health then
+      health(state, id, o.health, line, what)
     end
   end
   return id or -1

@@ -20,6 +20,7 @@ local M = {}
 
 M.IDENTIFY, M.WHEN, M.TO, M.POLICY, M.ACCEPT, M.LISTEN = 0, 1, 2, 3, 4, 5
 M.OPEN, M.DATA, M.CLOSE, M.FILTER, M.EVERY = 6, 7, 8, 9, 10
+M.EXPECT = 11
 
 local KEY_MAX = 255
 local SAID_PROTOCOL, SAID_TARGET = 2, 3
@@ -130,6 +131,19 @@ return function()
   end
   bytes_of(answer)
   return answer
+end]],
+  [M.EXPECT] = [[
+local f, buf, more, wrong = ...
+return function()
+  local verdict, why = f(buf)
+  if verdict == true then
+    return 1
+  elseif verdict == false or verdict == nil then
+    return 0, why
+  elseif verdict == more then
+    return 2
+  end
+  wrong(verdict)
 end]],
   [M.EVERY] = [[
 local f = ...
@@ -253,6 +267,8 @@ local function arguments(kind, where, view, session, targets)
     return view.conn_now, view.why
   elseif kind == M.FILTER then
     return view.conn_now, DIRECTIONS, view.call, view.buf, session.refuse, bytes_check(where)
+  elseif kind == M.EXPECT then
+    return view.buf, session.more, refuse_with(where, "expect must return true, false or rx.more")
   elseif kind == M.EVERY then
     return nil
   end

@@ -53,6 +53,12 @@ local TYPES = {
   proxy_protocol = { "table", "rx.ProxyProtocol" },
   proxies = { "address, block or list", "string|string[]" },
   send_proxy = { '`"v1"`, `"v2"` or table', '"v1"|"v2"|rx.SendProxy' },
+  health = { "table", "rx.Health" },
+  http_path = { "path", "string" },
+  word = { "string", "string" },
+  statuses = { "number, range or list", "integer|string|(integer|string)[]" },
+  payload = { "bytes", "string" },
+  expectation = { "bytes, list or function", "string|string[]|fun(buf: rx.Buf): boolean|rx.More|nil, string?" },
 }
 
 local ITEM_TYPES = { port = { "port, range or list", "integer|string|(integer|string)[]" } }
@@ -306,7 +312,7 @@ local CLASS = {
   server = "rx.Server", listen = "rx.Listen", route = "rx.Route", pool = "rx.PoolOptions", backend = "rx.Backend",
   counter = "rx.CounterOptions", gauge = "rx.GaugeOptions", shared = "rx.SharedOptions",
   protocol = "rx.ProtocolOptions", samples = "rx.Samples", ttl = "rx.Ttl", test = "rx.Test", expect = "rx.Expect",
-  canary = "rx.Canary", proxy_protocol = "rx.ProxyProtocol", send_proxy = "rx.SendProxy",
+  canary = "rx.Canary", proxy_protocol = "rx.ProxyProtocol", send_proxy = "rx.SendProxy", health = "rx.Health",
   hook = "rx.HookOptions",
   record = "rx.Record",
 }

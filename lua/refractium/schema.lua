@@ -226,7 +226,7 @@ M.pool = section {
   doc = "Backends that share the load. Each is an address, `\"host:port\"`, `\"[v6]:port\"`, `\"unix:/path\"` or"
     .. " `\"srv:_service._tcp.name\"`, or a table `{ \"10.0.0.2:80\", weight = 2 }`. Returns a value for `to` and"
     .. " fallbacks.",
-  unavailable = { "health", "policy", "connect", "max_connections", "rate" },
+  unavailable = { "policy", "connect", "max_connections", "rate" },
   is_list = true,
   { name = "balance", type = "balance", default = "round_robin",
     values = {
@@ -250,6 +250,41 @@ M.pool = section {
   { name = "source", type = "ip", default_text = "the system chooses",
     doc = "The address to connect from, for backends of the same family." },
   SEND_PROXY,
+  { name = "health", type = "health", default_text = "nobody asks",
+    doc = "Ask each backend again and again whether it is well, and send nobody to one that is not; see below." },
+}
+
+M.health = section {
+  verb = "`health` in rx.pool",
+  doc = "How the backends of a pool are checked. One counts as up until the first result, which counts at once; a result"
+    .. " over TCP says nothing about where UDP clients go, and a `udp` check nothing about TCP.",
+  { name = "check", type = "choice", values = { "tcp", "tls", "http", "https", "udp" }, default = "tcp",
+    doc = "`tcp`: it accepts a connection; `tls`: and a handshake succeeds; `http`, `https`: and a request is answered"
+      .. " well; `udp`: a datagram is answered. With `send` or `expect` `tcp` and `tls` want an answer too." },
+  { name = "every", type = "duration", default = "2s", min = "100ms", max = "1h",
+    doc = "From one look to the next, a tenth more or less." },
+  { name = "timeout", type = "duration", default = "1s", min = "10ms", max = "5m",
+    doc = "How long one look may take, the answer included." },
+  { name = "rise", type = "count", default = 2, min = 1, max = 1000, doc = "Good results in a row that bring it up." },
+  { name = "fall", type = "count", default = 3, min = 1, max = 1000, doc = "Bad results in a row that take it down." },
+  { name = "port", type = "count", min = 1, max = 65535, default_text = "the backend's",
+    doc = "The port to ask, at the backend's address." },
+  { name = "path", type = "http_path", default = "/", doc = "`http`: what is asked for." },
+  { name = "host", type = "word", default_text = "the backend as written", doc = "`http`: the Host header." },
+  { name = "method", type = "choice", values = { "GET", "HEAD" }, default = "GET", doc = "`http`: the method." },
+  { name = "status", type = "statuses", default_text = "`\"200-399\"`",
+    doc = "`http`: statuses that are good: a number, a range `\"200-299\"`, or a list of these." },
+  { name = "send", type = "payload",
+    doc = "What to say, at once: text, or bytes in hex, `\"hex:0000000804d2162f\"`. Needed for `udp`." },
+  { name = "expect", type = "expectation",
+    doc = "What the answer begins with (`http`: what is in the body): text, `\"hex:...\"`, or `\"~regex\"`, found anywhere;"
+      .. " a list, of which one will do; or a `function(buf)` that returns `true`, `false` (with a second value: why) or"
+      .. " `rx.more`. Without it any answer to `send` will do. The first 64 KB are looked at." },
+  { name = "sni", type = "word", default_text = "`host`, or the backend's name",
+    doc = "`tls`, `https`: the name asked for in the handshake." },
+  { name = "verify", type = "boolean", default = false,
+    doc = "`tls`, `https`: the certificate must be valid, for that name, and issued by who the system trusts"
+      .. " (`SSL_CERT_FILE` names others)." },
 }
 
 M.backend = section {
@@ -414,8 +449,8 @@ M.samples = section {
 
 -- In the order the reference shows them.
 M.order = {
-  "server", "canary", "record", "listen", "proxy_protocol", "route", "pool", "backend", "ttl", "send_proxy", "protocol",
-  "samples", "hook", "counter", "gauge", "shared", "test", "expect",
+  "server", "canary", "record", "listen", "proxy_protocol", "route", "pool", "backend", "health", "ttl", "send_proxy",
+  "protocol", "samples", "hook", "counter", "gauge", "shared", "test", "expect",
 }
 
 M.actions = {

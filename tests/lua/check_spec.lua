@@ -369,7 +369,29 @@ describe("a pool", function()
     pool_says('"h:1", source = "10.0.0.0/8"', ".source", '"10.0.0.0/8" is no IP address')
     pool_says('"h:1", slow_start = 30', ".slow_start", '30 has no unit (write "30s" or "30ms")')
     pool_says('{ "h:1", max_connections = 0 }', "[1].max_connections", "must be between 1 and 10000000, not 0")
-    pool_says('"h:1", health = {}', ".health", "health is not available in this version")
+    pool_says('"h:1", health = {}', ".health", "is empty")
+    pool_says('"h:1", health = true', ".health", "must be a table, not a boolean")
+    pool_says('"h:1", health = { check = "htp" }', ".health.check",
+      'must be one of "tcp", "tls", "http", "https", "udp", not "htp" (did you mean "http"?)')
+    pool_says('"h:1", health = { evry = "1s" }', ".health.evry", 'unknown key (did you mean "every"?)')
+    pool_says('"h:1", health = { path = "/x" }', ".health.path", 'is nothing for check = "tcp"')
+    pool_says('"h:1", health = { check = "http", send = "x" }', ".health.send", 'is nothing for check = "http"')
+    pool_says('"h:1", health = { check = "http", path = "x" }', ".health.path",
+      'must be a path that begins with "/", without blanks, not "x"')
+    pool_says('"h:1", health = { check = "http", host = "a b" }', ".health.host",
+      'must be a name without blanks, at most 253 characters, not "a b"')
+    pool_says('"h:1", health = { check = "http", status = "299-200" }', ".health.status",
+      'must be a status from 100 to 599 or a range like "200-299", not "299-200"')
+    pool_says('"h:1", health = { check = "http", status = { 200, 42 } }', ".health.status[2]",
+      'must be a status from 100 to 599 or a range like "200-299", not 42')
+    pool_says('"h:1", health = { check = "http", method = "HEAD", expect = "x" }', ".health",
+      "an answer to HEAD has no body to expect something in")
+    pool_says('"h:1", health = { check = "udp" }', ".health", 'check = "udp" needs send: what is not asked does not answer')
+    pool_says('"h:1", health = { send = "hex:012" }', ".health.send",
+      'must have two hex digits for each byte behind "hex:", not "hex:012"')
+    pool_says('"h:1", health = { expect = "~(" }', ".health.expect", 'bad regex "~(": missing )')
+    pool_says('"h:1", health = { expect = { "a", "" } }', ".health.expect[2]", 'must be a string, not ""')
+    pool_says('"h:1", health = { every = 2 }', ".health.every", '2 has no unit (write "2s" or "2ms")')
     pool_says('"h:1", tries = 0', ".tries", "must be between 1 and 1000, not 0")
   end)
 

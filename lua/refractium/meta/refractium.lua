@@ -202,6 +202,7 @@
 ---@field ttl? rx.Ttl Bounds on how long the answer to a name stands, whatever the TTL of its records says: `{ min = "5s", max = "5m" }`.
 ---@field source? string The address to connect from, for backends of the same family. Default: the system chooses.
 ---@field send_proxy? "v1"|"v2"|rx.SendProxy Tell backends who the client is, in a PROXY header before its first byte: `"v1"`, `"v2"`, or a table, as in `{ version = "v2", unique_id = true }`. Default: none.
+---@field health? rx.Health Ask each backend again and again whether it is well, and send nobody to one that is not; see below. Default: nobody asks.
 
 ---One backend with options: `{ "10.0.0.2:80", weight = 2 }`.
 ---@class rx.Backend
@@ -209,6 +210,23 @@
 ---@field weight? integer Its share relative to the others. Default: `1`. Range: 1 to 256.
 ---@field backup? boolean Used only when no other backend is left. Default: `false`.
 ---@field max_connections? integer Connections to it at one time, of all pools together; when it is full the next is taken. Default: no limit. Range: 1 to 10000000.
+
+---How the backends of a pool are checked. One counts as up until the first result, which counts at once; a result over TCP says nothing about where UDP clients go, and a `udp` check nothing about TCP.
+---@class rx.Health
+---@field check? "tcp"|"tls"|"http"|"https"|"udp" `tcp`: it accepts a connection; `tls`: and a handshake succeeds; `http`, `https`: and a request is answered well; `udp`: a datagram is answered. With `send` or `expect` `tcp` and `tls` want an answer too. Default: `"tcp"`.
+---@field every? rx.Duration From one look to the next, a tenth more or less. Default: `"2s"`. Range: `100ms` to `1h`.
+---@field timeout? rx.Duration How long one look may take, the answer included. Default: `"1s"`. Range: `10ms` to `5m`.
+---@field rise? integer Good results in a row that bring it up. Default: `2`. Range: 1 to 1000.
+---@field fall? integer Bad results in a row that take it down. Default: `3`. Range: 1 to 1000.
+---@field port? integer The port to ask, at the backend's address. Default: the backend's. Range: 1 to 65535.
+---@field path? string `http`: what is asked for. Default: `"/"`.
+---@field host? string `http`: the Host header. Default: the backend as written.
+---@field method? "GET"|"HEAD" `http`: the method. Default: `"GET"`.
+---@field status? integer|string|(integer|string)[] `http`: statuses that are good: a number, a range `"200-299"`, or a list of these. Default: `"200-399"`.
+---@field send? string What to say, at once: text, or bytes in hex, `"hex:0000000804d2162f"`. Needed for `udp`.
+---@field expect? string|string[]|fun(buf: rx.Buf): boolean|rx.More|nil, string? What the answer begins with (`http`: what is in the body): text, `"hex:..."`, or `"~regex"`, found anywhere; a list, of which one will do; or a `function(buf)` that returns `true`, `false` (with a second value: why) or `rx.more`. Without it any answer to `send` will do. The first 64 KB are looked at.
+---@field sni? string `tls`, `https`: the name asked for in the handshake. Default: `host`, or the backend's name.
+---@field verify? boolean `tls`, `https`: the certificate must be valid, for that name, and issued by who the system trusts (`SSL_CERT_FILE` names others). Default: `false`.
 
 ---How long the answer to a name stands.
 ---@class rx.Ttl
