@@ -130,7 +130,9 @@ static uint64_t digest_of(const struct rx_build *b, const struct rx_pool *p)
 {
     const struct rx_health_rule *r = p->health;
     uint64_t h = RX_DIGEST_START;
-    uint32_t numbers[] = { r->kind, r->every_ms, r->timeout_ms, r->rise, r->fall, r->port, r->is_verified, r->n_status };
+    uint32_t numbers[] = {
+        r->kind, r->every_ms, r->timeout_ms, r->rise, r->fall, r->port, r->is_verified, r->n_status
+    };
     h = rx_digest(h, numbers, sizeof numbers);
     h = add_string(add_string(add_string(add_string(h, r->sni), r->host), r->path), r->method);
     h = rx_digest(rx_digest(h, &r->send_len, sizeof r->send_len), r->send, r->send_len);

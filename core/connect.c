@@ -238,7 +238,8 @@ const struct rx_backend *rx_connect_next(struct rx_conn *c, enum rx_reason *why)
                             .first = c->turn,
                             .random = rx_worker_roll(c->worker),
                             .key = is_by_client(c->roster->balance) ? rx_client_key(c->roster->balance, &c->client) : 0,
-                            .tried = c->tried };
+                            .tried = c->tried,
+                            .is_udp = c->room == RX_ROOM_FLOW };
     bool is_full = false;
     *why = RX_REASON_BACKEND_DOWN;
     if (c->attempt && (c->attempt >= most_tries(c) || dice.now_ms >= c->until_ms))

@@ -38,7 +38,7 @@ struct rx_health_watch {
     struct rx_health_check *first;
     unsigned stamp, n_new;
     uint64_t dice;
-    ev_timer soon;         // rosters have changed
+    ev_timer soon;             // rosters have changed
     struct ssl_ctx_st *tls[2]; // owned, made when they are needed: [1] verifies
 };
 
@@ -157,7 +157,8 @@ static void check_free(struct rx_health_check *c)
     free(c);
 }
 
-static struct rx_health_check *check_new(struct rx_health_watch *h, const struct rx_backend *b, const struct rx_pool *p)
+static struct rx_health_check *check_new(struct rx_health_watch *h, const struct rx_backend *b,
+                                         const struct rx_pool *p)
 {
     struct rx_health_check *c = calloc(1, sizeof *c);
     if (!c || !(c->state = rx_backend_state_get(&b->addr, p->check, b->name))) {

@@ -46,13 +46,13 @@ struct ssl_ctx_st;
 struct ssl_st;
 
 struct rx_probe {
-    struct ev_loop *loop;             // borrowed, as is the next
+    struct ev_loop *loop;              // borrowed, as is the next
     const struct rx_health_rule *rule; // may be exchanged for an equal one while the probe is on its way
-    struct rx_script *script;         // for its function; borrowed likewise
+    struct rx_script *script;          // for its function; borrowed likewise
     void (*done)(struct rx_probe *p, enum rx_judgement j, const char *why); // once; the probe has ended then
-    ev_io io;                         // io.fd: owned; -1: no probe is on its way
-    struct ssl_st *ssl;               // owned; NULL: no TLS
-    char *request;                    // owned
+    ev_io io;           // io.fd: owned; -1: no probe is on its way
+    struct ssl_st *ssl; // owned; NULL: no TLS
+    char *request;      // owned
     uint32_t request_len, sent;
     uint8_t *answer; // owned
     uint32_t len, cap;

@@ -65,8 +65,8 @@ static enum rx_judgement bad_bytes(char *why, const char *what, const uint8_t *p
     return RX_JUDGED_BAD;
 }
 
-static enum rx_judgement ask_function(const struct rx_health_rule *r, struct rx_script *s, const uint8_t *p, uint32_t n,
-                                      bool is_over, char *why)
+static enum rx_judgement ask_function(const struct rx_health_rule *r, struct rx_script *s, const uint8_t *p,
+                                      uint32_t n, bool is_over, char *why)
 {
     enum rx_verdict v;
     why[0] = 0;
@@ -111,8 +111,8 @@ static bool has_regex(const struct rx_texts *t, const uint8_t *p, uint32_t n)
     return false;
 }
 
-static enum rx_judgement judge_plain(const struct rx_health_rule *r, struct rx_script *s, const uint8_t *p, uint32_t n,
-                                     bool is_over, char *why)
+static enum rx_judgement judge_plain(const struct rx_health_rule *r, struct rx_script *s, const uint8_t *p,
+                                     uint32_t n, bool is_over, char *why)
 {
     bool may;
     if (!n && r->kind != RX_CHECK_UDP) {

@@ -375,7 +375,9 @@ void rx_probe_expire(struct rx_probe *p)
 {
     char why[RX_HEALTH_WHY] = "";
     uint32_t ms = p->rule->timeout_ms;
-    const char *doing = !p->is_connected ? "no connection" : p->ssl && !p->is_secure ? "no TLS handshake" : "no answer";
+    const char *doing = !p->is_connected          ? "no connection"
+                        : p->ssl && !p->is_secure ? "no TLS handshake"
+                                                  : "no answer";
     if (p->len && p->rule->kind != RX_CHECK_UDP) { // something came: what was missing is worth more than "timeout"
         enum rx_judgement j = rx_health_judge(p->rule, p->script, p->answer, p->len, true, why);
         if (j != RX_JUDGED_MORE) {

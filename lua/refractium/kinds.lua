@@ -7,7 +7,7 @@ local suggest = require "refractium.suggest"
 local schema = require "refractium.schema"
 local value = require "refractium.value"
 
-local ipairs, next, tonumber, type = ipairs, next, tonumber, type
+local ipairs, next, rawget, tonumber, type = ipairs, next, rawget, tonumber, type
 local concat, find, floor, format, gsub, match, sub, upper =
   table.concat, string.find, math.floor, string.format, string.gsub, string.match, string.sub, string.upper
 
@@ -777,13 +777,13 @@ function M.health(ctx, _, v)
   end
   for _, row in ipairs(schema.health) do
     local only = ONLY[row.name]
-    if only and v[row.name] ~= nil and not only[out.check] then
+    if only and rawget(v, row.name) ~= nil and not only[out.check] then
       ctx:at(row.name, function() fail(ctx, 'is nothing for check = "%s"', out.check) end)
     end
   end
-  if out.check == "udp" and v.send == nil then
+  if out.check == "udp" and rawget(v, "send") == nil then
     return fail(ctx, 'check = "udp" needs send: what is not asked does not answer')
-  elseif out.method == "HEAD" and v.expect ~= nil then
+  elseif out.method == "HEAD" and rawget(v, "expect") ~= nil then
     return fail(ctx, "an answer to HEAD has no body to expect something in")
   end
   return out

@@ -256,8 +256,8 @@ M.pool = section {
 
 M.health = section {
   verb = "`health` in rx.pool",
-  doc = "How the backends of a pool are checked. One counts as up until the first result, which counts at once; a result"
-    .. " over TCP says nothing about where UDP clients go, and a `udp` check nothing about TCP.",
+  doc = "How the backends of a pool are checked. One counts as up until the first result, which counts at once; a"
+    .. " result over TCP says nothing about where UDP clients go, and a `udp` check nothing about TCP.",
   { name = "check", type = "choice", values = { "tcp", "tls", "http", "https", "udp" }, default = "tcp",
     doc = "`tcp`: it accepts a connection; `tls`: and a handshake succeeds; `http`, `https`: and a request is answered"
       .. " well; `udp`: a datagram is answered. With `send` or `expect` `tcp` and `tls` want an answer too." },
@@ -277,9 +277,9 @@ M.health = section {
   { name = "send", type = "payload",
     doc = "What to say, at once: text, or bytes in hex, `\"hex:0000000804d2162f\"`. Needed for `udp`." },
   { name = "expect", type = "expectation",
-    doc = "What the answer begins with (`http`: what is in the body): text, `\"hex:...\"`, or `\"~regex\"`, found anywhere;"
-      .. " a list, of which one will do; or a `function(buf)` that returns `true`, `false` (with a second value: why) or"
-      .. " `rx.more`. Without it any answer to `send` will do. The first 64 KB are looked at." },
+    doc = "What the answer begins with (`http`: what is in the body): text, `\"hex:...\"`, or `\"~regex\"`, found"
+      .. " anywhere; a list, of which one will do; or a `function(buf)` that returns `true`, `false` (with a second"
+      .. " value: why) or `rx.more`. Without it any answer to `send` will do. The first 64 KB are looked at." },
   { name = "sni", type = "word", default_text = "`host`, or the backend's name",
     doc = "`tls`, `https`: the name asked for in the handshake." },
   { name = "verify", type = "boolean", default = false,

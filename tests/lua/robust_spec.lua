@@ -19,6 +19,7 @@ local FRAMES = {
   backend = "rx.pool 'w' { { 'h:1', %s = %s } } rx.listen 'a:1' {}",
   proxy_protocol = "rx.listen 'a:1' { proxy_protocol = { from = '10.0.0.1', %s = %s } }",
   send_proxy = "rx.pool 'w' { 'h:1', send_proxy = { %s = %s } } rx.listen 'a:1' {}",
+  health = "rx.pool 'w' { 'h:1', health = { %s = %s } } rx.listen 'a:1' {}",
   ttl = "rx.pool 'w' { 'h:1', ttl = { %s = %s } } rx.listen 'a:1' {}",
   protocol = "rx.protocol 'g' { %s = %s } rx.listen 'a:1' {}",
   samples = "rx.protocol 'g' { prefix = 'x', samples = { %s = %s } } rx.listen 'a:1' {}",
