@@ -60,12 +60,13 @@ $(OUT)/core/%.o: core/%.c | $(OUT)/embed_list.h
 
 # Identifiers work on lengths that clients choose: a silent narrowing there is a bug.
 $(OUT)/core/proto/%.o: WARN += -Wconversion
-$(OUT)/core/embed.o: $(LUA) $(SHIPPED) core/abi.h refractium.lua
+$(OUT)/core/embed.o: $(LUA) $(SHIPPED) core/abi.h refractium.lua core/web/dashboard.html
 
 $(OUT)/embed_list.h: $(LUA) $(SHIPPED) Makefile
 	@mkdir -p $(@D)
 	@{ for f in $(LUA) $(SHIPPED); do n=$${f#lua/}; s=$$(echo $$n | tr './-' '___'); echo "X($$s, \"$$n\", \"$$f\")"; done; \
-	   echo 'X(abi_h, "abi.h", "core/abi.h")'; echo 'X(refractium_lua, "refractium.lua", "refractium.lua")'; } > $@
+	   echo 'X(abi_h, "abi.h", "core/abi.h")'; echo 'X(refractium_lua, "refractium.lua", "refractium.lua")'; \
+	   echo 'X(dashboard_html, "dashboard.html", "core/web/dashboard.html")'; } > $@
 
 -include $(OBJ:.o=.d)
 

@@ -92,6 +92,7 @@ struct rx_server_spec {
     uint32_t is_admin_off;    // 1: no admin socket
     struct rx_slice metrics;  // address of the HTTP port for monitoring; empty: none
     struct rx_slice metrics_token; // what a reader of it must show; empty: nothing
+    struct rx_slice metrics_host;  // names it may be asked under, "a.test,b.test"; empty: none
     struct rx_slice admin;    // its path; empty: after the first listener's port
     struct rx_rate_spec connection_rate; // new connections, all listeners together
     struct rx_rate_spec rate_per_ip;     // the same, of one client address

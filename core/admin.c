@@ -239,8 +239,7 @@ struct rx_admin *rx_admin_new(struct ev_loop *loop, const struct rx_instance *i)
     a->loop = loop;
     a->about = i;
     a->clients.next = a->clients.prev = &a->clients;
-    a->rounds.next = a->rounds.prev = &a->rounds;
-    rx_errands_init(&a->errands, loop);
+    rx_rounds_init(&a->rounds, loop, i);
     i->reload->ear = (struct rx_reload_ear){ rx_admin_on_finding, rx_admin_on_outcome, a };
     bool is_chosen = !rc;
     if (is_chosen)
@@ -273,10 +272,8 @@ void rx_admin_free(struct rx_admin *a)
     rx_admin_leave(a);
     while (a->clients.next != &a->clients)
         client_free(a->clients.next);
-    while (a->rounds.next != &a->rounds)
-        rx_admin_round_free(a->rounds.next);
     a->about->reload->ear = (struct rx_reload_ear){ 0 };
-    rx_errands_fini(&a->errands);
+    rx_rounds_fini(&a->rounds);
     rx_findings_free(&a->findings);
     free(a);
 }

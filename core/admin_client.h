@@ -6,6 +6,7 @@
 #include "admin_place.h"
 #include "admin_request.h"
 #include "check.h"
+#include "round.h"
 
 enum { RX_ADMIN_CLIENTS = 64 };
 
@@ -21,23 +22,8 @@ struct rx_admin_client {
     size_t out_len, out_at;
     bool is_waiting;        // its answer is being made
     bool is_eof, is_last;   // close after what is on its way
-    struct rx_admin_round *round; // borrowed; NULL: none
+    struct rx_round *round; // borrowed; NULL: none
     bool is_reload;               // waits for the outcome of one
-};
-
-// One errand to every worker, for a client.
-struct rx_admin_round {
-    struct rx_admin_round *next, *prev;
-    struct rx_admin *admin;
-    struct rx_admin_client *client; // NULL: it left
-    struct rx_request request;
-    unsigned n_left, n_trips;
-    struct rx_admin_trip {
-        struct rx_errand errand;
-        struct rx_admin_round *round;
-        struct rx_flows flows;
-        bool is_found;
-    } trips[];
 };
 
 struct rx_admin {
@@ -48,8 +34,7 @@ struct rx_admin {
     ev_timer again;
     struct rx_admin_client clients; // list head
     unsigned n_clients;
-    struct rx_errands errands;
-    struct rx_admin_round rounds; // list head
+    struct rx_rounds rounds;
     struct rx_findings findings;  // of the reload somebody waits for
 };
 
@@ -57,7 +42,6 @@ struct rx_admin {
 void rx_admin_do(struct rx_admin_client *c, const struct rx_request *r);
 // The client goes: whatever is being made for it is for nobody.
 void rx_admin_forget(struct rx_admin_client *c);
-void rx_admin_round_free(struct rx_admin_round *r); // takes it off the list
 // Hears of reloads; data: the admin.
 void rx_admin_on_finding(void *data, unsigned severity, const char *text, size_t len);
 void rx_admin_on_outcome(void *data, bool is_taken, const char *line);

@@ -30,200 +30,54 @@ static void answer_end(struct rx_admin_client *c, struct rx_json *j)
 
 // ---- what workers are asked -----------------------------------------------------------------------------------------
 
-void rx_admin_round_free(struct rx_admin_round *r)
-{
-    r->next->prev = r->prev;
-    r->prev->next = r->next;
-    if (r->client)
-        r->client->round = NULL;
-    for (unsigned i = 0; i < r->n_trips; i++)
-        free(r->trips[i].flows.list);
-    free(r);
-}
-
-static void trip_run(struct rx_errand *e, struct rx_worker *w)
-{
-    struct rx_admin_trip *t = RX_CONTAINER(e, struct rx_admin_trip, errand);
-    const struct rx_request *q = &t->round->request;
-    if (q->kind == RX_REQUEST_KILL)
-        t->is_found = rx_flow_kill(w, q->conn);
-    else
-        rx_flow_collect(w, &q->flows, &t->flows);
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const struct rx_flow *x = *(const struct rx_flow *const *)a, *y = *(const struct rx_flow *const *)b;
-    if (x->key != y->key)
-        return x->key < y->key ? 1 : -1;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
 static void put_number(struct rx_json *j, const char *key, uint64_t v)
 {
     rx_json_key(j, key);
     rx_json_number(j, v);
 }
 
-// An empty one is not there yet.
 static void put_text(struct rx_json *j, const char *key, const char *text)
 {
     rx_json_key(j, key);
     rx_json_string(j, *text ? text : NULL);
 }
 
-static void put_rtt(struct rx_json *j, const char *key, uint32_t us)
+static void answer_top(struct rx_round *r)
 {
-    rx_json_key(j, key);
-    if (us)
-        rx_json_number(j, us);
-    else
-        rx_json_null(j);
-}
-
-static void put_id(struct rx_json *j, uint64_t id)
-{
-    char text[20];
-    snprintf(text, sizeof text, "%lx", (unsigned long)id);
-    rx_json_key(j, "conn");
-    rx_json_string(j, text);
-}
-
-static void put_flow(struct rx_json *j, const struct rx_flow *f)
-{
-    static const char *const pump[] = { "copy", "splice" };
-    char text[RX_ADDR_TEXT];
-    rx_json_open(j, '{');
-    put_id(j, f->id);
-    put_text(j, "client", rx_addr_print(&f->client.sa, text));
-    put_text(j, "protocol", f->protocol);
-    put_text(j, "route", f->route);
-    put_text(j, "to", f->to);
-    put_text(j, "room", f->room);
-    put_number(j, "age_ms", f->age_ms);
-    put_number(j, "idle_ms", f->idle_ms);
-    put_number(j, "bytes_in", f->bytes[RX_TO_SERVER]);
-    put_number(j, "bytes_out", f->bytes[RX_TO_CLIENT]);
-    put_number(j, "rate_in", f->rate[RX_TO_SERVER]);
-    put_number(j, "rate_out", f->rate[RX_TO_CLIENT]);
-    put_text(j, "pump_in", pump[f->is_spliced[RX_TO_SERVER]]);
-    put_text(j, "pump_out", pump[f->is_spliced[RX_TO_CLIENT]]);
-    put_rtt(j, "rtt_client_us", f->rtt_us[RX_CLIENT]);
-    put_rtt(j, "rtt_server_us", f->rtt_us[RX_SERVER]);
-    rx_json_close(j);
-}
-
-// The first of what all workers brought.
-static void put_flows(struct rx_json *j, const struct rx_admin_round *r)
-{
-    const struct rx_flow **all = calloc((size_t)r->n_trips * r->request.flows.limit, sizeof *all);
-    uint32_t n = 0;
-    for (unsigned i = 0; all && i < r->n_trips; i++)
-        for (uint32_t k = 0; k < r->trips[i].flows.n; k++)
-            all[n++] = &r->trips[i].flows.list[k];
-    if (n)
-        qsort(all, n, sizeof *all, by_key);
-    rx_json_key(j, "flows");
-    rx_json_open(j, '[');
-    for (uint32_t i = 0; i < RX_MIN(n, r->request.flows.limit); i++)
-        put_flow(j, all[i]);
-    rx_json_close(j);
-    free(all);
-}
-
-static void answer_top(const struct rx_admin_round *r)
-{
+    struct rx_admin_client *c = r->asker;
     struct rx_json j = { 0 };
-    uint64_t slowest_ns = 0, n_matching = 0;
-    for (unsigned i = 0; i < r->n_trips; i++) {
-        slowest_ns = RX_MAX(slowest_ns, r->trips[i].flows.took_ns);
-        n_matching += r->trips[i].flows.n_matching;
-    }
+    c->round = NULL;
     answer_begin(&j);
-    rx_json_open(&j, '{');
-    put_number(&j, "uptime_ms", rx_now_ms() - r->admin->about->start_ms);
-    put_number(&j, "took_us", slowest_ns / 1000);
-    put_number(&j, "matching", n_matching);
-    rx_json_key(&j, "totals");
-    rx_json_open(&j, '{');
-    rx_status_totals(&j, r->admin->about);
-    rx_json_close(&j);
-    put_flows(&j, r);
-    rx_json_close(&j);
-    answer_end(r->client, &j);
+    rx_round_json(r, &j);
+    answer_end(c, &j);
 }
 
-static void answer_kill(const struct rx_admin_round *r)
+static void answer_kill(struct rx_round *r)
 {
-    bool is_found = false;
-    char error[64];
-    for (unsigned i = 0; i < r->n_trips; i++)
-        is_found |= r->trips[i].is_found;
-    if (!is_found) {
-        snprintf(error, sizeof error, "no connection %lx", (unsigned long)r->request.conn);
-        rx_admin_refuse(r->client, error);
+    struct rx_admin_client *c = r->asker;
+    char text[20], error[64];
+    c->round = NULL;
+    snprintf(text, sizeof text, "%lx", (unsigned long)r->conn);
+    if (!rx_round_has_killed(r)) {
+        snprintf(error, sizeof error, "no connection %s", text);
+        rx_admin_refuse(c, error);
         return;
     }
-    rx_log(RX_LOG_INFO, "connection %lx was ended by the operator", (unsigned long)r->request.conn);
+    rx_log(RX_LOG_INFO, "connection %s was ended by the operator", text);
     struct rx_json j = { 0 };
     answer_begin(&j);
     rx_json_open(&j, '{');
-    put_id(&j, r->request.conn);
+    put_text(&j, "conn", text);
     rx_json_close(&j);
-    answer_end(r->client, &j);
-}
-
-static void trip_done(struct rx_errand *e)
-{
-    struct rx_admin_round *r = RX_CONTAINER(e, struct rx_admin_trip, errand)->round;
-    if (--r->n_left)
-        return;
-    if (r->client && r->request.kind == RX_REQUEST_KILL)
-        answer_kill(r);
-    else if (r->client)
-        answer_top(r);
-    rx_admin_round_free(r);
-}
-
-static bool round_prepare(struct rx_admin_round *r)
-{
-    for (unsigned i = 0; i < r->n_trips; i++) {
-        struct rx_admin_trip *t = &r->trips[i];
-        t->round = r;
-        t->errand = (struct rx_errand){ .home = &r->admin->errands, .run = trip_run, .done = trip_done };
-        if (r->request.kind != RX_REQUEST_TOP)
-            continue;
-        t->flows.list = calloc(r->request.flows.limit, sizeof *t->flows.list);
-        if (!t->flows.list)
-            return false;
-    }
-    return true;
+    answer_end(c, &j);
 }
 
 static void do_round(struct rx_admin_client *c, const struct rx_request *q)
 {
-    struct rx_admin *a = c->admin;
-    unsigned n = a->about->n_workers;
-    struct rx_admin_round *r = calloc(1, sizeof *r + n * sizeof r->trips[0]);
-    if (!r) {
+    bool is_kill = q->kind == RX_REQUEST_KILL;
+    c->round = rx_round_send(&c->admin->rounds, is_kill ? NULL : &q->flows, q->conn, is_kill ? answer_kill : answer_top, c);
+    if (!c->round)
         rx_admin_refuse(c, "out of memory");
-        return;
-    }
-    r->admin = a;
-    r->request = *q;
-    r->n_trips = r->n_left = n;
-    r->next = a->rounds.next;
-    r->prev = &a->rounds;
-    r->next->prev = a->rounds.next = r;
-    if (!round_prepare(r)) {
-        rx_admin_round_free(r);
-        rx_admin_refuse(c, "out of memory");
-        return;
-    }
-    r->client = c;
-    c->round = r;
-    for (unsigned i = 0; i < n; i++)
-        rx_errand_send(&r->trips[i].errand, &a->about->workers[i]);
 }
 
 // ---- reload ---------------------------------------------------------------------------------------------------------
@@ -425,7 +279,7 @@ void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
 void rx_admin_forget(struct rx_admin_client *c)
 {
     if (c->round)
-        c->round->client = NULL;
+        c->round->done = NULL;
     c->round = NULL;
     c->is_reload = false;
 }

@@ -183,6 +183,7 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->is_admin_off = s->is_admin_off;
     c->metrics_at = s->metrics.len ? keep(b, s->metrics) : NULL;
     c->metrics_token = s->metrics_token.len ? keep(b, s->metrics_token) : NULL;
+    c->metrics_host = s->metrics_host.len ? keep(b, s->metrics_host) : NULL;
 #ifdef RX_WITHOUT_METRICS
     if (c->metrics_at)
         return fail(b, "metrics: this program was built without them (WITH_METRICS=0)");

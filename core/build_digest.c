@@ -37,8 +37,8 @@ uint64_t rx_build_digest_server(const struct rx_build *b, const struct rx_server
     struct rx_server_spec s = *spec;
     uint64_t h = add_target(add_target(RX_DIGEST_START, b, &s.fallback_tcp), b, &s.fallback_udp);
     h = add_text(add_text(add_text(add_text(h, s.access_log_file), s.admin), s.metrics), s.metrics_token);
-    h = add_text(add_text(h, s.record_file), s.resolver);
-    CLEAR(s.record_file), CLEAR(s.resolver);
+    h = add_text(add_text(add_text(h, s.record_file), s.resolver), s.metrics_host);
+    CLEAR(s.record_file), CLEAR(s.resolver), CLEAR(s.metrics_host);
     CLEAR(s.access_log_file), CLEAR(s.admin), CLEAR(s.metrics), CLEAR(s.metrics_token);
     CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.max_connections), CLEAR(s.max_sessions);
     return rx_digest(h, &s, sizeof s);

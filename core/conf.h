@@ -234,6 +234,7 @@ struct rx_sample {
 };
 
 // A function of the config that runs in the path. One that outruns its budget is quarantined for this generation.
+enum { RX_FN_WRONG = 240 };
 struct rx_fn {
     enum rx_fn_kind kind;
     const char *where;
@@ -241,6 +242,8 @@ struct rx_fn {
     atomic_bool is_quarantined;
     atomic_bool is_fickle; // an identify whose verdict changed with more bytes, and that was told
     atomic_ulong errors;
+    char wrong[RX_FN_WRONG]; // script.c's, under its lock: what it last failed with
+    uint64_t wrong_ms;       // and when, since the epoch; 0: never
 };
 
 // A table scripts share, and the limits this generation gives it.
@@ -273,6 +276,7 @@ struct rx_conf {
     uint32_t canary_share, canary_ms; // of 2^32; 0: no canary
     uint64_t digest;                  // of what is said of the server
     const char *metrics_at, *metrics_token; // NULL: none
+    const char *metrics_host;               // "a.test,b.test", in lower case; NULL: none
     const char *admin; // path of the admin socket; NULL: after the first listener's port
     enum rx_access_log access_log;
     const char *access_log_file;

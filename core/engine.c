@@ -290,7 +290,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         code = RX_EXIT_BIND;
         goto end;
     }
-    e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, e->n_workers, rx_now_ms() };
+    e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, &e->sessions, e->n_workers, rx_now_ms() };
     if (rx_http_new(&e->http, e->loop, &e->self)) {
         code = RX_EXIT_BIND;
         goto end;

@@ -15,9 +15,9 @@
 #include "conn.h"
 #include "script.h"
 
-static int complain(const char *text)
+static int complain(const struct rx_explained *x, const char *text)
 {
-    fprintf(stderr, "refractium explain: %s\n", text);
+    fprintf(x->errors, "%s%s\n", x->prefix, text);
     return 1;
 }
 
@@ -39,15 +39,15 @@ static struct rx_conf *builtin_conf(void)
 
 // ---- which listener, which client ---------------------------------------------------------------------------
 
-static int unknown_listener(const struct rx_conf *conf, const char *typed)
+static int unknown_listener(const struct rx_explained *x, const struct rx_conf *conf, const char *typed)
 {
-    fprintf(stderr, "refractium explain: --listener: no listener \"%s\"; there %s", typed,
+    fprintf(x->errors, "%s%slistener: no listener \"%s\"; there %s", x->prefix, x->dashes, typed,
             conf->n_listens == 1 ? "is" : "are");
     for (uint32_t i = 0; i < conf->n_listens; i++)
         for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
             if (!k || strcmp(conf->listens[i]->binds[k].text, conf->listens[i]->binds[k - 1].text))
-                fprintf(stderr, "%s %s", i || k ? "," : "", conf->listens[i]->binds[k].text);
-    fprintf(stderr, "\n");
+                fprintf(x->errors, "%s %s", i || k ? "," : "", conf->listens[i]->binds[k].text);
+    fprintf(x->errors, "\n");
     return 1;
 }
 
@@ -79,7 +79,7 @@ static int choose_listener(struct rx_explained *x, const struct rx_conf *conf)
                 }
     free(list);
     if (!found)
-        return unknown_listener(conf, typed);
+        return unknown_listener(x, conf, typed);
     x->client.to_port = rx_addr_port(&found->addr.sa);
     return 0;
 }
@@ -90,7 +90,7 @@ static int choose_client(struct rx_explained *x)
     if (!x->args->from && x->in.is_captured) {
         x->client.from = x->in.client;
     } else if (rx_ip_parse(x->args->from ? x->args->from : "192.0.2.1", &x->client.from, why)) {
-        fprintf(stderr, "refractium explain: --from: \"%s\" is %s\n", x->args->from, why);
+        fprintf(x->errors, "%s%sfrom: \"%s\" is %s\n", x->prefix, x->dashes, x->args->from, why);
         return 1;
     }
     rx_ip_unmap(&x->client.from);
@@ -154,7 +154,7 @@ static int try_all(struct rx_explained *x)
     uint32_t len = x->outcome.len;
     x->tried = calloc((m ? m->n_entries : 0) + 1, sizeof *x->tried);
     if (!x->tried)
-        return complain("out of memory");
+        return complain(x, "out of memory");
     bool is_named = x->of.said == RX_SAID_PROTOCOL;
     for (uint32_t i = 0; m && i < m->n_entries && x->of.said != RX_SAID_TARGET; i++) {
         const struct rx_entry *e = &m->entries[i];
@@ -226,20 +226,16 @@ static int measure_grams(struct rx_explained *x)
     return x->gram_len ? 0 : -1;
 }
 
-static int explain(struct rx_explained *x, const struct rx_conf *conf)
+// Of bytes that are there.
+static int explain(struct rx_explained *x, const struct rx_conf *conf, FILE *out)
 {
-    char err[RX_INPUT_ERROR];
-    if (choose_listener(x, conf))
-        return 1;
-    if (rx_input_read(&x->in, x->args, err))
-        return complain(err);
-    if (choose_client(x))
+    if (choose_listener(x, conf) || choose_client(x))
         return 1;
     if (x->args->is_udp && measure_grams(x))
-        return complain("out of memory");
+        return complain(x, "out of memory");
     x->scratch = malloc(RX_SCRATCH_SIZE);
     if (!x->scratch)
-        return complain("out of memory");
+        return complain(x, "out of memory");
     x->client.p = x->in.bytes;
     x->client.script = rx_conf_script(conf, -1);
     x->conf = conf;
@@ -257,22 +253,42 @@ static int explain(struct rx_explained *x, const struct rx_conf *conf)
     if (to && to->kind == RX_TO_POOL)
         x->backend = first_pick(x, to->pool);
     if (x->args->is_json)
-        return rx_explain_json(x, stdout) != 0;
-    rx_explain_text(x, stdout);
-    return fflush(stdout) || ferror(stdout);
+        return rx_explain_json(x, out) != 0;
+    rx_explain_text(x, out);
+    return fflush(out) || ferror(out);
+}
+
+static void explained_fini(struct rx_explained *x)
+{
+    rx_input_free(&x->in);
+    free(x->tried);
+    free(x->gram_len);
+    free(x->scratch);
 }
 
 int rx_explain_run(struct rx_conf *conf, const struct rx_args *a)
 {
-    struct rx_explained x = { .args = a };
+    char err[RX_INPUT_ERROR];
+    struct rx_explained x = { .args = a, .errors = stderr, .prefix = "refractium explain: ", .dashes = "--" };
     struct rx_conf *own = a->is_builtin ? builtin_conf() : NULL;
     if (a->is_builtin && !own)
         return 1;
-    int code = explain(&x, own ? own : conf);
-    rx_input_free(&x.in);
-    free(x.tried);
-    free(x.gram_len);
-    free(x.scratch);
+    int code = rx_input_read(&x.in, a, err) ? complain(&x, err) : explain(&x, own ? own : conf, stdout);
+    explained_fini(&x);
     rx_conf_unref(own);
+    return code;
+}
+
+int rx_explain_bytes(struct rx_conf *conf, const struct rx_args *a, const uint8_t *p, size_t n, FILE *out)
+{
+    enum { PATIENCE_MS = 200 };
+    struct rx_explained x = { .args = a, .errors = out, .prefix = "", .dashes = "" };
+    struct rx_script *script = rx_conf_script(conf, -1);
+    if (!conf->n_listens)
+        return complain(&x, "the config has no listener");
+    rx_script_lend(script, PATIENCE_MS);
+    int code = rx_input_append(&x.in, p, n) || rx_input_cut(&x.in) ? complain(&x, "out of memory") : explain(&x, conf, out);
+    rx_script_lend(script, 0);
+    explained_fini(&x);
     return code;
 }

@@ -19,6 +19,8 @@ struct rx_tried {
 
 struct rx_explained {
     const struct rx_args *args;
+    FILE *errors;               // borrowed
+    const char *prefix, *dashes; // of what is said there; static
     const struct rx_conf *conf;
     const struct rx_listen *listen;
     struct rx_input in;

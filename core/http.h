@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The HTTP port for whoever watches the program: /metrics, /status.json, /healthz, /readyz. On the engine thread.
+// The HTTP port for whoever watches the program: the dashboard, /metrics, /status.json, /flows.json,
+// /explain, /healthz, /readyz. On the engine thread.
 #pragma once
 
 #include <ev.h>

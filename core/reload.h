@@ -96,5 +96,7 @@ int rx_reload_serve(struct rx_reload *r, struct rx_conf *conf);
 
 // trial.c: conf is tried, and r holds the caller's reference; -1: out of memory.
 int rx_trial_begin(struct rx_reload *r, struct rx_conf *conf, uint64_t number);
+// What the running generation and the one on trial have been counted so far.
+void rx_trial_count(const struct rx_reload *r, struct rx_counts counts[2]);
 // Another one has taken its place; the workers are told by that.
 void rx_trial_forget(struct rx_reload *r, const char *why);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <lualib.h>
 
@@ -401,6 +402,29 @@ size_t rx_script_memory(const struct rx_script *s)
 
 // ---- the gate -----------------------------------------------------------------------------------------------------
 
+static pthread_mutex_t wrong_lock = PTHREAD_MUTEX_INITIALIZER;
+
+// For who looks at the program later. A worker does not wait for another that fails at the same moment.
+static void remember(struct rx_fn *fn, const char *text)
+{
+    struct timespec now;
+    if (pthread_mutex_trylock(&wrong_lock))
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    fn->wrong_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    snprintf(fn->wrong, sizeof fn->wrong, "%.*s", (int)sizeof fn->wrong - 1, text);
+    pthread_mutex_unlock(&wrong_lock);
+}
+
+bool rx_script_last_wrong(const struct rx_fn *fn, char *text, size_t size, uint64_t *at_ms)
+{
+    pthread_mutex_lock(&wrong_lock);
+    *at_ms = fn->wrong_ms;
+    snprintf(text, size, "%s", fn->wrong);
+    pthread_mutex_unlock(&wrong_lock);
+    return *at_ms;
+}
+
 static void failed(struct rx_script *s, struct rx_fn *fn, int rc)
 {
     const char *why = lua_isstring(s->L, -1) ? lua_tostring(s->L, -1) : "error";
@@ -408,9 +432,12 @@ static void failed(struct rx_script *s, struct rx_fn *fn, int rc)
     bool is_over = s->call.until_ns && rx_sys_now_ns() >= s->call.until_ns;
     rx_log_escape((const uint8_t *)why, strlen(why), text, sizeof text);
     memcpy(s->wrong, text, sizeof text);
-    atomic_fetch_add_explicit(&fn->errors, 1, memory_order_relaxed);
     if (rc == LUA_ERRMEM)
         lua_gc(s->L, LUA_GCCOLLECT, 0); // LuaJIT does not collect before it gives up
+    if (s->lent_until_ns)
+        return;
+    atomic_fetch_add_explicit(&fn->errors, 1, memory_order_relaxed);
+    remember(fn, text);
     if ((is_over || rc == LUA_ERRMEM) && !atomic_exchange(&fn->is_quarantined, true))
         rx_log(RX_LOG_ERROR, "script: %s: %s; quarantined until the next good reload", fn->where, text);
     else if (!s->is_mute)
@@ -428,11 +455,30 @@ void rx_script_mute(struct rx_script *s, bool is_mute)
         s->is_mute = is_mute;
 }
 
+void rx_script_lend(struct rx_script *s, uint64_t ms)
+{
+    if (!s)
+        return;
+    s->lent_until_ns = ms ? rx_sys_now_ns() + ms * 1000000 : 0;
+    s->is_mute = ms;
+}
+
+// It is not called at all.
+static bool refuse(struct rx_script *s, const char *why)
+{
+    snprintf(s->wrong, sizeof s->wrong, "%s", why);
+    return false;
+}
+
 bool rx_script_call(struct rx_script *s, uint32_t fn, int results)
 {
-    struct rx_fn *f;
-    if (!s || fn >= s->n_refs || atomic_load_explicit(&(f = &s->conf->fns[fn])->is_quarantined, memory_order_relaxed))
+    if (!s || fn >= s->n_refs)
         return false;
+    struct rx_fn *f = &s->conf->fns[fn];
+    if (atomic_load_explicit(&f->is_quarantined, memory_order_relaxed))
+        return refuse(s, "it is quarantined");
+    if (RX_UNLIKELY(s->lent_until_ns) && rx_sys_now_ns() >= s->lent_until_ns)
+        return refuse(s, "the time for all functions together is over");
     struct rx_script *outer = rx_script_running;
     rx_script_running = s;
     show(f);

@@ -25,6 +25,7 @@ struct rx_script;
 struct rx_ask;
 struct rx_facts;
 struct rx_hook_event;
+struct rx_fn;
 
 // What a function is told of a connection; borrowed for the call.
 struct rx_script_conn {
@@ -76,6 +77,13 @@ int rx_script_import(const char *name, const char *text, size_t len, const char 
 // For script_import.c: the runtime's modules can be required.
 struct lua_State;
 void rx_script_preload(struct lua_State *L);
+
+// For who asks a generation that is served, on the one thread that may: until it is given back calls leave no trace (they
+// log nothing, count no error, quarantine nothing), and all together they take at most so long; then each fails. 0: back.
+void rx_script_lend(struct rx_script *s, uint64_t ms);
+
+// What a function last failed with; false: it has not.
+bool rx_script_last_wrong(const struct rx_fn *fn, char *text, size_t size, uint64_t *at_ms);
 
 // From now on calls on this thread are shown in `pulse`.
 struct rx_pulse;

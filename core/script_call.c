@@ -90,7 +90,7 @@ enum rx_verdict rx_script_identify(struct rx_script *s, uint32_t fn, const uint8
     if (!s)
         return RX_NO;
     enum rx_verdict v = ask_identify(s, fn, p, n, f);
-    if (RX_UNLIKELY(rx_log_is(RX_LOG_DEBUG)) && fn < s->n_refs && !atomic_load(&s->conf->fns[fn].is_fickle))
+    if (RX_UNLIKELY(rx_log_is(RX_LOG_DEBUG)) && !s->lent_until_ns && fn < s->n_refs && !atomic_load(&s->conf->fns[fn].is_fickle))
         check_prefixes(s, fn, p, n, v);
     return v;
 }

@@ -39,6 +39,7 @@ struct rx_script {
     uint32_t n_sinks;
     char wrong[400]; // what the last call failed with; empty: it did not
     bool is_mute;    // says nothing to the log: the answer alone is wanted
+    uint64_t lent_until_ns; // calls leave no trace, and fail from then on; 0: it is not lent
     char buf[512]; // answers of conn_text that have to be written
     char entry[RX_STORE_TEXT_MAX]; // the text shared_get answers with
 };

@@ -195,8 +195,12 @@ static uint32_t view_backend_active(struct rx_call *call, uint32_t i)
 static uint64_t view_now_ns(void)
 {
     uint64_t now = rx_sys_now_ns();
-    if (rx_script_running && !rx_script_running->call.until_ns)
-        rx_script_running->call.until_ns = now + (uint64_t)rx_script_running->conf->script_budget_ms * 1000000;
+    struct rx_script *s = rx_script_running;
+    if (s && !s->call.until_ns) {
+        s->call.until_ns = now + (uint64_t)s->conf->script_budget_ms * 1000000;
+        if (s->lent_until_ns)
+            s->call.until_ns = RX_MIN(s->call.until_ns, s->lent_until_ns);
+    }
     return now;
 }
 

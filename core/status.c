@@ -10,6 +10,7 @@
 #include "ban.h"
 #include "health.h"
 #include "log.h"
+#include "script.h"
 
 enum { BANS_SHOWN = 100 };
 
@@ -60,10 +61,21 @@ static struct totals add_up(const struct rx_instance *i)
     return t;
 }
 
+static void put_closed(struct rx_json *j, const unsigned long closed[RX_REASON_COUNT])
+{
+    rx_json_key(j, "closed");
+    rx_json_open(j, '{');
+    for (int r = 0; r < RX_REASON_COUNT; r++)
+        if (closed[r])
+            put_number(j, rx_reason_word((enum rx_reason)r), closed[r]);
+    rx_json_close(j);
+}
+
 void rx_status_totals(struct rx_json *j, const struct rx_instance *i)
 {
     struct totals t = add_up(i);
     put_number(j, "active", atomic_load(i->active));
+    put_number(j, "sessions", atomic_load(i->sessions));
     put_number(j, "accepted", t.accepted);
     put_number(j, "bytes_in", t.bytes[RX_TO_SERVER]);
     put_number(j, "bytes_out", t.bytes[RX_TO_CLIENT]);
@@ -73,12 +85,7 @@ void rx_status_totals(struct rx_json *j, const struct rx_instance *i)
     put_number(j, "mirrored", t.mirrored);
     put_number(j, "mirror_lost", t.mirror_lost);
     put_number(j, "mirrors_given_up", t.mirrors_given_up);
-    rx_json_key(j, "closed");
-    rx_json_open(j, '{');
-    for (int r = 0; r < RX_REASON_COUNT; r++)
-        if (t.closed[r])
-            put_number(j, rx_reason_word((enum rx_reason)r), t.closed[r]);
-    rx_json_close(j);
+    put_closed(j, t.closed);
 }
 
 // ---- what the config names ------------------------------------------------------------------------------------------
@@ -93,6 +100,7 @@ static void put_served(struct rx_json *j, const struct rx_served *served)
     put_number(j, "ended", n);
     put_number(j, "bytes_in", s.bytes[RX_TO_SERVER]);
     put_number(j, "bytes_out", s.bytes[RX_TO_CLIENT]);
+    put_closed(j, s.closed);
 }
 
 static void put_routes(struct rx_json *j, const struct rx_listen *l)
@@ -133,6 +141,10 @@ static void put_listeners(struct rx_json *j, const struct rx_conf *conf)
         rx_json_close(j);
         put_number(j, "active", atomic_load(l->active));
         put_number(j, "pending", atomic_load(l->pending));
+        rx_json_key(j, "unrouted");
+        rx_json_open(j, '{');
+        put_served(j, l->served);
+        rx_json_close(j);
         put_routes(j, l);
         rx_json_close(j);
     }
@@ -242,12 +254,21 @@ static void put_scripts(struct rx_json *j, const struct rx_conf *conf)
     rx_json_open(j, '[');
     for (uint32_t i = 0; i < conf->n_fns; i++) {
         const struct rx_fn *f = &conf->fns[i];
+        char wrong[RX_FN_WRONG];
+        uint64_t at_ms;
         rx_json_open(j, '{');
         put_text(j, "where", f->where);
         put_text(j, "kind", fn_word(f->kind));
         put_number(j, "errors", get(&f->errors));
         rx_json_key(j, "quarantined");
         rx_json_bool(j, atomic_load(&f->is_quarantined));
+        bool has_failed = rx_script_last_wrong(f, wrong, sizeof wrong, &at_ms);
+        put_text(j, "last_error", has_failed ? wrong : NULL);
+        rx_json_key(j, "last_error_ms");
+        if (has_failed)
+            rx_json_number(j, at_ms);
+        else
+            rx_json_null(j);
         rx_json_close(j);
     }
     rx_json_close(j);
@@ -303,6 +324,39 @@ static void put_hooks(struct rx_json *j, const struct rx_conf *conf)
     rx_json_close(j);
 }
 
+// A config on trial, beside the running one.
+static void put_canary(struct rx_json *j, const struct rx_reload *r)
+{
+    static const char *const sides[] = { "running", "trial" };
+    static const char *const words[] = { "script_errors", "unidentified", "connect_failures" };
+    struct rx_counts counts[2];
+    rx_json_key(j, "canary");
+    if (!r->trial.conf) {
+        rx_json_null(j);
+        return;
+    }
+    uint64_t age_ms = rx_now_ms() - r->trial.since_ms, all_ms = r->trial.conf->canary_ms;
+    rx_trial_count(r, counts);
+    rx_json_open(j, '{');
+    put_number(j, "generation", r->trial.conf->id);
+    put_number(j, "share_ppm", ((uint64_t)r->trial.conf->canary_share * 1000000 + (1u << 31)) >> 32);
+    put_number(j, "age_ms", age_ms);
+    put_number(j, "left_ms", all_ms > age_ms ? all_ms - age_ms : 0);
+    for (int side = 0; side < 2; side++) {
+        rx_json_key(j, sides[side]);
+        rx_json_open(j, '{');
+        for (int m = 0; m < RX_MEASURES; m++) {
+            rx_json_key(j, words[m]);
+            rx_json_open(j, '{');
+            put_number(j, "of", counts[side].tried[m]);
+            put_number(j, "n", counts[side].failed[m]);
+            rx_json_close(j);
+        }
+        rx_json_close(j);
+    }
+    rx_json_close(j);
+}
+
 static void put_config(struct rx_json *j, const struct rx_conf *conf)
 {
     char *path = conf->file ? realpath(conf->file, NULL) : NULL;
@@ -338,6 +392,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_scripts(j, conf);
     put_bans(j);
     put_hooks(j, conf);
+    put_canary(j, i->reload);
     rx_json_key(j, "reloads");
     rx_history_json(&i->reload->history, j);
     rx_json_close(j);

@@ -11,6 +11,7 @@ struct rx_instance {
     struct rx_reload *reload;   // borrowed, as are the next two: the engine's
     struct rx_worker *workers;
     const atomic_uint *active;  // connections of all workers
+    const atomic_uint *sessions; // the UDP flows among them
     unsigned n_workers;
     uint64_t start_ms;          // rx_now_ms
 };

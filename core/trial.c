@@ -27,7 +27,7 @@ static const char *quarantined_of(const struct rx_conf *c)
     return NULL;
 }
 
-static void count(const struct rx_reload *r, struct rx_counts counts[2])
+void rx_trial_count(const struct rx_reload *r, struct rx_counts counts[2])
 {
     const struct rx_conf *both[2] = { r->conf, r->trial.conf };
     for (int k = 0; k < 2; k++) {
@@ -83,7 +83,7 @@ static void trial_on_tick(struct ev_loop *loop, ev_timer *t, int events)
     char why[300];
     if (atomic_load(&r->n_taking))
         return; // not every worker has begun
-    count(r, counts);
+    rx_trial_count(r, counts);
     const char *where = quarantined_of(r->trial.conf);
     if (where) {
         snprintf(why, sizeof why, "its function %.200s was quarantined", where);

@@ -201,7 +201,7 @@ local function server(state, model)
     script_budget_ms = s.script_budget, is_admin_off = s.admin == false, admin = s.admin or "",
     connection_rate = s.connection_rate or NO_RATE, rate_per_ip = s.rate_per_ip or NO_RATE,
     over_limit = TARGET[s.over_limit or "none"],
-    metrics = s.metrics or "", metrics_token = s.metrics_token or "",
+    metrics = s.metrics or "", metrics_token = s.metrics_token or "", metrics_host = s.metrics_host or "",
     access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
     record_file = record.file or "", record_max = record.max_size, record_ppm = record.sample,
     record_bytes = record.bytes,

@@ -49,6 +49,7 @@ local TYPES = {
   client = { "address", "string" },
   ip = { "address", "string" },
   servers = { "address or list", "string|string[]" },
+  hosts = { "name or list", "string|string[]" },
   ttl = { "table", "rx.Ttl" },
   proxy_protocol = { "table", "rx.ProxyProtocol" },
   proxies = { "address, block or list", "string|string[]" },

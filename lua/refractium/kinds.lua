@@ -593,6 +593,19 @@ function M.ip(ctx, row, v)
   return v
 end
 
+-- Compared without regard to case; a port behind it is the client's business.
+function M.hosts(ctx, _, v)
+  local names = list(ctx, v, "a host name", function(one)
+    if not M.string(ctx, nil, one) then
+      return nil
+    elseif #one > 253 or not find(one, "^[%w_][%w_.-]*$") then
+      return fail(ctx, 'must be a host name without a port, as in "proxy.lan", not %s', show(one))
+    end
+    return one:lower()
+  end)
+  return names and concat(names, ",")
+end
+
 -- "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:5353": as a client's address is written.
 function M.servers(ctx, row, v)
   local servers = list(ctx, v, "an address", function(one)

@@ -73,9 +73,14 @@ M.server = section {
   { name = "drain_timeout", type = "duration", default = "30s", min = "0ms", max = "1d",
     doc = "How long connections may finish after SIGTERM." },
   { name = "metrics", type = "http_address", default_text = "none",
-    doc = 'Where `/metrics` (Prometheus), `/status.json`, `/healthz` and `/readyz` are served: `"127.0.0.1:9180"`.' },
+    doc = 'Where the dashboard (`/`), `/metrics` (Prometheus), `/status.json`, `/healthz` and `/readyz` are served:'
+      .. ' `"127.0.0.1:9180"`.' },
+  { name = "metrics_host", type = "hosts", default_text = "none",
+    doc = "Names under which that port may be asked, beside `localhost` and IP addresses: one or a list. Others are"
+      .. " refused, so that no web site can read it through its visitors' browsers (DNS rebinding)." },
   { name = "metrics_token", type = "token", default_text = "none",
-    doc = "Who reads `/metrics` and `/status.json` must send `Authorization: Bearer` with this." },
+    doc = "Who reads anything there but `/healthz` and `/readyz` must send `Authorization: Bearer` with this, or `Basic`"
+      .. " with this as the password, as browsers do." },
   { name = "admin", type = "admin", default_text = "named after the first listener's port",
     doc = "The unix socket that `refractium status`, `top` and the like talk to: its path, or `false` for none. Without"
       .. " it the socket is PORT.sock under `$XDG_RUNTIME_DIR/refractium`, or `/run/refractium`." },

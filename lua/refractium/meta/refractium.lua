@@ -100,8 +100,9 @@
 ---@field hot_reload? boolean Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case. Default: `true`.
 ---@field canary? rx.Canary|false `{ share = "5%", watch = "30s" }`: a new config first gets a share of new connections, and goes again by itself when it does worse than the running one. `false`: it gets all of them at once. Default: `false`.
 ---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
----@field metrics? string Where `/metrics` (Prometheus), `/status.json`, `/healthz` and `/readyz` are served: `"127.0.0.1:9180"`. Default: none.
----@field metrics_token? string Who reads `/metrics` and `/status.json` must send `Authorization: Bearer` with this. Default: none.
+---@field metrics? string Where the dashboard (`/`), `/metrics` (Prometheus), `/status.json`, `/healthz` and `/readyz` are served: `"127.0.0.1:9180"`. Default: none.
+---@field metrics_host? string|string[] Names under which that port may be asked, beside `localhost` and IP addresses: one or a list. Others are refused, so that no web site can read it through its visitors' browsers (DNS rebinding). Default: none.
+---@field metrics_token? string Who reads anything there but `/healthz` and `/readyz` must send `Authorization: Bearer` with this, or `Basic` with this as the password, as browsers do. Default: none.
 ---@field admin? string|false The unix socket that `refractium status`, `top` and the like talk to: its path, or `false` for none. Without it the socket is PORT.sock under `$XDG_RUNTIME_DIR/refractium`, or `/run/refractium`. Default: named after the first listener's port.
 ---@field script_budget? rx.Duration How long one call of a function of the config may take. One that takes longer is stopped and not called again until the next good reload. Default: `"50ms"`. Range: `1ms` to `10s`.
 ---@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path. Default: on when standard output is a terminal.
