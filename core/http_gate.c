@@ -113,7 +113,7 @@ int rx_http_policy(const char *page, size_t len, char *policy, size_t size)
         !digest_between(page, len, "<style>", "</style>", style))
         return -1;
     int n = snprintf(policy, size,
-                     "default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; connect-src 'self'; "
+                     "default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; connect-src 'self'; img-src data:; "
                      "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
                      script, style);
     return n > 0 && (size_t)n < size ? 0 : -1;
