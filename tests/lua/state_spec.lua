@@ -120,6 +120,16 @@ describe("the port for monitoring", function()
     assert.matches("visible ASCII", (server "metrics_token = 'a b'"))
   end)
 
+  it("is asked under host names", function()
+    assert.is_nil(server "metrics_host = 'proxy.lan'")
+    assert.is_nil(server "metrics_host = { 'Proxy.lan', 'b-1_x' }")
+    assert.matches("must be a host name without a port", (server "metrics_host = 'proxy.lan:80'"))
+    assert.matches("must be a host name without a port", (server "metrics_host = { 'a', '*.lan' }"))
+    assert.matches("must be a host name without a port", (server "metrics_host = 'a,b'"))
+    assert.matches("empty list", (server "metrics_host = {}"))
+    assert.matches("must be a string", (server "metrics_host = 5"))
+  end)
+
   it("is warned about where others can read it", function()
     local _, warning = server "metrics = '0.0.0.0:9180'"
     assert.matches("whoever can reach 0.0.0.0:9180 may read them", warning)
