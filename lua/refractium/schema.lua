@@ -79,8 +79,8 @@ M.server = section {
     doc = "Names under which that port may be asked, beside `localhost` and IP addresses: one or a list. Others are"
       .. " refused, so that no web site can read it through its visitors' browsers (DNS rebinding)." },
   { name = "metrics_token", type = "token", default_text = "none",
-    doc = "Who reads anything there but `/healthz` and `/readyz` must send `Authorization: Bearer` with this, or `Basic`"
-      .. " with this as the password, as browsers do." },
+    doc = "Who reads anything there but `/healthz` and `/readyz` must send `Authorization: Bearer` with this, or"
+      .. " `Basic` with this as the password, as browsers do." },
   { name = "admin", type = "admin", default_text = "named after the first listener's port",
     doc = "The unix socket that `refractium status`, `top` and the like talk to: its path, or `false` for none. Without"
       .. " it the socket is PORT.sock under `$XDG_RUNTIME_DIR/refractium`, or `/run/refractium`." },
