@@ -207,7 +207,8 @@ enum rx_cond {
     RX_COND_NOT_FROM = 8, // address or CIDR
     RX_COND_TO_PORT = 9,  // "443" or "8000-8099"
     RX_COND_QTYPE = 10,   // "AAAA", "TYPE65" or a number
-    RX_COND_KEY = 11      // exact
+    RX_COND_KEY = 11,     // exact
+    RX_COND_DURING = 12   // "Mon-Fri 08:00-18:00"
 };
 
 struct rx_route_spec {
@@ -257,6 +258,7 @@ struct rx_test_spec {
     struct rx_slice name;
     struct rx_slice where;
     struct rx_slice from;     // client address, "192.0.2.1" or with ":port"; empty: 192.0.2.1
+    struct rx_slice at;       // "2026-01-05 09:00", for `during`; empty: now
     struct rx_slice listener; // which listener, by one of its addresses; empty: the first
     uint32_t transport;       // 1 tcp, 2 udp
     uint32_t is_silent;       // 1: says nothing until peek_timeout (after `send`, if any)

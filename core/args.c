@@ -125,6 +125,7 @@ static const struct option_row {
     { 0, "udp", NULL, "each FILE is one datagram of a UDP client, in order", IN_EXPLAIN, AT(is_udp), -1 },
     { 0, "from", "ADDR", "the client's address (192.0.2.1)", IN_EXPLAIN, AT(from), -1 },
     { 0, "listener", "ADDR", "the listener it comes to (the first)", IN_EXPLAIN, AT(listener), -1 },
+    { 0, "at", "TIME", "when it comes, as in \"2026-01-05 09:00\" (now)", IN_EXPLAIN, AT(at), -1 },
     { 0, "builtin", NULL, "no config: identify among everything that ships", IN_EXPLAIN, AT(is_builtin), -1 },
     { 0, "format", "NAME", "what FILE is, when it cannot be told: refractium, rpxy, portmux,\nsslh or refract",
       IN_IMPORT, AT(format), -1 },

@@ -26,7 +26,7 @@ struct rx_args {
     const char **files;
     unsigned n_files;
     bool is_hex, is_pcap, is_udp, is_builtin;
-    const char *segments, *from, *listener;
+    const char *segments, *from, *listener, *at;
     // to a running instance
     const char *admin;
     // init

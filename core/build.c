@@ -369,6 +369,12 @@ static int door_test_new(struct rx_build *b, const struct rx_test_spec *s)
         return fail(b, "from: %s", why);
     if (!(t->listen = listen_by_address(b, s->listener)))
         return fail(b, "no listener \"%.*s\"", (int)s->listener.len, s->listener.ptr ? s->listener.ptr : "");
+    if (s->at.len) {
+        char at[32];
+        t->has_at = true;
+        if (!rx_slice_string(s->at, at, sizeof at) || rx_week_minute_parse(at, &t->week_minute))
+            return fail(b, "at: must be a date and a time like \"2026-01-05 09:00\"");
+    }
     t->name = keep(b, s->name);
     t->where = keep(b, s->where);
     t->transport = s->transport ? s->transport : RX_TCP;

@@ -294,6 +294,7 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
             l->has_hooks |= b->routes[i].r.hooks != NULL;
             struct rx_route *r = &l->routes[k++];
             *r = b->routes[i].r;
+            l->has_during |= r->n_during > 0;
             r->is_by_name = r->is_plain && (r->name_cond.n || r->name_cond.n_regex);
             r->is_plain &= !r->is_by_name;
         }

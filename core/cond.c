@@ -122,6 +122,22 @@ static int cond_qtype(struct rx_arena *arena, struct rx_route *r, struct rx_slic
     return 0;
 }
 
+static int cond_during(struct rx_arena *arena, struct rx_route *r, struct rx_slice v, char *err)
+{
+    char buf[RX_DURING_TEXT], why[RX_DURING_TEXT];
+    struct rx_span one;
+    if (!rx_slice_string(v, buf, sizeof buf))
+        return fail(err, "too long, or contains a NUL byte");
+    if (rx_during_parse(buf, &one, why))
+        return fail(err, "%s", why);
+    struct rx_span *list = rx_arena_grow(arena, r->during, r->n_during, sizeof *list);
+    if (!list)
+        return no_memory(err);
+    r->during = list;
+    list[r->n_during++] = one;
+    return 0;
+}
+
 int rx_cond_add(struct rx_arena *arena, struct rx_route *r, uint32_t cond, struct rx_slice v, char *err)
 {
     if (cond > RX_COND_QNAME)
@@ -163,6 +179,8 @@ int rx_cond_add(struct rx_arena *arena, struct rx_route *r, uint32_t cond, struc
     case RX_COND_QTYPE:
         r->want |= RX_FACT_QTYPE;
         return cond_qtype(arena, r, v, err);
+    case RX_COND_DURING:
+        return cond_during(arena, r, v, err);
     }
     return fail(err, "unknown condition");
 }

@@ -10,6 +10,7 @@
 
 #include "abi.h" // after base.h, which gives it the integer types
 #include "addr.h"
+#include "during.h"
 #include "backend.h"
 #include "proto.h"
 #include "rate.h"
@@ -174,6 +175,8 @@ struct rx_route {
     uint32_t n_to_port;
     uint16_t *qtype;
     uint32_t n_qtype;
+    struct rx_span *during;
+    uint32_t n_during;
 };
 
 struct rx_bind {
@@ -211,6 +214,7 @@ struct rx_listen {
     struct rx_limit *sessions_per_ip; // the same
     struct rx_rate connection_rate, rate_per_ip; // of new connections
     struct rx_rates *rates;                      // in the gate; NULL without rate_per_ip
+    bool has_during;                             // some route of it asks for the time
     bool has_rates;                              // here or of the server
     uint8_t over_limit;                          // enum rx_target_kind: what becomes of whom a limit keeps out
     struct rx_served *served;        // ref: of who is on no route; NULL where nothing is served
@@ -222,6 +226,8 @@ struct rx_test {
     const struct rx_listen *listen;
     enum rx_transport transport;
     bool is_silent, is_eof, expect_more;
+    bool has_at;
+    uint32_t week_minute; // when it comes, with has_at
     const char *protocol, *to, *route, *reason; // NULL: not asked
     struct rx_text *send;
     uint32_t n_send;

@@ -123,6 +123,15 @@ static bool covers_client(const struct rx_route *a, const struct rx_route *b)
     return true;
 }
 
+// At every minute of the week at which b may take something, a does.
+static bool covers_during(const struct rx_route *a, const struct rx_route *b)
+{
+    for (uint32_t m = 0; a->n_during && m < RX_WEEK_MINUTES; m++)
+        if (rx_route_is_during(b, m) && !rx_route_is_during(a, m))
+            return false;
+    return true;
+}
+
 static bool covers_qtypes(const struct rx_route *a, const struct rx_route *b)
 {
     for (uint32_t i = 0; a->n_qtype && i < b->n_qtype; i++) {
@@ -145,7 +154,8 @@ bool rx_doubt_covers(const struct rx_route *a, const struct rx_route *b)
     return covers_client(a, b) && (!a->ech || a->ech == b->ech) && covers_qtypes(a, b) &&
            covers_texts(&a->name_cond, &b->name_cond, covers_name) && covers_texts(&a->alpn, &b->alpn, is_same) &&
            covers_texts(&a->path, &b->path, begins) && covers_texts(&a->method, &b->method, is_same) &&
-           covers_texts(&a->software, &b->software, begins_nocase) && covers_texts(&a->key, &b->key, is_same);
+           covers_texts(&a->software, &b->software, begins_nocase) && covers_texts(&a->key, &b->key, is_same) &&
+           covers_during(a, b);
 }
 
 static void warn(struct rx_findings *f, const char *fmt, ...) RX_PRINTF(2, 3);

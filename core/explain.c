@@ -94,6 +94,11 @@ static int choose_client(struct rx_explained *x)
         return 1;
     }
     rx_ip_unmap(&x->client.from);
+    x->client.week_minute = rx_week_minute(time(NULL));
+    if (x->args->at && rx_week_minute_parse(x->args->at, &x->client.week_minute)) {
+        fprintf(stderr, "refractium explain: --at: must be a date and a time like \"2026-01-05 09:00\"\n");
+        return 1;
+    }
     return 0;
 }
 

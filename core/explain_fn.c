@@ -16,6 +16,7 @@ static struct rx_ask ask_of(const struct rx_explained *x)
                             .ended = x->outcome.ended,
                             .from = &x->client.from,
                             .to_port = x->client.to_port,
+                            .week_minute = x->client.week_minute,
                             .scratch = x->scratch,
                             .script = x->client.script };
 }

@@ -149,6 +149,8 @@ static void print_found(const struct rx_explained *x, const struct rx_route *r, 
         fprintf(out, "there is none");
     else if (fact)
         print_fact(r->proto, f, fact, out);
+    else if (!strcmp(condition, "during"))
+        fprintf(out, "%s", rx_week_minute_print(x->client.week_minute, buf));
     else if (!strcmp(condition, "to_port"))
         fprintf(out, "%u", x->client.to_port);
     else
@@ -189,7 +191,8 @@ static void print_conditions(const struct rx_explained *x, const struct rx_route
                              FILE *out)
 {
     static const char *const words[] = { "fails", "holds", "is not known yet" };
-    const struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port, .script = x->client.script };
+    const struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port,
+                                .week_minute = x->client.week_minute, .script = x->client.script };
     const char *name;
     enum rx_verdict all = RX_MATCH;
     for (unsigned i = 0; i < RX_CONDITIONS; i++) {
@@ -222,7 +225,8 @@ static const struct rx_entry *entry_of(const struct rx_explained *x, const struc
 // Its protocol may still come; who the client is may rule it out already.
 static void print_maybe(const struct rx_explained *x, const struct rx_route *r, FILE *out)
 {
-    const struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port, .script = x->client.script };
+    const struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port,
+                                .week_minute = x->client.week_minute, .script = x->client.script };
     const struct rx_facts nothing = { .pending = ~0u };
     if (rx_route_holds(r, &nothing, &ask) == RX_NO) {
         fprintf(out, "conditions fail, whatever it says  (%s)\n", r->where);
@@ -237,7 +241,8 @@ static void print_route(const struct rx_explained *x, const struct rx_route *r, 
     static const char *const words[] = { "conditions fail", "takes it", "waits: a condition is not known yet" };
     const bool is_it = x->outcome.d.route == r;
     const struct rx_entry *e = entry_of(x, r->proto);
-    struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port, .script = x->client.script };
+    struct rx_ask ask = { .from = &x->client.from, .to_port = x->client.to_port,
+                                .week_minute = x->client.week_minute, .script = x->client.script };
     struct rx_facts f;
     fprintf(out, "  %3u  %s: ", r->index + 1, r->name);
     if (!e) {

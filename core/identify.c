@@ -34,7 +34,7 @@ static struct rx_entry *entry_for(struct rx_matcher *m, const struct rx_known *k
 static int entry_add(struct rx_matcher *m, struct rx_entry *e, const struct rx_route *r)
 {
     e->want |= r->want;
-    e->is_gated &= r->n_from || r->n_not_from || r->n_to_port;
+    e->is_gated &= r->n_from || r->n_not_from || r->n_to_port || r->n_during;
     if (r->index == e->first_route)
         e->settles = r->is_plain;
     if (!rx_route_is_tabled(r)) {

@@ -14,6 +14,7 @@ static enum rx_verdict ask(const struct rx_listen *l, const struct rx_client *c,
                         .ended = out->ended,
                         .from = &c->from,
                         .to_port = c->to_port,
+                        .week_minute = c->week_minute,
                         .scratch = scratch,
                         .script = c->script,
                         .also_want = also_want };
@@ -25,7 +26,7 @@ static void rehearse_udp(const struct rx_listen *l, const struct rx_client *c, u
                          struct rx_outcome *out)
 {
     uint32_t len[GRAMS_MAX], n = 0;
-    struct rx_ask a = { .p = c->p, .from = &c->from, .to_port = c->to_port, .scratch = scratch, .script = c->script,
+    struct rx_ask a = { .p = c->p, .from = &c->from, .to_port = c->to_port, .week_minute = c->week_minute, .scratch = scratch, .script = c->script,
                         .also_want = also_want, .gram_len = len };
     for (uint32_t i = 0; i < c->n_cuts; i++) {
         len[n] = c->cuts[i] - (i ? c->cuts[i - 1] : 0);

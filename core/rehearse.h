@@ -11,6 +11,7 @@ struct rx_client {
     enum rx_ended after; // what follows the last segment; RX_OPEN: it may still speak
     union rx_ip from;
     uint16_t to_port;
+    uint32_t week_minute; // when it comes
     bool is_udp;
     struct rx_script *script; // runs the config's functions; borrowed
 };

@@ -170,6 +170,7 @@ static bool decide(const struct replay *p, const struct rx_listen *l, const stru
                            .n_cuts = r->kept ? 1 : 0,
                            .after = is_cut ? RX_OPEN : r->ended,
                            .from = r->from,
+                           .week_minute = rx_week_minute((time_t)(r->ms / 1000)),
                            .to_port = r->to_port,
                            .script = rx_conf_script(p->conf, -1) };
     rx_rehearse(l, &c, p->scratch, 0, o);

@@ -133,9 +133,19 @@ static bool is_in(const struct rx_cidr *list, uint32_t n, const union rx_ip *ip)
     return false;
 }
 
-// Conditions on the client, known from the first moment.
+bool rx_route_is_during(const struct rx_route *r, uint32_t week_minute)
+{
+    for (uint32_t i = 0; i < r->n_during; i++)
+        if (rx_during_has(&r->during[i], week_minute))
+            return true;
+    return !r->n_during;
+}
+
+// Conditions on the client and the time, known from the first moment.
 static bool client_holds(const struct rx_route *r, const struct rx_ask *ask)
 {
+    if (r->n_during && !rx_route_is_during(r, ask->week_minute))
+        return false;
     if (r->n_from && !is_in(r->from, r->n_from, ask->from))
         return false;
     if (r->n_not_from && is_in(r->not_from, r->n_not_from, ask->from))

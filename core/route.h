@@ -27,6 +27,7 @@ struct rx_ask {
     struct rx_script *script; // runs the functions of the config; NULL: there are none
     uint64_t id;              // the connection's, for those functions
     uint32_t also_want; // facts wanted beyond what routes ask for (the access log, explain)
+    uint32_t week_minute; // local time, for `during` (during.h)
     const uint32_t *gram_len; // UDP: the length of each datagram in p; borrowed
     uint32_t n_grams;         // TCP: 0
 };
@@ -41,6 +42,8 @@ struct rx_decision {
     struct rx_facts facts;        // valid with `seen`: what it said
 };
 
+// Whether its `during` holds at this minute of the week.
+bool rx_route_is_during(const struct rx_route *r, uint32_t week_minute);
 enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *ask, struct rx_decision *out);
 
 // Whether one route's conditions hold. MORE: a fact it needs is still pending.

@@ -12,7 +12,7 @@
 
 // ---- conditions -------------------------------------------------------------------------------------------
 
-enum condition { NAME, ALPN, PATH, METHOD, SOFTWARE, KEY, ECH, QTYPE, FROM, NOT_FROM, TO_PORT };
+enum condition { NAME, ALPN, PATH, METHOD, SOFTWARE, KEY, ECH, QTYPE, FROM, NOT_FROM, TO_PORT, DURING };
 
 static const struct rx_texts *texts_of(const struct rx_route *r, unsigned i)
 {
@@ -34,6 +34,7 @@ static const struct rx_texts *texts_of(const struct rx_route *r, unsigned i)
     case FROM:
     case NOT_FROM:
     case TO_PORT:
+    case DURING:
         break;
     }
     return NULL;
@@ -53,6 +54,8 @@ uint32_t rx_condition_count(const struct rx_route *r, unsigned i)
         return r->n_from;
     case NOT_FROM:
         return r->n_not_from;
+    case DURING:
+        return r->n_during;
     default:
         return r->n_to_port;
     }
@@ -61,7 +64,7 @@ uint32_t rx_condition_count(const struct rx_route *r, unsigned i)
 const char *rx_condition_name(const struct rx_route *r, unsigned i)
 {
     static const char *const names[] = { "sni", "alpn",  "path", "method",   "software", "key",
-                                         "ech", "qtype", "from", "not_from", "to_port" };
+                                         "ech", "qtype", "from", "not_from", "to_port",  "during" };
     if (!rx_condition_count(r, i))
         return NULL;
     uint32_t fact = i == NAME ? rx_name_fact(r->proto) : 0;
@@ -82,6 +85,8 @@ struct rx_route rx_condition_alone(const struct rx_route *r, unsigned i)
         one.from = r->from, one.n_from = r->n_from;
     else if (i == NOT_FROM)
         one.not_from = r->not_from, one.n_not_from = r->n_not_from;
+    else if (i == DURING)
+        one.during = r->during, one.n_during = r->n_during;
     else
         one.to_port = r->to_port, one.n_to_port = r->n_to_port;
     return one;
@@ -109,6 +114,8 @@ const char *rx_condition_value(const struct rx_route *r, unsigned i, uint32_t k,
         return cidr_text(&r->from[k], buf);
     case NOT_FROM:
         return cidr_text(&r->not_from[k], buf);
+    case DURING:
+        return rx_during_print(&r->during[k], buf);
     }
     const struct rx_port_range *p = &r->to_port[k];
     snprintf(buf, RX_ADDR_TEXT, p->low == p->high ? "%u" : "%u-%u", p->low, p->high);

@@ -9,7 +9,7 @@
 #include "json.h"
 
 // Every kind of condition a route can have; the name is the one users write.
-enum { RX_CONDITIONS = 11 };
+enum { RX_CONDITIONS = 12 };
 
 // Name of condition number i of this route; NULL when the route does not have it.
 const char *rx_condition_name(const struct rx_route *r, unsigned i);

@@ -128,6 +128,17 @@ static void pulse_limit(struct rx_worker *w)
     atomic_store_explicit(&w->pulse.limit_ms, rx_watchdog_limit_ms(w->conf->script_budget_ms), memory_order_relaxed);
 }
 
+// Time zones change on whole minutes.
+uint32_t rx_worker_week_minute(struct rx_worker *w)
+{
+    uint64_t now_s = (uint64_t)ev_now(w->loop), minute = now_s / 60;
+    if (minute != w->minute) {
+        w->minute = minute;
+        w->week_minute = rx_week_minute((time_t)now_s);
+    }
+    return w->week_minute;
+}
+
 static void worker_on_deadline(struct rx_wheel_node *n)
 {
     struct rx_conn *c = RX_CONTAINER(n, struct rx_conn, deadline);

@@ -125,6 +125,8 @@ struct rx_worker {
     uint8_t *scratch; // RX_SCRATCH_SIZE, for identifiers; owned
     uint8_t *buffer;  // RX_WORKER_BUFFER, for first bytes; owned
     struct rx_outbox outbox;
+    uint64_t minute;              // of the time, for which
+    uint32_t week_minute;         // is this
     struct rx_pit *pit;           // owned; NULL until somebody is held in it
     struct rx_hook_line *hook_line; // borrowed: to the hook thread; NULL: there is none
     struct rx_mirror *leaving;      // owned: mirrors whose connection has closed, still sending
@@ -161,6 +163,7 @@ uint64_t rx_worker_roll(struct rx_worker *w); // 64 bits of chance, good enough 
 uint64_t rx_worker_next_id(struct rx_worker *w);
 // Zeroed; of this generation, w->conf or another; for UDP part of a struct rx_udp_flow. NULL when out of memory.
 struct rx_conn *rx_worker_conn_new(struct rx_worker *w, struct rx_conf *conf, bool is_udp);
+uint32_t rx_worker_week_minute(struct rx_worker *w); // now, in local time
 // Whether the next connection is the trial's.
 bool rx_worker_is_trials_turn(struct rx_worker *w);
 

@@ -25,7 +25,7 @@ local BALANCE = {
 local LOG_FORMAT = { auto = 0, text = 1, json = 2 }
 local COND = {
   SNI = 0, HOST = 1, QNAME = 2, ALPN = 3, PATH = 4, METHOD = 5, SOFTWARE = 6, FROM = 7, NOT_FROM = 8, TO_PORT = 9,
-  QTYPE = 10, KEY = 11,
+  QTYPE = 10, KEY = 11, DURING = 12,
 }
 local NO_RATE = { count = 0, per_ms = 0, burst = 0 }
 local NOTHING = { kind = TARGET.none, pool = -1, text = "" }
@@ -331,7 +331,8 @@ local function test(state, t)
   local what = format('test "%s"', declaration.name)
   local expect = o.expect
   local id = state.link.test_new {
-    name = declaration.name, where = place(state, declaration.line), from = o.from or "", listener = o.listener or "",
+    name = declaration.name, where = place(state, declaration.line), from = o.from or "", at = o.at or "",
+    listener = o.listener or "",
     transport = TRANSPORT[o.transport], is_silent = o.silent, is_eof = o.eof,
     protocol = expect.protocol or "", to = expect.to or "", route = expect.route or "", reason = expect.reason or "",
     expect_more = expect.more,

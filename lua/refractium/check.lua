@@ -303,13 +303,13 @@ for _, row in ipairs(schema.route) do
   end
 end
 
-local ALWAYS = { from = true, not_from = true, to_port = true, when = true }
+local ALWAYS = { from = true, not_from = true, to_port = true, during = true, when = true }
 
 local NAME_FACTS = { sni = true, host = true, qname = true }
 
 local function misfit(proto, fact)
   if not proto.is_builtin then
-    return format("a protocol of your own has no %s (only key, from, not_from, to_port and when)", fact)
+    return format("a protocol of your own has no %s (only key, from, not_from, to_port, during and when)", fact)
   elseif fact == "key" then
     return format("%s has no key; only protocols of your own do", proto.text)
   end

@@ -417,6 +417,11 @@ function items.port(ctx, v)
   return v
 end
 
+-- Read by the program, when the route is built.
+function items.during(ctx, v)
+  return texts_only(ctx, v, '"Mon-Fri 08:00-18:00"')
+end
+
 function items.qtype(ctx, v)
   if is_integer(v) and v >= 0 and v <= 65535 then
     return format("%d", v)

@@ -314,7 +314,7 @@ M.route = section {
   verb = "an entry of `routes`",
   doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
   unavailable = {
-    "during", "sessions", "transparent", "identify", "policy",
+    "sessions", "transparent", "identify", "policy",
   },
   is_list = true,
   { name = "to", type = "target", required = true, is_function = true,
@@ -350,6 +350,9 @@ M.route = section {
     doc = "The client's address is in none of these." },
   { name = "to_port", type = "texts", item = "port", cond = "TO_PORT",
     doc = "The port the client came to: a number or a range `\"8000-8099\"`." },
+  { name = "during", type = "texts", item = "during", cond = "DURING",
+    doc = "Hours of the week in local time: `\"Mon-Fri 08:00-18:00\"`, `\"Sat,Sun\"`, `\"22:00-06:00\"`; what runs past"
+      .. " midnight belongs to the day it begins on." },
   { name = "name", type = "label", default_text = "made from protocol and conditions",
     doc = "What logs, metrics and tests call this route." },
   { name = "fallback", type = "target", default_text = "refuse",
@@ -422,6 +425,8 @@ M.test = section {
   { name = "send", type = "segments",
     doc = "The client's first bytes: a string, or a list of segments (UDP: datagrams) sent one after the other." },
   { name = "from", type = "client", default_text = "192.0.2.1", doc = "The client's address, with or without a port." },
+  { name = "at", type = "string", default_text = "now",
+    doc = "When it comes, in local time: `\"2026-01-05 09:00\"`. For routes with `during`." },
   { name = "listener", type = "string", default_text = "the first",
     doc = "The listener it comes to, by one of its addresses." },
   { name = "transport", type = "choice", values = { "tcp", "udp" }, default = "tcp", doc = "How it comes." },

@@ -8,7 +8,7 @@ _refractium() {
     COMPREPLY=()
 
     local with_value=' -b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
-    with_value+=' --max-connections --log-format --segments --from --listener --format --admin -o --output '
+    with_value+=' --max-connections --log-format --segments --from --at --listener --format --admin -o --output '
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ $with_value == *" $word "* ]]; then
@@ -54,7 +54,7 @@ _refractium() {
     record) options="$loading -o --output $always" ;;
     replay) options="$loading --json $always" ;;
     check) options="$loading --json $always" ;;
-    explain) options="$loading --hex --pcap --segments --udp --from --listener --builtin --json $always" ;;
+    explain) options="$loading --hex --pcap --segments --udp --from --at --listener --builtin --json $always" ;;
     *) return ;;
     esac
 

@@ -127,7 +127,7 @@ describe("a route", function()
       { rx.tls, sni = { "a.test", "*.b.test", "~^c" }, alpn = "h2", ech = false, to = rx.drop },
       { rx.http, host = "a.test", path = "/x", method = { "GET", "PUT" }, to = rx.drop },
       { rx.ssh, software = "OpenSSH", from = "10.0.0.0/8", not_from = { "10.1.0.0/16" },
-        to_port = { 22, "8000-8010" }, to = rx.drop },
+        to_port = { 22, "8000-8010" }, during = { "Mon-Fri 08:00-18:00", "Sat" }, to = rx.drop },
       { rx.dns, qname = "a.test", qtype = { "aaaa", 65, "TYPE64" }, to = rx.drop },
       { rx.protocol "g" { prefix = "x" }, key = "k", to = rx.drop },
     } }]])
@@ -137,7 +137,8 @@ describe("a route", function()
     end
     assert.same({
       "0 a.test", "0 *.b.test", "0 ~^c", "3 h2", "1 a.test", "4 /x", "5 GET", "5 PUT", "6 OpenSSH",
-      "7 10.0.0.0/8", "8 10.1.0.0/16", "9 22", "9 8000-8010", "2 a.test", "10 AAAA", "10 65", "10 TYPE64", "11 k",
+      "7 10.0.0.0/8", "8 10.1.0.0/16", "9 22", "9 8000-8010", "12 Mon-Fri 08:00-18:00",
+      "12 Sat", "2 a.test", "10 AAAA", "10 65", "10 TYPE64", "11 k",
     }, conditions)
     assert.equal(2, spec_of(door, "route_new", 1).ech)
     assert.equal(0, spec_of(door, "route_new", 2).ech)
@@ -244,7 +245,7 @@ describe("rx.test", function()
       rx.test "three" { send = "x", expect = { to = rx.respond "x" } }
       rx.test "four" { send = "x", expect = { to = "h:1" } }]])
     assert.same({
-      name = "one", where = "refractium.lua:3", from = "10.0.0.1:5", listener = "a:1", transport = 1,
+      name = "one", where = "refractium.lua:3", from = "10.0.0.1:5", at = "", listener = "a:1", transport = 1,
       is_silent = true, is_eof = true, protocol = "tls", to = "web", route = "r", reason = "no_route",
       expect_more = true,
     }, spec_of(door, "test_new"))

@@ -245,7 +245,7 @@ describe("a route", function()
     { "rx.tls", "key = 'x'", "key", "rx.tls has no key; only protocols of your own do" },
     { "rx.https", "qtype = 1", "qtype", "rx.tls has no qtype (only rx.dns)" },
     { "rx.protocol 'g' { prefix = 'x' }", "sni = 'x'", "sni",
-      "a protocol of your own has no sni (only key, from, not_from, to_port and when)" },
+      "a protocol of your own has no sni (only key, from, not_from, to_port, during and when)" },
   }
   for _, case in ipairs(misfits) do
     it("asks only what its protocol knows: " .. case[1] .. ", " .. case[2], function()

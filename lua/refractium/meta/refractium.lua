@@ -176,6 +176,7 @@
 ---@field from? string|string[] The client's address or block: `"10.0.0.0/8"`.
 ---@field not_from? string|string[] The client's address is in none of these.
 ---@field to_port? integer|string|(integer|string)[] The port the client came to: a number or a range `"8000-8099"`.
+---@field during? string|string[] Hours of the week in local time: `"Mon-Fri 08:00-18:00"`, `"Sat,Sun"`, `"22:00-06:00"`; what runs past midnight belongs to the day it begins on.
 ---@field name? string What logs, metrics and tests call this route. Default: made from protocol and conditions.
 ---@field fallback? rx.Target Where its connections go when no backend of `to` is left. Default: refuse.
 ---@field mirror? rx.Target A pool or an address that gets a copy of what clients say, and whose answers are thrown away. It never delays the flow: one that cannot keep up is given up for that connection.
@@ -282,6 +283,7 @@
 ---@class rx.Test
 ---@field send? string|string[] The client's first bytes: a string, or a list of segments (UDP: datagrams) sent one after the other.
 ---@field from? string The client's address, with or without a port. Default: 192.0.2.1.
+---@field at? string When it comes, in local time: `"2026-01-05 09:00"`. For routes with `during`. Default: now.
 ---@field listener? string The listener it comes to, by one of its addresses. Default: the first.
 ---@field transport? "tcp"|"udp" How it comes. Default: `"tcp"`.
 ---@field silent? boolean After `send`, if any, it says nothing until `peek_timeout`. Default: `false`.
