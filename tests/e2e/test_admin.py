@@ -487,7 +487,8 @@ class Screen:
         os.kill(self.pid, signal.SIGWINCH)
         self.text = ""
         self.code = None
-        threading.Thread(target=self.read, daemon=True).start()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
 
     def read(self):
         with contextlib.suppress(OSError):
@@ -529,6 +530,7 @@ class Screen:
             if self.code is None:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
+            self.reader.join(3)  # its last words
             os.close(self.fd)
         return self.code
 

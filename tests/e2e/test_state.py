@@ -149,7 +149,7 @@ def test_port_knocking_opens_the_door_to_the_one_who_knocked(rx):
     p = rx.config("""local rx = require "refractium"
 rx.server { workers = 2, access_log = "access.log", log_format = "json" }
 local knock = rx.include "%s" { ports = { %d, %d, %d }, open = "1500ms" }
-rx.listen { "127.0.0.1:%d", "127.0.0.1:%d", "127.0.0.1:%d" } { routes = { { rx.any, when = knock.heard, to = rx.drop } }, fallback_tcp = rx.drop }
+rx.listen { "127.0.0.1:%d", "127.0.0.1:%d", "127.0.0.1:%d" } { routes = { { rx.any, transport = "tcp", when = knock.heard, to = rx.drop } }, fallback_tcp = rx.drop }
 rx.listen "127.0.0.1:0" { routes = { { rx.ssh, when = knock.is_open, to = rx.respond "in" } }, fallback_tcp = rx.drop }
 """ % (path, first, second, third, first, second, third), binds=4)
     door = p.ports[3]
