@@ -7,6 +7,7 @@ OUT     := build/$(MODE)
 
 # Groups of features that can be left out, with the libraries they need.
 WITH_METRICS ?= 1
+WITH_GUARD   ?= 1
 WITH_SYSTEMD ?= 1
 
 PKGS     := luajit libssl libcrypto libpcre2-8 libcares jansson ncursesw
@@ -20,11 +21,16 @@ PKGS     += libsystemd
 else
 CPPFLAGS += -DRX_WITHOUT_SYSTEMD
 endif
+ifeq ($(WITH_GUARD),1)
+PKGS     += libnftables
+else
+CPPFLAGS += -DRX_WITHOUT_GUARD
+endif
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
 ifeq ($(CI),true)
 WARN     += -Werror
 endif
-CPPFLAGS += -D_GNU_SOURCE -DRX_VERSION='"$(VERSION)"' -Icore -I$(OUT) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CPPFLAGS += -D_GNU_SOURCE -DRX_VERSION='"$(VERSION)"' -Icore -Icore/guard -I$(OUT) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS_release := -O2 -g -fno-plt
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -38,7 +44,7 @@ CFLAGS   += -std=gnu11 -fvisibility=hidden -pthread $(WARN) $(CFLAGS_$(MODE))
 LDFLAGS  += -pthread -Wl,-z,relro,-z,now $(filter -fsanitize=address% -fsanitize=thread --coverage,$(CFLAGS_$(MODE)))
 LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lev -lpcap -lm -ldl
 
-SRC := $(wildcard core/*.c core/proto/*.c)
+SRC := $(wildcard core/*.c core/proto/*.c core/guard/*.c)
 OBJ := $(SRC:%.c=$(OUT)/%.o)
 LIB := $(filter-out $(OUT)/core/main.o,$(OBJ))
 LUA := $(filter-out lua/refractium/docgen.lua,$(wildcard lua/refractium/*.lua lua/refractium/import/*.lua))
@@ -146,7 +152,7 @@ $(OUT)/bench/loadgen: $(wildcard bench/compare/*.c bench/compare/*.h)
 docs: ## regenerate docs/reference/config.md and the editor annotations from the schema
 	luajit lua/refractium/docgen.lua docs/reference/config.md lua/refractium/meta/refractium.lua
 check-headers: ## every header compiles on its own (abi.h after base.h, by design)
-	@for h in core/*.h core/proto/*.h; do \
+	@for h in core/*.h core/proto/*.h core/guard/*.h; do \
 	   printf '#include "base.h"\n#include "%s"\n' "$${h#core/}" | $(CC) $(CPPFLAGS) $(CFLAGS) -xc -fsyntax-only - || exit 1; done
 format: ## clang-format everything
 	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -194,6 +194,40 @@ struct rx_shared_spec {
     double ttl_ms; // 0: entries have no end
 };
 
+// How many addresses an identity may use at once.
+struct rx_sessions_spec {
+    struct rx_slice name;
+    struct rx_slice where;
+    int32_t by;     // id from fn_new: who a connection is; 0: none, only what is tailed counts
+    int32_t limits; // id from fn_new; 0: none
+    uint32_t max_ips;
+    uint32_t max_identities;
+    uint32_t ipv6_prefix; // bits that make one IPv6 address of a client
+    double window_ms, timeout_ms;
+    uint32_t is_last_kept; // 1: a newcomer takes the place of who came first
+    uint32_t has_nftables; // 1: the kernel drops what he sends to these ports
+    struct rx_slice ports; // as nft reads them: "443, 8000-8099"
+    uint32_t transport;    // of those: enum rx_transport
+    uint32_t has_ban;      // 1: who is put out is banned for timeout_ms
+    uint32_t is_dry;       // 1: nobody is put out, only counted and logged
+    struct rx_slice block_log; // empty: none
+    uint32_t is_log_json;
+};
+
+enum rx_tail_kind {
+    RX_TAIL_SCRIPT = 0, // its function reads the lines
+    RX_TAIL_XRAY = 1
+};
+
+// A log that tells who is active from where.
+struct rx_tail_spec {
+    struct rx_slice path;
+    struct rx_slice where;
+    uint32_t kind;    // enum rx_tail_kind
+    int32_t parse;    // RX_TAIL_SCRIPT: id from fn_new
+    int32_t sessions; // id from sessions_new
+};
+
 // Conditions a route may carry; several values of one kind mean "any of them".
 enum rx_cond {
     RX_COND_SNI = 0,      // "name", "*.suffix" (any depth), "~regex"
@@ -228,6 +262,7 @@ struct rx_route_spec {
     struct rx_target_spec fallback; // when the pool has no backend left; RX_TO_NONE: refuse
     struct rx_target_spec mirror;   // a pool that gets a copy of what clients say; RX_TO_NONE: no
     uint32_t send_proxy;            // enum rx_send_proxy bits; 0: the pool's
+    uint32_t sessions;              // the number sessions_new gave, plus 1; 0: none
 };
 
 struct rx_hook_spec {
@@ -302,7 +337,10 @@ enum rx_fn_kind {
     RX_FN_CLOSE = 8,
     RX_FN_FILTER = 9,   // () → nil: pass, false: refuse, or the string to pass instead
     RX_FN_EVERY = 10,   // () → nothing
-    RX_FN_EXPECT = 11   // () → enum rx_verdict [, why it is bad]
+    RX_FN_EXPECT = 11,  // () → enum rx_verdict [, why it is bad]
+    RX_FN_BY = 12,      // () → identity string, or nil
+    RX_FN_LIMITS = 13,  // () → number or nil; the identity is the call's bytes, as for the next the line
+    RX_FN_PARSE = 14    // () → nil | identity, address [, "udp"]
 };
 
 // What a listener's `identify` says of a connection.
@@ -477,6 +515,12 @@ struct rx_door {
     int (*hook_use)(struct rx_build *b, const struct rx_hook_use_spec *spec);
     int (*timer_new)(struct rx_build *b, int32_t fn, uint32_t every_ms);
     int (*file_new)(struct rx_build *b, const struct rx_file_spec *spec);
+
+    int (*sessions_new)(struct rx_build *b, const struct rx_sessions_spec *spec);
+    // An identity with a limit of its own; 0: it has none.
+    int (*sessions_limit)(struct rx_build *b, int32_t sessions, uint32_t max_ips, struct rx_slice identity);
+    int (*sessions_exempt)(struct rx_build *b, int32_t sessions, struct rx_slice network);
+    int (*tail_new)(struct rx_build *b, const struct rx_tail_spec *spec);
 
     int (*test_new)(struct rx_build *b, const struct rx_test_spec *spec);
     int (*test_send)(struct rx_build *b, int32_t test, struct rx_slice bytes); // one segment

@@ -143,7 +143,7 @@ static int door_fn_new(struct rx_build *b, uint32_t kind, struct rx_slice where)
     char *copy = keep(b, where);
     if (!list || !copy)
         return no_memory(b);
-    if (kind > RX_FN_EXPECT)
+    if (kind > RX_FN_PARSE)
         return fail(b, "unknown kind of function");
     c->fns = list;
     list[c->n_fns++] = (struct rx_fn){ .kind = kind, .where = copy };
@@ -486,6 +486,10 @@ const struct rx_door rx_door = {
     .fn_new = door_fn_new,
     .metric_new = rx_door_metric_new,
     .shared_new = rx_door_shared_new,
+    .sessions_new = rx_door_sessions_new,
+    .sessions_limit = rx_door_sessions_limit,
+    .sessions_exempt = rx_door_sessions_exempt,
+    .tail_new = rx_door_tail_new,
     .fn_text = door_fn_text,
     .proto_builtin = door_proto_builtin,
     .proto_new = door_proto_new,

@@ -65,6 +65,12 @@ int rx_build_health_finish(struct rx_build *b, struct rx_pool *p);
 int rx_door_metric_new(struct rx_build *b, const struct rx_metric_spec *s);
 int rx_door_shared_new(struct rx_build *b, const struct rx_shared_spec *s);
 
+// build_guard.c
+int rx_door_sessions_new(struct rx_build *b, const struct rx_sessions_spec *s);
+int rx_door_sessions_limit(struct rx_build *b, int32_t sessions, uint32_t max_ips, struct rx_slice identity);
+int rx_door_sessions_exempt(struct rx_build *b, int32_t sessions, struct rx_slice network);
+int rx_door_tail_new(struct rx_build *b, const struct rx_tail_spec *s);
+
 // build_listen.c
 int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s);
 int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr);

@@ -10,6 +10,7 @@
 #include "limit.h"
 #include "live.h"
 #include "route.h"
+#include "sessions.h"
 
 static int target_make(struct rx_build *b, const struct rx_target_spec *s, struct rx_target *out)
 {
@@ -163,8 +164,12 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
         return -1;
     if (s->mirror.kind != RX_TO_NONE && s->mirror.kind != RX_TO_POOL)
         return fail(b, "a mirror is a pool or an address");
+    if (s->sessions > b->conf->n_sessions)
+        return fail(b, "no such sessions");
+    d->r.sessions = s->sessions ? b->conf->sessions[s->sessions - 1] : NULL;
+    bool has_by = d->r.sessions && d->r.sessions->by_fn >= 0;
     bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
-    d->r.is_scripted = d->r.when_fn >= 0 || d->r.to.kind == RX_TO_SCRIPT || has_policy;
+    d->r.is_scripted = d->r.when_fn >= 0 || d->r.to.kind == RX_TO_SCRIPT || has_policy || has_by;
     if (d->r.is_scripted) {
         d->r.is_plain = false;
         d->r.want = ~0u;

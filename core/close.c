@@ -12,6 +12,7 @@
 #include "mirror.h"
 #include "proxied.h"
 #include "shape.h"
+#include "sessions.h"
 #include "sys.h"
 #include "udp.h"
 #include "worker.h"
@@ -65,6 +66,7 @@ void rx_conn_deadline(struct rx_conn *c, uint32_t ms)
 static bool resets(enum rx_reason why, enum rx_side side)
 {
     switch (why) {
+    case RX_REASON_SESSION_TAKEN:
     case RX_REASON_KILLED: // neither end may take what it got for the whole
     case RX_REASON_FILTER_REFUSED:
     case RX_REASON_FILTER_FAILED:
@@ -77,6 +79,7 @@ static bool resets(enum rx_reason why, enum rx_side side)
     case RX_REASON_BACKEND_DOWN:
     case RX_REASON_BACKEND_FULL:
     case RX_REASON_LIMIT_ROUTE:
+    case RX_REASON_SESSION_LIMIT:
     case RX_REASON_NO_FDS:
     case RX_REASON_NO_MEMORY:
         return side == RX_CLIENT;
@@ -127,6 +130,8 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     rx_answer_free(c->answer);
     free(c->told);
     rx_connect_forget(c);
+    if (c->seat)
+        rx_sessions_leave(c->route->sessions, c->seat);
     if (c->route)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
     rx_admission_give(w, c->listen, c->ip_place, c->is_udp, c->is_pending);

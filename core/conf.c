@@ -13,6 +13,7 @@
 #include "regex.h"
 #include "roster.h"
 #include "script.h"
+#include "sessions.h"
 #include "store.h"
 #include "served.h"
 #include "wheel.h"
@@ -21,6 +22,8 @@ struct rx_script *rx_conf_script(const struct rx_conf *c, int i)
 {
     if (i == RX_SCRIPT_HOOKS)
         return c->hook_script;
+    if (i == RX_SCRIPT_GUARD)
+        return c->guard_script;
     unsigned at = (unsigned)(i + 1);
     return at < c->n_scripts ? c->scripts[at] : NULL;
 }
@@ -69,6 +72,7 @@ void rx_conf_free(struct rx_conf *c)
     for (unsigned i = 0; i < c->n_scripts; i++)
         rx_script_free(c->scripts[i]);
     rx_script_free(c->hook_script);
+    rx_script_free(c->guard_script);
     free(c->scripts);
     for (uint32_t i = 0; i < c->n_pools; i++)
         if (c->pools[i]->health)
@@ -79,6 +83,8 @@ void rx_conf_free(struct rx_conf *c)
         rx_metric_put(c->metrics[i]);
     for (uint32_t i = 0; i < c->n_shared; i++)
         rx_store_put(c->shared[i].store);
+    for (uint32_t i = 0; i < c->n_sessions; i++)
+        rx_sessions_put(c->sessions[i]->live);
     rx_arena_free(c->arena);
     free(c);
 }
@@ -115,6 +121,8 @@ void rx_conf_inherit(struct rx_conf *c, const struct rx_conf *old)
             inherit_file(&c->listens[i]->binds[k], old);
     for (uint32_t i = 0; i < c->n_shared; i++)
         rx_store_limit(c->shared[i].store, c->shared[i].max_entries, c->shared[i].ttl_ms);
+    for (uint32_t i = 0; i < c->n_sessions; i++)
+        rx_sessions_apply(c->sessions[i]);
     for (uint32_t i = 0; i < c->n_listens; i++) {
         const struct rx_listen *l = c->listens[i];
         if (l->per_ip)

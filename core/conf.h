@@ -19,6 +19,7 @@ struct rx_matcher;
 struct rx_metric; // metric.h
 struct rx_store;  // store.h
 struct rx_served;  // served.h
+struct rx_sessions; // guard/sessions.h
 struct rx_regex; // regex.h
 struct rx_names;
 struct rx_roster; // roster.h
@@ -161,6 +162,7 @@ struct rx_route {
     struct rx_meter *total;    // rate_total's, by direction; lives with `active`
 
     struct rx_served *served; // ref: what it has served; NULL where nothing is served
+    const struct rx_sessions *sessions; // NULL: none
 
     bool is_scripted; // a function sees the connection: it is asked when every fact is known
     // conditions; is_plain when there is none, is_by_name when they are all on the name
@@ -252,6 +254,14 @@ struct rx_fn {
     uint64_t wrong_ms;       // and when, since the epoch; 0: never
 };
 
+// A log that tells who is active from where.
+struct rx_tail {
+    const char *path, *where;
+    enum rx_tail_kind kind;
+    int32_t parse_fn; // -1: none
+    const struct rx_sessions *sessions;
+};
+
 // A table scripts share, and the limits this generation gives it.
 struct rx_shared {
     struct rx_store *store; // ref
@@ -317,18 +327,23 @@ struct rx_conf {
     uint32_t n_metrics;
     struct rx_shared *shared;
     uint32_t n_shared;
+    struct rx_sessions **sessions;
+    uint32_t n_sessions;
+    struct rx_tail *tails; // rx.tail
+    uint32_t n_tails;
     struct rx_source *sources; // the texts it was made from: what each Lua state runs
     uint32_t n_sources;
     struct rx_script **scripts; // owned; [0] for who asks without a socket, then one a worker; NULL: no functions
     unsigned n_scripts;
     struct rx_script *hook_script; // owned: the hook thread's; NULL: no hooks
+    struct rx_script *guard_script; // owned: the guard thread's; NULL: it calls no function
 
     struct rx_arena *arena; // owned: every string and array above
 };
 
-enum { RX_SCRIPT_OFFLINE = -1, RX_SCRIPT_HOOKS = -2 };
+enum { RX_SCRIPT_OFFLINE = -1, RX_SCRIPT_HOOKS = -2, RX_SCRIPT_GUARD = -3 };
 
-// The Lua state of worker number `i`, or the one for deciding without a socket, or the hook thread's; NULL when none is
+// The Lua state of worker number `i`, or the one for deciding without a socket, or the hook or guard thread's; NULL when none is
 // needed.
 struct rx_script *rx_conf_script(const struct rx_conf *c, int i);
 void rx_conf_ref(struct rx_conf *c);

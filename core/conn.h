@@ -114,6 +114,7 @@ struct rx_conn {
     } pace;
 
     struct rx_shape *shape;   // owned; NULL: it may be as fast as it can
+    struct rx_seat *seat;     // held at its route's sessions; NULL: none
     struct rx_answer *answer; // answer.c's; owned
     struct rx_hooked *hooked; // ref; NULL: no hook sees it
     struct rx_mirror *mirror; // owned; NULL: none

@@ -140,12 +140,30 @@ static void print_bans(const json_t *s)
         printf("  %-32s for another %s\n", show(rx_ctl_text(b, "ip")), rx_ctl_span(rx_ctl_number(b, "left_ms"), left));
 }
 
+static void print_sessions(const json_t *s)
+{
+    size_t i;
+    json_t *one;
+    const json_t *sessions = json_object_get(s, "sessions"), *tails = json_object_get(s, "tails");
+    if (json_array_size(sessions))
+        printf("\nsessions\n");
+    json_array_foreach(sessions, i, one)
+        printf("  %-24s %lu identities, %lu addresses, %lu violations\n", show(rx_ctl_text(one, "name")),
+               (unsigned long)rx_ctl_number(one, "identities"), (unsigned long)rx_ctl_number(one, "addresses"),
+               (unsigned long)rx_ctl_number(one, "violations"));
+    json_array_foreach(tails, i, one)
+        printf("  %-24s %lu lines: %lu of sessions, %lu others, %lu not understood\n", show(rx_ctl_text(one, "path")),
+               (unsigned long)rx_ctl_number(one, "lines"), (unsigned long)rx_ctl_number(one, "sessions"),
+               (unsigned long)rx_ctl_number(one, "other"), (unsigned long)rx_ctl_number(one, "bad"));
+}
+
 void rx_ctl_print_status(const json_t *status)
 {
     print_head(status);
     print_listeners(status);
     print_pools(status);
     print_scripts(status);
+    print_sessions(status);
     print_bans(status);
     print_reloads(status);
 }

@@ -15,6 +15,7 @@
 #include "ban.h"
 #include "bind.h"
 #include "health.h"
+#include "guard.h"
 #include "hook.h"
 #include "http.h"
 #include "log.h"
@@ -22,6 +23,7 @@
 #include "record.h"
 #include "reload.h"
 #include "resolve.h"
+#include "sessions.h"
 #include "sys.h"
 #include "watchdog.h"
 #include "worker.h"
@@ -33,6 +35,7 @@ struct engine {
     struct rx_health_watch *health; // owned
     struct rx_worker *workers;
     unsigned n_workers, n_started;
+    struct rx_guard *guard;   // owned
     struct rx_hooker *hooker; // owned
     atomic_uint active, sessions; // connections of all workers; the UDP flows among them
     struct rx_instance self; // what the admin socket tells of us
@@ -178,6 +181,12 @@ static void engine_on_names(void *data)
     rx_health_refresh(e->health);
 }
 
+static void engine_on_logged(void *data)
+{
+    struct engine *e = data;
+    rx_guard_wake(e->guard);
+}
+
 static int start_workers(struct engine *e)
 {
     sigset_t all, old;
@@ -258,9 +267,11 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     e->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     e->workers = calloc(e->n_workers, sizeof *e->workers);
     e->hooker = rx_hooker_new(e->n_workers);
-    if (!e->loop || !e->workers || !e->hooker)
+    e->guard = rx_guard_new();
+    if (!e->loop || !e->workers || !e->hooker || !e->guard)
         goto end;
     e->reload.hooker = e->hooker;
+    e->reload.guard = e->guard;
     e->reload.loop = e->loop;
     e->reload.args = a;
     e->reload.workers = e->workers;
@@ -286,6 +297,9 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     }
     rx_reload_start(&e->reload);
     rx_hooker_use(e->hooker, conf);
+    const struct rx_sessions_ear ear = { engine_on_ban, engine_on_logged, e };
+    rx_sessions_listen(&ear);
+    rx_guard_use(e->guard, conf);
     if (rx_reload_record(&e->reload)) {
         code = RX_EXIT_BIND;
         goto end;
@@ -323,6 +337,8 @@ end:
     signal(SIGHUP, SIG_IGN);
     rx_record_stop();
     rx_admin_free(e->admin);
+    rx_sessions_listen(NULL);
+    rx_guard_free(e->guard);
     rx_hooker_free(e->hooker); // it hears the workers' last words, and wakes them
     rx_health_free(e->health);
     rx_resolve_free(e->names);

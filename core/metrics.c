@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "ban.h"
+#include "guard.h"
 #include "log.h"
 #include "metric.h"
 #include "store.h"
+#include "sessions.h"
 
 #ifndef RX_VERSION
 #define RX_VERSION "0.1.0"
@@ -326,6 +328,63 @@ static void print_kept(FILE *out, const struct rx_conf *conf)
     rx_metric_print(out);
 }
 
+// ---- sessions -------------------------------------------------------------------------------------------------------
+
+static const struct {
+    const char *name, *kind, *help;
+    size_t at; // in struct rx_sessions_totals
+} session_rows[] = {
+#define ROW(field) offsetof(struct rx_sessions_totals, field)
+    { "refractium_sessions_identities", "gauge", "Identities of sessions that are kept in mind.", ROW(identities) },
+    { "refractium_sessions_addresses", "gauge", "Active addresses of those identities.", ROW(addresses) },
+    { "refractium_sessions_violations_total", "counter", "Addresses that were one too many.", ROW(violations) },
+    { "refractium_sessions_bans_total", "counter", "Bans given for that.", ROW(banned) },
+    { "refractium_sessions_evicted_total", "counter", "Identities forgotten to make room.", ROW(evicted) },
+    { "refractium_sessions_block_log_lost_total", "counter", "Lines that a block log could not take.", ROW(log_lost) },
+#undef ROW
+};
+
+struct session_row {
+    FILE *out;
+    unsigned i;
+};
+
+static void print_session(const char *name, struct rx_sessions_live *l, void *data)
+{
+    const struct session_row *r = data;
+    struct rx_sessions_totals t = rx_sessions_totals(l);
+    unsigned long n;
+    memcpy(&n, (const char *)&t + session_rows[r->i].at, sizeof n);
+    fputs(session_rows[r->i].name, r->out);
+    label(r->out, '{', "sessions", name);
+    fprintf(r->out, "} %lu\n", n);
+}
+
+static void print_tail(const char *path, const struct rx_tail_totals *t, void *data)
+{
+    const char *const words[] = { "session", "other", "bad" };
+    const unsigned long n[] = { t->sessions, t->other, t->bad };
+    for (unsigned i = 0; i < RX_COUNT(words); i++) {
+        fputs("refractium_tail_lines_total", data);
+        label(data, '{', "path", path);
+        label(data, ',', "what", words[i]);
+        fprintf(data, "} %lu\n", n[i]);
+    }
+}
+
+static void print_sessions(FILE *out, const struct rx_instance *inst)
+{
+    const struct rx_conf *conf = inst->reload->conf;
+    for (unsigned i = 0; conf->n_sessions && i < RX_COUNT(session_rows); i++) {
+        head(out, session_rows[i].name, session_rows[i].kind, session_rows[i].help);
+        rx_sessions_each(print_session, &(struct session_row){ out, i });
+    }
+    if (!conf->n_tails)
+        return;
+    head(out, "refractium_tail_lines_total", "counter", "Lines read of a log, by what they are.");
+    rx_guard_each_tail(inst->reload->guard, print_tail, out);
+}
+
 void rx_metrics_print(FILE *out, const struct rx_instance *i)
 {
     const struct rx_conf *conf = i->reload->conf;
@@ -342,4 +401,5 @@ void rx_metrics_print(FILE *out, const struct rx_instance *i)
     print_backends(out, conf);
     print_scripts(out, conf);
     print_kept(out, conf);
+    print_sessions(out, i);
 }

@@ -14,6 +14,7 @@
 #include "proxied.h"
 #include "record.h"
 #include "script.h"
+#include "sessions.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -46,6 +47,22 @@ static int64_t ask_policy(struct rx_conn *c, const struct rx_pool *pool, const s
                                    .listen = c->listen, .route = c->route };
     c->roster = rx_roster_take(pool); // the one it is connected by: numbers mean the same backends
     return rx_script_policy(c->script, &view, pool, c->roster);
+}
+
+// False: its identity may not come from one more address.
+static bool take_seat(struct rx_conn *c, const struct rx_ask *ask, const struct rx_decision *d)
+{
+    const struct rx_sessions *s = d->route->sessions;
+    struct rx_script_conn view = { .ask = ask, .facts = d->seen ? &d->facts : NULL, .known = d->seen,
+                                   .listen = c->listen, .route = d->route };
+    char id[RX_LEDGER_ID_MAX];
+    struct rx_heard h = { .id = id, .ip = c->client, .is_held = true, .is_udp = c->is_udp, .tag = d->route->name,
+                          .tag_len = (uint32_t)strlen(d->route->name) };
+    if (s->by_fn < 0 || !(h.id_len = rx_script_by(c->script, (uint32_t)s->by_fn, &view, id, sizeof id)))
+        return true; // nobody in particular
+    if (s->limits_fn >= 0)
+        h.max_ips = rx_script_limits(c->script, (uint32_t)s->limits_fn, id, h.id_len);
+    return rx_sessions_hear(s, &h, &c->seat);
 }
 
 // First bytes meet the filters before a backend is chosen. False: the connection is closed.
@@ -176,6 +193,10 @@ const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *a
         c->route = d->route;
     } else {
         c->is_identified = d->verdict == RX_MATCH;
+    }
+    if (c->route && c->route->sessions && !take_seat(c, ask, d)) {
+        rx_close(c, RX_REASON_SESSION_LIMIT);
+        return NULL;
     }
     if (!begin_hooks(c, d->route ? d->route->hooks : c->listen->hooks, d, ask->p, ask->n))
         return NULL;

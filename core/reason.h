@@ -36,6 +36,8 @@
     X(RATE_SERVER, "rate_server", "connection_rate of rx.server")                                            \
     X(RATE_LISTENER, "rate_listener", "connection_rate of rx.listen")                                        \
     X(RATE_IP, "rate_ip", "rate_per_ip")                                                                     \
+    X(SESSION_LIMIT, "session_limit", "its identity is in use from as many other addresses as it may")       \
+    X(SESSION_TAKEN, "session_taken", "another address has taken its identity's place")                      \
     X(NO_FDS, "no_fds", "no file descriptor was left")                                                       \
     X(NO_MEMORY, "no_memory", "memory ran out")                                                              \
     X(KILLED, "killed", "ended by the operator")                                                             \

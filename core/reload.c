@@ -19,6 +19,7 @@
 
 #include "bind.h"
 #include "health.h"
+#include "guard.h"
 #include "hook.h"
 #include "load.h"
 #include "log.h"
@@ -92,6 +93,10 @@ int rx_reload_spawn(struct rx_reload *r, struct rx_conf *conf)
     int rc = rx_hooker_start(r->hooker, conf);
     if (rc) {
         rx_log(RX_LOG_ERROR, "cannot start the hook thread: %s", strerror(-rc));
+        return rc;
+    }
+    if ((rc = rx_guard_start(r->guard, conf))) {
+        rx_log(RX_LOG_ERROR, "cannot start the guard thread: %s", strerror(-rc));
         return rc;
     }
     rc = rx_served_attach(conf, r->n_workers);
@@ -256,6 +261,7 @@ int rx_reload_serve(struct rx_reload *r, struct rx_conf *conf)
     warn_about_fixed(old, conf);
     rx_swaps_send(swaps, r->workers, r->n_workers);
     rx_hooker_use(r->hooker, conf);
+    rx_guard_use(r->guard, conf);
     r->conf = conf;
     r->n_bound = rx_bind_count(conf);
     rx_bind_unlink_first(old, rx_bind_count(old), conf);
@@ -298,8 +304,8 @@ static void take(struct rx_reload *r, struct rx_reload_job *j, struct rx_history
     e->changes = rx_diff_new(r->conf, conf);
     e->to = conf->id;
     adopt(r, conf);
-    if (rx_hooker_start(r->hooker, conf)) {
-        refuse(r, j, e, "no thread can be had for its hooks");
+    if (rx_hooker_start(r->hooker, conf) || rx_guard_start(r->guard, conf)) {
+        refuse(r, j, e, "no thread can be had for its hooks or tails");
         return;
     }
     rx_resolve_furnish(r->names, conf);

@@ -18,6 +18,7 @@
 #include "log.h"
 #include "regex.h"
 #include "route.h"
+#include "sessions.h"
 #include "sys.h"
 #include "watchdog.h"
 
@@ -288,6 +289,18 @@ static int spawn_for_hooks(struct rx_conf *conf, const struct rx_args *a, rx_rep
     return conf->hook_script ? rx_script_sinks_open(conf->hook_script, report, data) : -1;
 }
 
+// Only where the guard's thread calls functions.
+static int spawn_for_guard(struct rx_conf *conf, const struct rx_args *a, rx_report_fn *report, void *data)
+{
+    bool is_needed = false;
+    for (uint32_t i = 0; i < conf->n_tails; i++)
+        is_needed |= conf->tails[i].parse_fn >= 0 || conf->tails[i].sessions->limits_fn >= 0;
+    if (!is_needed)
+        return 0;
+    conf->guard_script = spawn_one(conf, a, report, data);
+    return conf->guard_script ? 0 : -1;
+}
+
 int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, rx_report_fn *report, void *data)
 {
     if (!conf->n_fns)
@@ -302,7 +315,7 @@ int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, r
             return -1;
         list[conf->n_scripts++] = s;
     }
-    return spawn_for_hooks(conf, a, report, data);
+    return spawn_for_hooks(conf, a, report, data) || spawn_for_guard(conf, a, report, data) ? -1 : 0;
 }
 
 const char *rx_script_template(size_t *len)

@@ -8,6 +8,7 @@
 #include "args.h"
 #include "build.h"
 #include "seen.h"
+#include "xray.h"
 
 // Loads the config file (when there is one) and the command line's wishes into a generation. NULL when anything
 // was wrong; seen (NULL: nobody asks) gets the files that were looked at, in either case; every finding went to `report`. The caller owns one reference.
@@ -37,7 +38,7 @@ struct rx_script_conn {
     const struct rx_hook_event *event; // NULL: this is no hook's call
 };
 
-// One more state a worker for a generation that has functions, and one for its hooks; 0, or -1 with the findings reported.
+// One more state a worker for a generation that has functions, one for its hooks, one for its tails; 0, or -1 with the findings reported.
 int rx_script_spawn(struct rx_conf *conf, const struct rx_args *a, unsigned n, rx_report_fn *report, void *data);
 void rx_script_free(struct rx_script *s);
 
@@ -65,6 +66,13 @@ const struct rx_target *rx_script_target(struct rx_script *s, uint32_t fn, const
 int64_t rx_script_policy(struct rx_script *s, const struct rx_script_conn *c, const struct rx_pool *pool,
                          const struct rx_roster *roster);
 bool rx_script_accept(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c);
+
+// Who a connection is, by sessions: bytes written to `id`; 0: nobody in particular, or the function failed.
+uint32_t rx_script_by(struct rx_script *s, uint32_t fn, const struct rx_script_conn *c, char *id, uint32_t size);
+// From how many addresses an identity may come; 0: as many as others.
+uint32_t rx_script_limits(struct rx_script *s, uint32_t fn, const char *id, uint32_t len);
+// What a tailed line says; the words of *out are valid until the next call.
+enum rx_tail_line rx_script_parse(struct rx_script *s, uint32_t fn, const char *line, size_t n, struct rx_tail_said *out);
 
 // What the last call failed with, with its file and line; NULL: it did not fail.
 const char *rx_script_wrong(const struct rx_script *s);

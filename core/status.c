@@ -9,8 +9,10 @@
 
 #include "ban.h"
 #include "health.h"
+#include "guard.h"
 #include "log.h"
 #include "script.h"
+#include "sessions.h"
 
 enum { BANS_SHOWN = 100 };
 
@@ -244,6 +246,12 @@ static const char *fn_word(enum rx_fn_kind kind)
         return "every";
     case RX_FN_EXPECT:
         return "expect";
+    case RX_FN_BY:
+        return "by";
+    case RX_FN_LIMITS:
+        return "limits";
+    case RX_FN_PARSE:
+        return "parse";
     }
     return "function";
 }
@@ -304,6 +312,45 @@ static void put_bans(struct rx_json *j)
     rx_json_open(j, '[');
     rx_ban_each(put_ban, &(struct ban_list){ j, 0 });
     rx_json_close(j);
+    rx_json_close(j);
+}
+
+static void put_session(const char *name, struct rx_sessions_live *l, void *data)
+{
+    struct rx_json *j = data;
+    struct rx_sessions_totals t = rx_sessions_totals(l);
+    rx_json_open(j, '{');
+    put_text(j, "name", name);
+    put_number(j, "identities", t.identities);
+    put_number(j, "addresses", t.addresses);
+    put_number(j, "violations", t.violations);
+    put_number(j, "banned", t.banned);
+    put_number(j, "evicted", t.evicted);
+    put_number(j, "block_log_lost", t.log_lost);
+    rx_json_close(j);
+}
+
+static void put_tail(const char *path, const struct rx_tail_totals *t, void *data)
+{
+    struct rx_json *j = data;
+    rx_json_open(j, '{');
+    put_text(j, "path", path);
+    put_number(j, "lines", t->lines);
+    put_number(j, "sessions", t->sessions);
+    put_number(j, "other", t->other);
+    put_number(j, "bad", t->bad);
+    rx_json_close(j);
+}
+
+static void put_sessions(struct rx_json *j, const struct rx_instance *i)
+{
+    rx_json_key(j, "sessions");
+    rx_json_open(j, '[');
+    rx_sessions_each(put_session, j);
+    rx_json_close(j);
+    rx_json_key(j, "tails");
+    rx_json_open(j, '[');
+    rx_guard_each_tail(i->reload->guard, put_tail, j);
     rx_json_close(j);
 }
 
@@ -391,6 +438,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_pools(j, conf);
     put_scripts(j, conf);
     put_bans(j);
+    put_sessions(j, i);
     put_hooks(j, conf);
     put_canary(j, i->reload);
     rx_json_key(j, "reloads");

@@ -17,6 +17,7 @@
 #include "mirror.h"
 #include "pit.h"
 #include "script.h"
+#include "sessions.h"
 #include "sys.h"
 #include "udp.h"
 
@@ -317,14 +318,16 @@ static void swap_free(struct rx_swap *s)
     free(s);
 }
 
-// However many are banned in a moment, the living are walked once for them all.
+// However many are banned, or put out of their sessions, in a moment, the living are walked once for them all.
 static void worker_on_turn_out(struct ev_loop *loop, ev_timer *t, int events)
 {
     (void)loop, (void)events;
     struct rx_worker *w = RX_CONTAINER(t, struct rx_worker, turn_out);
     for (struct rx_conn *c = w->living.next, *next; c != &w->living; c = next) {
         next = c->next;
-        if (rx_ban_has(&c->client))
+        if (c->seat && atomic_load_explicit(&c->seat->is_out, memory_order_acquire) && !c->route->sessions->is_dry)
+            rx_close(c, RX_REASON_SESSION_TAKEN);
+        else if (rx_ban_has(&c->client))
             rx_close(c, RX_REASON_BANNED);
     }
 }

@@ -145,7 +145,7 @@ static inline void rx_conn_count(struct rx_conn *c, enum rx_direction dir, size_
 enum rx_order {
     RX_ORDER_DRAIN = 1, // stop accepting, end when the last connection has gone
     RX_ORDER_STOP = 2,  // close every connection now
-    RX_ORDER_BANS = 4,  // somebody was banned: close who is inside
+    RX_ORDER_BANS = 4,  // somebody was banned or put out of his sessions: close who is inside
 };
 
 // 0 or negative errno; listeners are bound by the engine before and handed over.

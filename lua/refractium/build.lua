@@ -7,6 +7,7 @@
 local dispatch = require "refractium.dispatch"
 local hook = require "refractium.hook"
 local schema = require "refractium.schema"
+local sessions = require "refractium.sessions"
 local units = require "refractium.units"
 
 local ipairs = ipairs
@@ -281,6 +282,7 @@ local function route(state, listener, listen_id, r, line)
     transport = r.transport and TRANSPORT[r.transport] or 0,
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
     when = when, rate = o.rate or 0, rate_total = o.rate_total or 0, send_proxy = o.send_proxy or 0,
+    sessions = o.sessions and o.sessions.id and o.sessions.id + 1 or 0,
     to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
     mirror = target(state, o.mirror, line, what .. ".mirror"),
   })
@@ -374,6 +376,7 @@ function M.run(link, report, model, locate, session)
     hook_id(state, h, format('hook "%s"', h.name))
   end
   server(state, model)
+  sessions.build(state, model, { fn_id = fn_id, id_or_report = id_or_report, place = place })
   for _, listener in ipairs(model.listens) do
     listen(state, listener)
   end

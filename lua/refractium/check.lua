@@ -11,6 +11,7 @@ local forward = require "refractium.forward"
 local init = require "refractium.init"
 local kinds = require "refractium.kinds"
 local schema = require "refractium.schema"
+local sessions = require "refractium.sessions"
 local suggest = require "refractium.suggest"
 local units = require "refractium.units"
 local value = require "refractium.value"
@@ -415,6 +416,9 @@ local function route(ctx, entry, state, index)
   elseif options.mirror and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
     ctx:at("mirror", function() ctx:fail("only what goes to a pool or an address is mirrored") end)
   end
+  if options.sessions then
+    sessions.use(ctx, options.sessions)
+  end
   return { proto = proto, options = options, index = index, transport = options.transport }
 end
 
@@ -693,6 +697,7 @@ end
 ---tests: list of { options, declaration }
 ---metrics: list of { name, help, labels, is_gauge, record }
 ---shared: list of { name, max_entries, ttl, record }
+---sessions: list of { name, options }; tails: list of { path, options }
 ---A target is { kind = "pool", pool = ... } or { kind = action, text = ... }.
 
 function M.context(session, link, report, locate)
@@ -715,11 +720,13 @@ function M.run(ctx, rules, cli)
   check_protocols(ctx, model)
   check_pools(ctx, model)
   check_hooks(ctx, model)
+  sessions.check(ctx, model)
   check_server(ctx, model)
   check_listens(ctx, model)
   check_kept(ctx, model)
   check_tests(ctx, model)
   forward.apply(ctx, model, rules, cli)
+  sessions.advise(ctx, model)
   M.advise(ctx, model)
   M.restrict(ctx, model, cli.only)
   return model

@@ -10,6 +10,7 @@
 local jutil = require "jit.util"
 
 local kinds = require "refractium.kinds"
+local sessions = require "refractium.sessions"
 local value = require "refractium.value"
 
 local error, floor, ipairs, jit, load, pcall, tonumber, type, unpack =
@@ -20,7 +21,7 @@ local M = {}
 
 M.IDENTIFY, M.WHEN, M.TO, M.POLICY, M.ACCEPT, M.LISTEN = 0, 1, 2, 3, 4, 5
 M.OPEN, M.DATA, M.CLOSE, M.FILTER, M.EVERY = 6, 7, 8, 9, 10
-M.EXPECT = 11
+M.EXPECT, M.BY, M.LIMITS, M.PARSE = 11, 12, 13, 14
 
 local KEY_MAX = 255
 local SAID_PROTOCOL, SAID_TARGET = 2, 3
@@ -144,6 +145,36 @@ return function()
     return 2
   end
   wrong(verdict)
+end]],
+  [M.BY] = [[
+local f, conn, judge = ...
+return function()
+  local answer = f(conn)
+  if answer == nil or answer == false then
+    return nil
+  end
+  local id = judge.identity(answer)
+  return id
+end]],
+  [M.LIMITS] = [[
+local f, text_now, judge = ...
+return function()
+  local answer = f(text_now())
+  if answer == nil then
+    return nil
+  end
+  local limit = judge.limit(answer)
+  return limit
+end]],
+  [M.PARSE] = [[
+local f, text_now, judge = ...
+return function()
+  local id, ip, transport = f(text_now())
+  if id == nil or id == false then
+    return nil
+  end
+  judge.said(id, ip, transport)
+  return id, ip, transport
 end]],
   [M.EVERY] = [[
 local f = ...
@@ -271,6 +302,10 @@ local function arguments(kind, where, view, session, targets)
     return view.buf, session.more, refuse_with(where, "expect must return true, false or rx.more")
   elseif kind == M.EVERY then
     return nil
+  elseif kind == M.BY then
+    return view.conn, sessions.judges(where, kinds.what)
+  elseif kind == M.LIMITS or kind == M.PARSE then
+    return view.text_now, sessions.judges(where, kinds.what)
   end
   return view.conn, session.refuse
 end

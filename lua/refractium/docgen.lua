@@ -45,6 +45,10 @@ local TYPES = {
   canary = { "table or `false`", "rx.Canary|false" },
   expect_to = { "target or word", "rx.Target|rx.Outcome" },
   hooks = { "list of hooks", "rx.Hook[]" },
+  sessions = { "sessions", "rx.Sessions" },
+  exempt = { "table", "rx.Exempt" },
+  identities = { "string or list", "string|string[]" },
+  enforce = { "word or list", '"ban"|"nftables"|("ban"|"nftables")[]' },
   expect_protocol = { "protocol", "rx.Protocol|string" },
   client = { "address", "string" },
   ip = { "address", "string" },
@@ -77,6 +81,10 @@ local function type_texts(row)
       quoted(row.values) .. "|fun(conn: rx.Conn, pool: rx.Backends): integer|rx.BackendState|nil"
   elseif row.type == "func" then
     return "function", format("fun(%s): %s", row.args, row.returns)
+  elseif row.type == "own_limits" then
+    return "table or function", "table<string, integer>|fun(identity: string): integer?"
+  elseif row.type == "line_parser" then
+    return "`rx.xray` or function", "rx.LineParser|fun(line: string): string?, string?, string?"
   elseif row.is_function then
     return "target or function", "rx.Target|fun(conn: rx.Conn): rx.Target|integer|nil"
   end
@@ -315,6 +323,9 @@ local CLASS = {
   protocol = "rx.ProtocolOptions", samples = "rx.Samples", ttl = "rx.Ttl", test = "rx.Test", expect = "rx.Expect",
   canary = "rx.Canary", proxy_protocol = "rx.ProxyProtocol", send_proxy = "rx.SendProxy", health = "rx.Health",
   hook = "rx.HookOptions",
+  sessions = "rx.SessionsOptions",
+  exempt = "rx.Exempt",
+  tail = "rx.TailOptions",
   record = "rx.Record",
 }
 
@@ -341,6 +352,12 @@ local HEAD = [[
 
 ---Functions that see connections, for `hooks`.
 ---@class rx.Hook
+
+---From how many addresses identities may be active at once.
+---@class rx.Sessions
+
+---What reads the lines of a log.
+---@class rx.LineParser
 
 ---A file that hooks append to.
 ---@class rx.File
@@ -515,6 +532,20 @@ function rx.unban(whom) end
 ---@return fun(options: rx.HookOptions): rx.Hook
 function rx.hook(name) end
 
+---%s
+---@param name string
+---@return fun(options: rx.SessionsOptions): rx.Sessions
+function rx.sessions(name) end
+
+---%s
+---@param path string
+---@return fun(options: rx.TailOptions)
+function rx.tail(path) end
+
+---Reads lines of the access log of Xray and V2Ray, for rx.tail.
+---@type rx.LineParser
+rx.xray = nil
+
 ---Calls a function again and again, on the hooks' thread.
 ---@param interval rx.Duration
 ---@param fn fun()
@@ -554,7 +585,7 @@ function M.annotations()
     return schema[name].doc
   end
   out[#out + 1] = format(VERBS, doc "server", doc "listen", doc "protocol", doc "pool", doc "test", doc "counter",
-    doc "gauge", doc "shared", doc "hook")
+    doc "gauge", doc "shared", doc "hook", doc "sessions", doc "tail")
   for _, row in ipairs(schema.actions) do
     field(out, row.name, row.doc, "rx.Action")
   end

@@ -9,6 +9,7 @@ local include = require "refractium.include"
 local ban = require "refractium.ban"
 local log = require "refractium.log"
 local metric = require "refractium.metric"
+local sessions = require "refractium.sessions"
 local shared = require "refractium.shared"
 local suggest = require "refractium.suggest"
 local re = require "refractium.re"
@@ -272,6 +273,9 @@ function M.new(session, link, view, run)
   api.shared = curried(session, "shared", named("shared", "knocks"), shared.maker(session, view))
   api.ban, api.unban = ban.new(session, view)
   api.hook = curried(session, "hook", named("hook", "access"), value_of("hook"))
+  api.sessions = curried(session, "sessions", named("sessions", "vpn"), value_of("sessions"))
+  api.tail = curried(session, "tail", named("tail", "/var/log/xray/access.log"), value_of("tail"))
+  api.xray = sessions.xray()
   api.every = hook.every(session)
   api.file = hook.file(session, view)
   api.include = include.new(session, run)

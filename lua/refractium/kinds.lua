@@ -5,6 +5,7 @@
 local units = require "refractium.units"
 local suggest = require "refractium.suggest"
 local schema = require "refractium.schema"
+local sessions = require "refractium.sessions"
 local value = require "refractium.value"
 
 local ipairs, next, rawget, tonumber, type = ipairs, next, rawget, tonumber, type
@@ -857,6 +858,8 @@ function M.routes(ctx, _, v)
   end
   return v
 end
+
+sessions.add_kinds(M)
 
 ---A key as it reads in a path: .to, [3], ["odd key"].
 function M.path_part(key)

@@ -314,7 +314,7 @@ M.route = section {
   verb = "an entry of `routes`",
   doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
   unavailable = {
-    "sessions", "transparent", "identify", "policy",
+    "transparent", "identify", "policy",
   },
   is_list = true,
   { name = "to", type = "target", required = true, is_function = true,
@@ -360,6 +360,9 @@ M.route = section {
   { name = "mirror", type = "target",
     doc = "A pool or an address that gets a copy of what clients say, and whose answers are thrown away. It never"
       .. " delays the flow: one that cannot keep up is given up for that connection." },
+  { name = "sessions", type = "sessions",
+    doc = "What `rx.sessions` returned: its `by` says who a connection of this route is, and one that comes from one"
+      .. " address too many is refused." },
   { name = "hooks", type = "hooks", doc = "What `rx.hook` returned, for the connections of this route: a list." },
   ON_OPEN, ON_DATA, ON_CLOSE, FILTER,
   SEND_PROXY,
@@ -417,6 +420,68 @@ M.hook = section {
   ON_OPEN, ON_DATA, ON_CLOSE, FILTER,
 }
 
+M.sessions = section {
+  verb = "rx.sessions NAME { ... }",
+  doc = "From how many addresses an identity may be active at once. What is heard of identities comes from routes"
+    .. " (`sessions`) and from logs (`rx.tail`); all workers share it, and a reload forgets nothing. Returns a value.",
+  unavailable = { "store" },
+  { name = "by", type = "func", args = "conn: rx.Conn", returns = "string|number|nil",
+    doc = "`function(conn)`, asked when a route with these sessions takes a connection: who that is. With nothing, and"
+      .. " when it fails, the connection is nobody's and not counted." },
+  { name = "max_ips", type = "count", default = 1, min = 1, max = 1000,
+    doc = "Addresses of one identity at one time." },
+  { name = "window", type = "duration", default = "5s", min = "100ms", max = "30d",
+    doc = "How long an address is active after it was last heard of. With connections through this program it is"
+      .. " active for as long as it has them." },
+  { name = "timeout", type = "duration", default = "1m", min = "100ms", max = "30d",
+    doc = "How long an address that was put out stays out. An edit of it holds for those who are out already." },
+  { name = "keep", type = "choice", values = { "first", "last" }, default = "first",
+    doc = 'Who has the place when there is one address too many: `"first"` puts the newcomer out, `"last"` the one that'
+      .. " has been there longest, whose connections are closed." },
+  { name = "limits", type = "own_limits", default_text = "`max_ips` for all", args = "identity: string",
+    returns = "integer?",
+    doc = "`max_ips` of single identities: a table such as `{ [\"alice\"] = 3 }`, or a `function(identity)` that"
+      .. " returns a number, or nothing for the common one. It is asked for each thing heard." },
+  { name = "exempt", type = "exempt", doc = "Who is never put out." },
+  { name = "enforce", type = "enforce", values = { "ban", "nftables" }, later = { "kill", "conntrack" },
+    default_text = '`{ "ban" }`',
+    doc = 'What else becomes of an address that is put out: `"ban"` turns it away from all listeners for `timeout` and'
+      .. " closes all its connections, as `rx.ban` does. `{}`: it is refused on routes with these sessions, no more."
+      .. ' `"nftables"`, which takes CAP_NET_ADMIN: the kernel drops what it sends to `dport`, whatever program listens'
+      .. " there." },
+  { name = "dport", type = "texts", item = "port", default_text = "none",
+    doc = "Ports that `enforce = { \"nftables\" }` closes: numbers or ranges such as `\"8000-8099\"`." },
+  { name = "proto", type = "choice", values = { "tcp", "udp", "both" }, default = "both", doc = "Of which transport." },
+  { name = "block_log", type = "string", default_text = "none",
+    doc = "A file that gets a line for each address that was put out. Opened again when it was moved away." },
+  { name = "block_log_format", type = "choice", values = { "text", "json" }, default = "text",
+    doc = "How its lines are written." },
+  { name = "dry_run", type = "boolean", default = false,
+    doc = "Nobody is put out; violations are only counted and written to the block log." },
+  { name = "ipv6_prefix", type = "count", default = 64, min = 1, max = 128,
+    doc = "How many leading bits make one address of an IPv6 client." },
+  { name = "max_identities", type = "count", default = 1000000, min = 1, max = 100000000,
+    doc = "Identities that are kept in mind. Beyond, the one heard of least recently is forgotten." },
+}
+
+M.exempt = section {
+  verb = "`exempt` in rx.sessions",
+  doc = "Who is never put out, nor counted.",
+  { name = "identities", type = "identities", doc = "Identities: a string or a list." },
+  { name = "networks", type = "texts", item = "cidr", doc = "Addresses or blocks: `\"10.0.0.0/8\"`." },
+}
+
+M.tail = section {
+  verb = "rx.tail PATH { ... }",
+  doc = "Follows a log that tells who is active from where. What is in the file at the start is the past. Rotated,"
+    .. " truncated and late files are followed too.",
+  { name = "parse", type = "line_parser", required = true, args = "line: string",
+    returns = "string?, string?, string?",
+    doc = "`rx.xray`, for the access log of Xray and V2Ray, or a `function(line)` that returns an identity and an"
+      .. " address (and `\"udp\"`), or nothing for a line that is about nobody." },
+  { name = "sessions", type = "sessions", required = true, doc = "What `rx.sessions` returned." },
+}
+
 M.test = section {
   verb = "rx.test NAME { ... }",
   doc = "What a client that says this must meet. Run on every load and by `refractium check`; a load that fails one is"
@@ -460,7 +525,7 @@ M.samples = section {
 -- In the order the reference shows them.
 M.order = {
   "server", "canary", "record", "listen", "proxy_protocol", "route", "pool", "backend", "health", "ttl", "send_proxy",
-  "protocol", "samples", "hook", "counter", "gauge", "shared", "test", "expect",
+  "protocol", "samples", "hook", "sessions", "exempt", "tail", "counter", "gauge", "shared", "test", "expect",
 }
 
 M.actions = {
@@ -479,7 +544,7 @@ M.outcomes = { "drop", "refuse", "respond", "echo", "tarpit", "describe" }
 -- Verbs of later versions.
 M.unavailable_verbs = {}
 for _, name in ipairs {
-  "sessions", "tail", "policy", "xray",
+  "policy",
 } do
   M.unavailable_verbs[name] = true
 end

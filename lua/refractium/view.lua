@@ -446,6 +446,14 @@ local function new_conn_now(view)
   end
 end
 
+-- The bytes of a call as a string: an identity, or a line of a log.
+local function new_text_now(view)
+  local call = view.call
+  return function()
+    return ffi.string(call.ptr, call.len)
+  end
+end
+
 -- pool --------------------------------------------------------------------------------------------------------
 
 local function dead_pool(level)
@@ -549,7 +557,7 @@ function M.open(door)
     view.buf, view.conn, view.pool = new_buf(view.call), new_conn(view), new_pool(view, view.numbers)
     local buf_type = ffi.typeof(view.buf)
     view.is_buf = function(v) return type(v) == "cdata" and ffi.istype(buf_type, v) end
-    view.conn_now = new_conn_now(view)
+    view.conn_now, view.text_now = new_conn_now(view), new_text_now(view)
     function view.why() return text_of(view, WHY) end
   end
   return view

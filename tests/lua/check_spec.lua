@@ -150,9 +150,8 @@ describe("a call", function()
   end)
 
   it("of a verb of a later version", function()
-    says('rx.sessions "x" { by = 1 }\nrx.tail "x" rx.listen "a:1" { fallback_tcp = rx.drop }',
-      "refractium.lua:1: rx.sessions is not available in this version",
-      "refractium.lua:2: rx.tail is not available in this version")
+    says('rx.policy "x" { }\nrx.listen "a:1" { fallback_tcp = rx.drop }',
+      "refractium.lua:1: rx.policy is not available in this version")
   end)
 
   it("of a protocol", function()

@@ -30,6 +30,9 @@ local FRAMES = {
   test = "rx.test 't' { %s = %s } rx.listen 'a:1' {}",
   canary = "rx.server { canary = { %s = %s } } rx.listen 'a:1' {}",
   hook = "rx.hook 'h' { %s = %s } rx.listen 'a:1' {}",
+  sessions = "rx.sessions 's' { %s = %s } rx.listen 'a:1' {}",
+  exempt = "rx.sessions 's' { exempt = { %s = %s } } rx.listen 'a:1' {}",
+  tail = "rx.tail 'f' { %s = %s } rx.listen 'a:1' {}",
   expect = "rx.test 't' { send = 'x', expect = { %s = %s } } rx.listen 'a:1' {}",
 }
 

@@ -15,6 +15,12 @@
 ---Functions that see connections, for `hooks`.
 ---@class rx.Hook
 
+---From how many addresses identities may be active at once.
+---@class rx.Sessions
+
+---What reads the lines of a log.
+---@class rx.LineParser
+
 ---A file that hooks append to.
 ---@class rx.File
 ---@field write fun(self: rx.File, text: string): boolean
@@ -180,6 +186,7 @@
 ---@field name? string What logs, metrics and tests call this route. Default: made from protocol and conditions.
 ---@field fallback? rx.Target Where its connections go when no backend of `to` is left. Default: refuse.
 ---@field mirror? rx.Target A pool or an address that gets a copy of what clients say, and whose answers are thrown away. It never delays the flow: one that cannot keep up is given up for that connection.
+---@field sessions? rx.Sessions What `rx.sessions` returned: its `by` says who a connection of this route is, and one that comes from one address too many is refused.
 ---@field hooks? rx.Hook[] What `rx.hook` returned, for the connections of this route: a list.
 ---@field on_open? fun(conn: rx.Conn): any `function(conn)`, told of a connection that has reached its backend, or that the program answers itself.
 ---@field on_data? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): any `function(conn, direction, buf)`, shown a copy of the bytes that pass, in order; `direction` is `"to_server"` or `"to_client"`. The flow never waits for it: what it is too slow for is lost to it, and counted in `conn.lost`.
@@ -263,6 +270,34 @@
 ---@field on_data? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): any `function(conn, direction, buf)`, shown a copy of the bytes that pass, in order; `direction` is `"to_server"` or `"to_client"`. The flow never waits for it: what it is too slow for is lost to it, and counted in `conn.lost`.
 ---@field on_close? fun(conn: rx.Conn, why: string): any `function(conn, why)`, told that a connection has ended, with the access log's word. Every connection that `on_open` was told of gets it once.
 ---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
+
+---From how many addresses an identity may be active at once. What is heard of identities comes from routes (`sessions`) and from logs (`rx.tail`); all workers share it, and a reload forgets nothing. Returns a value.
+---@class rx.SessionsOptions
+---@field by? fun(conn: rx.Conn): string|number|nil `function(conn)`, asked when a route with these sessions takes a connection: who that is. With nothing, and when it fails, the connection is nobody's and not counted.
+---@field max_ips? integer Addresses of one identity at one time. Default: `1`. Range: 1 to 1000.
+---@field window? rx.Duration How long an address is active after it was last heard of. With connections through this program it is active for as long as it has them. Default: `"5s"`. Range: `100ms` to `30d`.
+---@field timeout? rx.Duration How long an address that was put out stays out. An edit of it holds for those who are out already. Default: `"1m"`. Range: `100ms` to `30d`.
+---@field keep? "first"|"last" Who has the place when there is one address too many: `"first"` puts the newcomer out, `"last"` the one that has been there longest, whose connections are closed. Default: `"first"`.
+---@field limits? table<string, integer>|fun(identity: string): integer? `max_ips` of single identities: a table such as `{ ["alice"] = 3 }`, or a `function(identity)` that returns a number, or nothing for the common one. It is asked for each thing heard. Default: `max_ips` for all.
+---@field exempt? rx.Exempt Who is never put out.
+---@field enforce? "ban"|"nftables"|("ban"|"nftables")[] What else becomes of an address that is put out: `"ban"` turns it away from all listeners for `timeout` and closes all its connections, as `rx.ban` does. `{}`: it is refused on routes with these sessions, no more. `"nftables"`, which takes CAP_NET_ADMIN: the kernel drops what it sends to `dport`, whatever program listens there. Default: `{ "ban" }`.
+---@field dport? integer|string|(integer|string)[] Ports that `enforce = { "nftables" }` closes: numbers or ranges such as `"8000-8099"`. Default: none.
+---@field proto? "tcp"|"udp"|"both" Of which transport. Default: `"both"`.
+---@field block_log? string A file that gets a line for each address that was put out. Opened again when it was moved away. Default: none.
+---@field block_log_format? "text"|"json" How its lines are written. Default: `"text"`.
+---@field dry_run? boolean Nobody is put out; violations are only counted and written to the block log. Default: `false`.
+---@field ipv6_prefix? integer How many leading bits make one address of an IPv6 client. Default: `64`. Range: 1 to 128.
+---@field max_identities? integer Identities that are kept in mind. Beyond, the one heard of least recently is forgotten. Default: `1000000`. Range: 1 to 100000000.
+
+---Who is never put out, nor counted.
+---@class rx.Exempt
+---@field identities? string|string[] Identities: a string or a list.
+---@field networks? string|string[] Addresses or blocks: `"10.0.0.0/8"`.
+
+---Follows a log that tells who is active from where. What is in the file at the start is the past. Rotated, truncated and late files are followed too.
+---@class rx.TailOptions
+---@field parse rx.LineParser|fun(line: string): string?, string?, string? `rx.xray`, for the access log of Xray and V2Ray, or a `function(line)` that returns an identity and an address (and `"udp"`), or nothing for a line that is about nobody.
+---@field sessions rx.Sessions What `rx.sessions` returned.
 
 ---A number that only grows, shown in `/metrics`; by custom its name ends in `_total`. In functions: `c:inc(label values ...)`, `c:add(n, label values ...)`. All workers count together, and a reload that keeps its name and labels keeps the count.
 ---@class rx.CounterOptions
@@ -402,6 +437,20 @@ function rx.unban(whom) end
 ---@param name string
 ---@return fun(options: rx.HookOptions): rx.Hook
 function rx.hook(name) end
+
+---From how many addresses an identity may be active at once. What is heard of identities comes from routes (`sessions`) and from logs (`rx.tail`); all workers share it, and a reload forgets nothing. Returns a value.
+---@param name string
+---@return fun(options: rx.SessionsOptions): rx.Sessions
+function rx.sessions(name) end
+
+---Follows a log that tells who is active from where. What is in the file at the start is the past. Rotated, truncated and late files are followed too.
+---@param path string
+---@return fun(options: rx.TailOptions)
+function rx.tail(path) end
+
+---Reads lines of the access log of Xray and V2Ray, for rx.tail.
+---@type rx.LineParser
+rx.xray = nil
 
 ---Calls a function again and again, on the hooks' thread.
 ---@param interval rx.Duration

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Who is active from where: identities, and for each the addresses it uses now. Shared by all threads, bounded in
+// identities, and kept across reloads by whoever holds it (sessions.c).
+#pragma once
+
+#include <stdatomic.h>
+
+#include "addr.h"
+
+enum { RX_LEDGER_ID_MAX = 255, RX_LEDGER_IPS_MAX = 1000, RX_LEDGER_PUT_OUT = 16 };
+
+struct rx_ledger;
+
+struct rx_ledger_rule {
+    uint32_t max_identities;
+    uint64_t window_ms;  // an address is active until so long after it was last seen
+    uint64_t timeout_ms; // one that was put out stays out for so long
+    bool is_last_kept;   // a newcomer above the limit takes the place of the one that has been there longest
+};
+
+// A place at an identity, held by connections from one address. While it is held the address stays active, however
+// quiet.
+struct rx_seat {
+    struct rx_seat *next; // of its identity
+    struct rx_identity *home; // NULL: its identity has gone on without it
+    atomic_bool is_out;   // its connections are to be closed
+    uint32_t stripe, n_held;
+    struct rx_cidr who;
+    uint64_t since_ms, seen_ms;
+    uint64_t out_ms; // when it was put out; 0: it is in
+};
+
+struct rx_ledger_event {
+    const char *id;
+    uint32_t id_len; // at most RX_LEDGER_ID_MAX
+    uint32_t max_ips; // at most RX_LEDGER_IPS_MAX
+    struct rx_cidr who;
+    uint64_t now_ms;
+    bool is_held; // a connection: the seat is to be given back
+};
+
+struct rx_ledger_answer {
+    bool is_in;
+    bool is_new;          // somebody was put out by this very event
+    struct rx_cidr origin; // is_new: who has the place now
+    struct rx_cidr out[RX_LEDGER_PUT_OUT]; // is_new: who was put out
+    uint32_t n_out;
+    bool must_close; // among those are some with connections
+    struct rx_seat *seat; // is_in and is_held: until rx_ledger_leave; NULL when out of memory
+};
+
+struct rx_ledger *rx_ledger_new(const struct rx_ledger_rule *rule);
+void rx_ledger_free(struct rx_ledger *l); // no seat is held any more
+void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule); // from now on
+// Something was heard of an identity. Any thread. Costs as much as the identity has addresses. Out of memory lets in.
+void rx_ledger_see(struct rx_ledger *l, const struct rx_ledger_event *e, struct rx_ledger_answer *out);
+// The connection has ended.
+void rx_ledger_leave(struct rx_ledger *l, struct rx_seat *seat, uint64_t now_ms);
+
+struct rx_ledger_totals {
+    unsigned long identities, addresses; // active; an address that fell silent may count until its identity is heard of
+    unsigned long evicted;               // identities that made room for others before their time
+};
+struct rx_ledger_totals rx_ledger_totals(struct rx_ledger *l, uint64_t now_ms);

@@ -1,0 +1,571 @@
+// SPDX-License-Identifier: MIT
+// Enters: who was heard of, from workers and the guard's thread. Leaves: whether he may stay; for those who were put
+// out a ban, a line for the block log and word to the workers.
+//
+// A name's ledger, counters, bans and waiting lines outlive generations. The ledger has its own locks; `lock` here is
+// held for moments, and never while one of those is. A block log is gathered in memory and written by one thread: nobody
+// waits for a disk.
+#include "sessions.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ban.h"
+#include "digest.h"
+#include "json.h"
+#include "log.h"
+#include "nft.h"
+#include "wheel.h"
+
+enum { WAITING_MAX = 256 * 1024, BANS_MAX = 65536, WORD_MAX = 600 };
+
+// A ban that was given for this name: what a changed timeout is about.
+struct given {
+    struct rx_cidr who;
+    uint64_t at_ms;
+};
+
+struct rx_sessions_live {
+    struct rx_sessions_live *next; // in `all`
+    char *name;                    // owned
+    unsigned refs;                 // under all_lock
+    struct rx_ledger *ledger;      // owned
+    atomic_ulong violations, banned, log_lost;
+
+    pthread_mutex_t lock;
+    uint64_t timeout_ms;
+    struct given *given; // owned: a ring, in order of time
+    uint32_t given_at, n_given, given_cap;
+    uint32_t n_fresh; // of those given: the last ones, which the kernel has not
+    char *ports;   // owned: what the kernel drops; NULL: nothing
+    bool is_tcp, is_udp, is_kernel_stale;
+    char *path;    // owned: of the block log; NULL: none
+    char *waiting; // owned: lines to be written
+    size_t n_waiting;
+
+    // the writer's alone
+    int fd;
+    char *open_path; // owned
+    struct rx_nft *nft; // owned
+};
+
+static struct rx_sessions_live *all;
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rx_sessions_ear ear;
+static pthread_mutex_t ear_lock = PTHREAD_MUTEX_INITIALIZER;
+
+// ---- names ----------------------------------------------------------------------------------------------------------
+
+static void live_free(struct rx_sessions_live *l)
+{
+    if (!l)
+        return;
+    rx_ledger_free(l->ledger);
+    if (l->fd >= 0)
+        close(l->fd);
+#ifndef RX_WITHOUT_GUARD
+    rx_nft_free(l->nft);
+#endif
+    free(l->ports);
+    free(l->open_path);
+    free(l->path);
+    free(l->waiting);
+    free(l->given);
+    free(l->name);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}
+
+static struct rx_sessions_live *live_new(const char *name, const struct rx_ledger_rule *rule)
+{
+    struct rx_sessions_live *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    pthread_mutex_init(&l->lock, NULL);
+    l->fd = -1;
+    l->refs = 1;
+    l->timeout_ms = rule->timeout_ms;
+    l->name = strdup(name);
+    l->ledger = rx_ledger_new(rule);
+    if (l->name && l->ledger)
+        return l;
+    live_free(l);
+    return NULL;
+}
+
+struct rx_sessions_live *rx_sessions_get(const char *name, const struct rx_ledger_rule *rule)
+{
+    pthread_mutex_lock(&all_lock);
+    struct rx_sessions_live *l = all;
+    while (l && strcmp(l->name, name))
+        l = l->next;
+    if (l) {
+        l->refs++;
+    } else if ((l = live_new(name, rule))) {
+        l->next = all;
+        all = l;
+    }
+    pthread_mutex_unlock(&all_lock);
+    return l;
+}
+
+void rx_sessions_put(struct rx_sessions_live *l)
+{
+    if (!l)
+        return;
+    pthread_mutex_lock(&all_lock);
+    bool is_last = --l->refs == 0;
+    if (is_last) {
+        struct rx_sessions_live **at = &all;
+        while (*at != l)
+            at = &(*at)->next;
+        *at = l->next;
+    }
+    pthread_mutex_unlock(&all_lock);
+    if (is_last)
+        live_free(l);
+}
+
+void rx_sessions_each(rx_sessions_each_fn *each, void *data)
+{
+    pthread_mutex_lock(&all_lock);
+    for (struct rx_sessions_live *l = all; l; l = l->next)
+        each(l->name, l, data);
+    pthread_mutex_unlock(&all_lock);
+}
+
+void rx_sessions_listen(const struct rx_sessions_ear *e)
+{
+    pthread_mutex_lock(&ear_lock);
+    ear = e ? *e : (struct rx_sessions_ear){ 0 };
+    pthread_mutex_unlock(&ear_lock);
+}
+
+static void tell(bool is_log)
+{
+    pthread_mutex_lock(&ear_lock);
+    void (*fn)(void *) = is_log ? ear.logged : ear.put_out;
+    if (fn)
+        fn(ear.data);
+    pthread_mutex_unlock(&ear_lock);
+}
+
+struct rx_sessions_totals rx_sessions_totals(struct rx_sessions_live *l)
+{
+    struct rx_ledger_totals t = rx_ledger_totals(l->ledger, rx_now_ms());
+    return (struct rx_sessions_totals){ .identities = t.identities,
+                                        .addresses = t.addresses,
+                                        .evicted = t.evicted,
+                                        .violations = atomic_load(&l->violations),
+                                        .banned = atomic_load(&l->banned),
+                                        .log_lost = atomic_load(&l->log_lost) };
+}
+
+// ---- limits of single identities --------------------------------------------------------------------------------------
+
+static struct rx_sessions_own *own_place(struct rx_sessions_own *own, uint32_t cap, const char *id, uint32_t len)
+{
+    for (uint32_t i = (uint32_t)rx_digest(RX_DIGEST_START, id, len) & (cap - 1);; i = (i + 1) & (cap - 1))
+        if (!own[i].id || (own[i].id_len == len && !memcmp(own[i].id, id, len)))
+            return &own[i];
+}
+
+int rx_sessions_own_add(struct rx_sessions *s, struct rx_arena *a, const char *id, uint32_t len, uint32_t max_ips)
+{
+    if ((s->n_own + 1) * 2 > s->own_cap) {
+        uint32_t cap = s->own_cap ? s->own_cap * 2 : 16;
+        struct rx_sessions_own *grown = rx_arena_get(a, cap * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        for (uint32_t i = 0; i < s->own_cap; i++)
+            if (s->own[i].id)
+                *own_place(grown, cap, s->own[i].id, s->own[i].id_len) = s->own[i];
+        s->own = grown;
+        s->own_cap = cap;
+    }
+    struct rx_sessions_own *o = own_place(s->own, s->own_cap, id, len);
+    if (o->id)
+        return o->max_ips == max_ips ? 0 : -EEXIST;
+    *o = (struct rx_sessions_own){ rx_arena_copy(a, id, len), len, max_ips };
+    s->n_own += o->id != NULL;
+    return o->id ? 0 : -ENOMEM;
+}
+
+static uint32_t limit_of(const struct rx_sessions *s, const struct rx_heard *h)
+{
+    const struct rx_sessions_own *o = s->n_own ? own_place(s->own, s->own_cap, h->id, h->id_len) : NULL;
+    return o && o->id ? o->max_ips : h->max_ips ? h->max_ips : s->max_ips;
+}
+
+// ---- those who were put out -------------------------------------------------------------------------------------------
+
+// Under the lock.
+static void remember_ban(struct rx_sessions_live *l, const struct rx_cidr *who, uint64_t now)
+{
+    while (l->n_given && (l->given[l->given_at].at_ms + l->timeout_ms <= now || l->n_given >= BANS_MAX)) {
+        l->given_at = (l->given_at + 1) % l->given_cap;
+        l->n_given--;
+    }
+    if (l->n_given == l->given_cap) {
+        uint32_t cap = l->given_cap ? l->given_cap * 2 : 16;
+        struct given *grown = malloc(cap * sizeof *grown);
+        if (!grown)
+            return; // the ban holds; only a changed timeout will pass it by
+        for (uint32_t i = 0; i < l->n_given; i++)
+            grown[i] = l->given[(l->given_at + i) % l->given_cap];
+        free(l->given);
+        l->given = grown;
+        l->given_cap = cap;
+        l->given_at = 0;
+    }
+    l->given[(l->given_at + l->n_given++) % l->given_cap] = (struct given){ *who, now };
+    l->n_fresh = RX_MIN(l->n_fresh + 1, l->n_given);
+}
+
+static void ban(const struct rx_sessions *s, const struct rx_cidr *who)
+{
+    struct rx_sessions_live *l = s->live;
+    uint64_t now = rx_now_ms();
+    pthread_mutex_lock(&l->lock);
+    int rc = s->enforce & RX_ENFORCE_BAN ? rx_ban_add(who, l->timeout_ms) : 0;
+    if (!rc)
+        remember_ban(l, who, now);
+    bool is_kernels = l->ports;
+    pthread_mutex_unlock(&l->lock);
+    if (is_kernels)
+        tell(true);
+    if (rc)
+        rx_log_limited(RX_LOG_WARN, "sessions %s: a ban cannot be had: %s", s->name, strerror(-rc));
+    else
+        atomic_fetch_add_explicit(&l->banned, 1, memory_order_relaxed);
+}
+
+void rx_sessions_apply(const struct rx_sessions *s)
+{
+    struct rx_sessions_live *l = s->live;
+    uint64_t now = rx_now_ms();
+    rx_ledger_set(l->ledger, &s->rule);
+    pthread_mutex_lock(&l->lock);
+    if (l->timeout_ms != s->rule.timeout_ms)
+        for (uint32_t i = 0; i < l->n_given; i++) {
+            const struct given *g = &l->given[(l->given_at + i) % l->given_cap];
+            if (g->at_ms + l->timeout_ms > now)
+                rx_ban_remove(&g->who);
+            if (s->enforce & RX_ENFORCE_BAN && g->at_ms + s->rule.timeout_ms > now)
+                rx_ban_add(&g->who, g->at_ms + s->rule.timeout_ms - now);
+        }
+    l->timeout_ms = s->rule.timeout_ms;
+    free(l->ports);
+    l->ports = s->ports ? strdup(s->ports) : NULL;
+    l->is_tcp = s->is_tcp;
+    l->is_udp = s->is_udp;
+    l->is_kernel_stale = true;
+    free(l->path);
+    l->path = s->block_log ? strdup(s->block_log) : NULL;
+    pthread_mutex_unlock(&l->lock);
+    tell(true);
+}
+
+// ---- the block log ----------------------------------------------------------------------------------------------------
+
+static int text_line(char *line, size_t size, const struct rx_sessions *s, const struct rx_heard *h, const char *out,
+                     const char *origin)
+{
+    char id[WORD_MAX], tag[WORD_MAX], when[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(when, sizeof when, "%Y/%m/%d %H:%M:%S", localtime_r(&now, &tm));
+    rx_log_escape((const uint8_t *)h->id, h->id_len, id, sizeof id);
+    rx_log_escape((const uint8_t *)(h->tag ? h->tag : s->name), h->tag ? h->tag_len : strlen(s->name), tag, sizeof tag);
+    return snprintf(line, size, "%s disallowed concurrent connection from %s w/ origin %s [%s] email: %s\n", when, out,
+                    origin, tag, id);
+}
+
+static int json_line(char *line, size_t size, const struct rx_sessions *s, const struct rx_heard *h, const char *out,
+                     const char *origin)
+{
+    struct rx_json j = { 0 };
+    char when[32], *text;
+    size_t len;
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    rx_json_open(&j, '{');
+    rx_json_key(&j, "time");
+    rx_json_string(&j, when);
+    rx_json_key(&j, "sessions");
+    rx_json_string(&j, s->name);
+    rx_json_key(&j, "identity");
+    rx_json_text(&j, h->id, h->id_len);
+    rx_json_key(&j, "address");
+    rx_json_string(&j, out);
+    rx_json_key(&j, "origin");
+    rx_json_string(&j, origin);
+    rx_json_key(&j, "tag");
+    if (h->tag)
+        rx_json_text(&j, h->tag, h->tag_len);
+    else
+        rx_json_null(&j);
+    rx_json_key(&j, "transport");
+    rx_json_string(&j, h->is_udp ? "udp" : "tcp");
+    rx_json_key(&j, "is_dry_run");
+    rx_json_bool(&j, s->is_dry);
+    rx_json_close(&j);
+    if (rx_json_take(&j, &text, &len))
+        return -1;
+    int n = snprintf(line, size, "%s", text);
+    free(text);
+    return n;
+}
+
+static void log_line(const struct rx_sessions *s, const struct rx_heard *h, const struct rx_cidr *out,
+                     const struct rx_cidr *origin)
+{
+    char line[3 * WORD_MAX], a[RX_ADDR_TEXT], b[RX_ADDR_TEXT];
+    struct rx_sessions_live *l = s->live;
+    rx_cidr_print(out, a);
+    rx_cidr_print(origin, b);
+    int n = (s->is_log_json ? json_line : text_line)(line, sizeof line, s, h, a, b);
+    if (n < 0 || (size_t)n >= sizeof line)
+        n = 0;
+    pthread_mutex_lock(&l->lock);
+    bool fits = n && l->n_waiting + (size_t)n <= WAITING_MAX && (l->waiting || (l->waiting = malloc(WAITING_MAX)));
+    if (fits) {
+        memcpy(l->waiting + l->n_waiting, line, (size_t)n);
+        l->n_waiting += (size_t)n;
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (!fits)
+        atomic_fetch_add_explicit(&l->log_lost, 1, memory_order_relaxed);
+    tell(true);
+}
+
+static void log_open(struct rx_sessions_live *l, const char *path, bool is_anew)
+{
+    struct stat here, there;
+    bool is_same = l->fd >= 0 && l->open_path && !strcmp(l->open_path, path);
+    if (is_same && !is_anew && fstat(l->fd, &here) == 0 && stat(path, &there) == 0 && here.st_ino == there.st_ino &&
+        here.st_dev == there.st_dev)
+        return;
+    if (l->fd >= 0)
+        close(l->fd);
+    free(l->open_path);
+    l->open_path = strdup(path);
+    l->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640);
+    if (l->fd < 0)
+        rx_log_limited(RX_LOG_WARN, "sessions %s: block_log %s: %s", l->name, path, strerror(errno));
+}
+
+static unsigned long count_lines(const char *text, size_t n)
+{
+    unsigned long lines = 0;
+    for (const char *end = text + n; text < end && (text = memchr(text, '\n', (size_t)(end - text))); text++)
+        lines++;
+    return lines;
+}
+
+static void flush(struct rx_sessions_live *l, bool is_anew)
+{
+    pthread_mutex_lock(&l->lock);
+    char *path = l->path ? strdup(l->path) : NULL, *text = l->waiting;
+    size_t n = l->n_waiting;
+    if (n) {
+        l->waiting = NULL;
+        l->n_waiting = 0;
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (path && (n || is_anew || l->fd < 0))
+        log_open(l, path, is_anew);
+    free(path);
+    if (!n)
+        return;
+    ssize_t done = l->fd < 0 ? -1 : write(l->fd, text, n);
+    if (done < 0 && l->fd >= 0)
+        rx_log_limited(RX_LOG_WARN, "sessions %s: block_log %s: %s", l->name, l->open_path, strerror(errno));
+    if (done < (ssize_t)n)
+        atomic_fetch_add(&l->log_lost, count_lines(text + RX_MAX(done, (ssize_t)0), n - (size_t)RX_MAX(done, (ssize_t)0)));
+    free(text);
+}
+
+void rx_sessions_flush(bool is_anew)
+{
+    pthread_mutex_lock(&all_lock); // no name goes meanwhile
+    for (struct rx_sessions_live *l = all; l; l = l->next)
+        flush(l, is_anew);
+    pthread_mutex_unlock(&all_lock);
+}
+
+// ---- the kernel -------------------------------------------------------------------------------------------------------
+
+#ifndef RX_WITHOUT_GUARD
+// The last `n` of those who are out, with what is left of their time; under the lock. NULL: out of memory.
+static struct rx_nft_entry *entries_of(const struct rx_sessions_live *l, uint32_t n, size_t *out)
+{
+    struct rx_nft_entry *list = malloc((n + 1) * sizeof *list);
+    uint64_t now = rx_now_ms();
+    *out = 0;
+    for (uint32_t i = l->n_given - n; list && i < l->n_given; i++) {
+        const struct given *g = &l->given[(l->given_at + i) % l->given_cap];
+        if (g->at_ms + l->timeout_ms > now)
+            list[(*out)++] = (struct rx_nft_entry){ g->who, g->at_ms + l->timeout_ms - now };
+    }
+    return list;
+}
+
+static void kernel(struct rx_sessions_live *l, bool is_check)
+{
+    pthread_mutex_lock(&l->lock);
+    char *ports = l->ports ? strdup(l->ports) : NULL;
+    struct rx_nft_rule rule = { l->is_tcp, l->is_udp, ports };
+    bool is_stale = l->is_kernel_stale;
+    pthread_mutex_unlock(&l->lock);
+    if (ports && !l->nft)
+        l->nft = rx_nft_new(l->name);
+    if (!ports) {
+        rx_nft_free(l->nft);
+        l->nft = NULL;
+    }
+    if (!l->nft) {
+        free(ports);
+        return;
+    }
+    if (!is_stale && is_check && !rx_nft_is_whole(l->nft, &rule)) {
+        rx_log_limited(RX_LOG_WARN, "sessions %s: somebody changed the table of nftables: it is restored", l->name);
+        is_stale = true;
+    }
+    pthread_mutex_lock(&l->lock);
+    size_t n;
+    struct rx_nft_entry *list = entries_of(l, is_stale ? l->n_given : l->n_fresh, &n);
+    l->n_fresh = 0;
+    l->is_kernel_stale = false;
+    pthread_mutex_unlock(&l->lock);
+    const char *why = "out of memory";
+    bool is_good = list && (is_stale ? rx_nft_put(l->nft, &rule, list, n, &why) : !n || rx_nft_add(l->nft, list, n, &why));
+    if (!is_good) {
+        char text[300];
+        rx_log_escape((const uint8_t *)why, strcspn(why, "\n"), text, sizeof text);
+        rx_log_limited(RX_LOG_ERROR, "sessions %s: nftables: %s", l->name, text);
+        pthread_mutex_lock(&l->lock);
+        l->is_kernel_stale = true; // tried again at the next check
+        pthread_mutex_unlock(&l->lock);
+    }
+    free(list);
+    free(ports);
+}
+
+bool rx_sessions_has_kernel(void)
+{
+    bool has = false;
+    pthread_mutex_lock(&all_lock);
+    for (struct rx_sessions_live *l = all; l; l = l->next) {
+        pthread_mutex_lock(&l->lock);
+        has |= l->ports != NULL;
+        pthread_mutex_unlock(&l->lock);
+    }
+    pthread_mutex_unlock(&all_lock);
+    return has;
+}
+
+void rx_sessions_kernel(bool is_check)
+{
+    pthread_mutex_lock(&all_lock);
+    for (struct rx_sessions_live *l = all; l; l = l->next)
+        kernel(l, is_check);
+    pthread_mutex_unlock(&all_lock);
+}
+
+void rx_sessions_kernel_leave(void)
+{
+    pthread_mutex_lock(&all_lock);
+    for (struct rx_sessions_live *l = all; l; l = l->next) {
+        rx_nft_free(l->nft);
+        l->nft = NULL;
+    }
+    pthread_mutex_unlock(&all_lock);
+}
+#else
+bool rx_sessions_has_kernel(void)
+{
+    return false;
+}
+
+void rx_sessions_kernel(bool is_check)
+{
+    (void)is_check;
+}
+
+void rx_sessions_kernel_leave(void)
+{
+}
+#endif
+
+// ---- hearing ----------------------------------------------------------------------------------------------------------
+
+static bool who_of(const struct rx_sessions *s, const union rx_ip *ip, struct rx_cidr *out)
+{
+    union rx_ip plain = *ip;
+    rx_ip_unmap(&plain);
+    *out = (struct rx_cidr){ .family = (uint8_t)plain.sa.sa_family };
+    if (plain.sa.sa_family == AF_INET) {
+        memcpy(out->bytes, &plain.v4.sin_addr, 4);
+        out->bits = 32;
+    } else if (plain.sa.sa_family == AF_INET6) {
+        memcpy(out->bytes, &plain.v6.sin6_addr, 16);
+        out->bits = (uint8_t)s->ipv6_prefix;
+        for (unsigned i = out->bits / 8; i < 16; i++)
+            out->bytes[i] &= i == out->bits / 8 ? (uint8_t) ~(0xffu >> out->bits % 8) : 0;
+    } else {
+        return false; // a unix socket: nobody can tell those apart
+    }
+    return true;
+}
+
+static bool is_exempt(const struct rx_sessions *s, const union rx_ip *ip)
+{
+    for (uint32_t i = 0; i < s->n_exempt; i++)
+        if (rx_cidr_has(&s->exempt[i], ip))
+            return true;
+    return false;
+}
+
+static void deal_with(const struct rx_sessions *s, const struct rx_heard *h, const struct rx_ledger_answer *a)
+{
+    for (uint32_t i = 0; i < a->n_out; i++) {
+        atomic_fetch_add_explicit(&s->live->violations, 1, memory_order_relaxed);
+        if (s->block_log)
+            log_line(s, h, &a->out[i], &a->origin);
+        if (!s->is_dry && s->enforce)
+            ban(s, &a->out[i]);
+    }
+    if (a->must_close && !s->is_dry)
+        tell(false);
+}
+
+bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, struct rx_seat **seat)
+{
+    struct rx_ledger_event e = { .id = h->id, .id_len = h->id_len, .now_ms = rx_now_ms(), .is_held = h->is_held };
+    struct rx_ledger_answer a;
+    *seat = NULL;
+    if (!h->id_len || h->id_len > RX_LEDGER_ID_MAX || !who_of(s, &h->ip, &e.who) || is_exempt(s, &h->ip))
+        return true;
+    e.max_ips = limit_of(s, h);
+    if (!e.max_ips)
+        return true;
+    rx_ledger_see(s->live->ledger, &e, &a);
+    *seat = a.seat;
+    if (a.is_new)
+        deal_with(s, h, &a);
+    return a.is_in || s->is_dry;
+}
+
+void rx_sessions_leave(const struct rx_sessions *s, struct rx_seat *seat)
+{
+    rx_ledger_leave(s->live->ledger, seat, rx_now_ms());
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// rx.sessions: how many addresses an identity may use at once, and what becomes of those above. The names live in the
+// process, so that a reload forgets nobody; the rules are a generation's.
+#pragma once
+
+#include "arena.h"
+#include "ledger.h"
+
+enum { RX_ENFORCE_BAN = 1, RX_ENFORCE_NFTABLES = 2 };
+
+struct rx_sessions_live;
+
+// An identity with a limit of its own; 0: exempt.
+struct rx_sessions_own {
+    const char *id; // NULL: an empty place
+    uint32_t id_len, max_ips;
+};
+
+struct rx_sessions {
+    const char *name, *where;
+    int32_t by_fn, limits_fn; // -1: none
+    uint32_t max_ips, ipv6_prefix, enforce;
+    bool is_dry, is_log_json;
+    struct rx_ledger_rule rule;
+    struct rx_sessions_own *own; // a hash table in the generation's memory
+    uint32_t n_own, own_cap;
+    struct rx_cidr *exempt;
+    uint32_t n_exempt;
+    const char *block_log; // NULL: none
+    const char *ports; // RX_ENFORCE_NFTABLES: as nft reads them
+    bool is_tcp, is_udp;
+    struct rx_sessions_live *live; // ref
+};
+
+// What was heard of an identity.
+struct rx_heard {
+    const char *id, *tag;
+    uint32_t id_len, tag_len; // id_len 0: nobody
+    union rx_ip ip;
+    uint32_t max_ips; // what `limits` said; 0: nothing
+    bool is_held, is_udp;
+};
+
+// 0, -ENOMEM, or -EEXIST: it has another limit.
+int rx_sessions_own_add(struct rx_sessions *s, struct rx_arena *a, const char *id, uint32_t len, uint32_t max_ips);
+// True: it may stay, with *seat (may be NULL) to be given back to rx_sessions_leave when it ends. False: it was put
+// out. Whoever else was put out is dealt with. Any thread.
+bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, struct rx_seat **seat);
+void rx_sessions_leave(const struct rx_sessions *s, struct rx_seat *seat);
+
+// Found by name, or made; NULL: out of memory.
+struct rx_sessions_live *rx_sessions_get(const char *name, const struct rx_ledger_rule *rule);
+void rx_sessions_put(struct rx_sessions_live *l);
+// The generation is served from now on: its rules hold, for bans that are in force too.
+void rx_sessions_apply(const struct rx_sessions *s);
+// What every worker and the guard's thread are woken for; called on any thread, under a lock.
+struct rx_sessions_ear {
+    void (*put_out)(void *data); // connections of somebody are to be closed
+    void (*logged)(void *data);  // the block log has lines
+    void *data;
+};
+void rx_sessions_listen(const struct rx_sessions_ear *ear); // NULL: nobody any more
+
+// Whether some have entries in the kernel, which are to be looked after every few seconds.
+bool rx_sessions_has_kernel(void);
+// The kernel's tables as they should be; by the thread that flushes. `is_check`: also looks whether they are whole.
+void rx_sessions_kernel(bool is_check);
+// Takes them away: the program ends.
+void rx_sessions_kernel_leave(void);
+
+// Writes what the block logs have gathered; by one thread. `is_anew`: look for files that were moved away at once.
+void rx_sessions_flush(bool is_anew);
+
+struct rx_sessions_totals {
+    unsigned long identities, addresses, evicted;
+    unsigned long violations; // since start
+    unsigned long banned;     // bans given
+    unsigned long log_lost;   // lines the block log could not take
+};
+struct rx_sessions_totals rx_sessions_totals(struct rx_sessions_live *l);
+typedef void rx_sessions_each_fn(const char *name, struct rx_sessions_live *l, void *data);
+void rx_sessions_each(rx_sessions_each_fn *each, void *data);
