@@ -310,8 +310,10 @@ def url(p, path="/"):
 def test_the_page_shows_routes_and_backends_under_traffic(rx, backends, browser):
     """Promise: rates, backends, connections, failing functions and reloads appear by themselves, without a complaint."""
     config = make_config("""{ rx.http, when = function(c) if c.path == "/err" then error "mine" end return true end,
-                              to = "app", name = "web" }, { rx.ssh, to = "app", name = "shell" }""",
-                         prelude='rx.pool "app" { %s, "127.0.0.1:1", eject_after = 1 }' % backends().quoted, server=METRICS)
+                              to = "app", name = "web" }, { rx.ssh, to = "app", name = "shell" },
+                            { rx.redis, to = "sick" }""",
+                         prelude='rx.pool "app" { %s, "127.0.0.1:1", eject_after = 1 } ' % backends().quoted
+                         + 'rx.pool "sick" { "127.0.0.1:2", health = { check = "tcp", every = "1s" } }', server=METRICS)
     p = rx.config(config)
     browser.dress(1280, 900)
     browser.open(url(p))
@@ -333,6 +335,8 @@ def test_the_page_shows_routes_and_backends_under_traffic(rx, backends, browser)
         routes = browser.text("#routes")
         assert "web" in routes and "shell" in routes
         browser.wait("document.querySelector('#backends').innerText.includes('ejected')")
+        sick = browser.wait("[...document.querySelectorAll('#backends tr')].map(r => r.innerText).find(t => t.includes('127.0.0.1:2'))")
+        assert "down" in sick and "refused" in sick
         browser.wait("document.querySelector('#functions').innerText.includes('mine')")
         browser.eval("document.getElementById('filter').value = 'nobody'; document.getElementById('filter').oninput()")
         browser.wait("document.querySelector('#flows').innerText.includes('no connection matches')")
