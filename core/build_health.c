@@ -143,6 +143,7 @@ static uint64_t digest_of(const struct rx_build *b, const struct rx_pool *p)
         h = add_string(h, r->expect.regex_text[i]);
     if (r->expect_fn >= 0)
         h = rx_digest(h, &b->conf->fns[r->expect_fn].digest, sizeof(uint64_t));
+    h = rx_digest(h, &p->send_proxy, sizeof p->send_proxy);
     if (p->source.len)
         h = rx_digest(h, &p->source.sa, p->source.len);
     return h;

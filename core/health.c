@@ -139,7 +139,7 @@ static void health_on_timer(struct ev_loop *loop, ev_timer *t, int events)
     c->is_looking = true;
     c->begun_ns = rx_sys_now_ns();
     set_timer(c, c->rule->timeout_ms / 1e3);
-    rx_probe_start(&c->probe, c->state, &c->pool->source, tls_for(c->health, c->rule));
+    rx_probe_start(&c->probe, c->state, c->pool, tls_for(c->health, c->rule));
 }
 
 // ---- who is checked -------------------------------------------------------------------------------------------------

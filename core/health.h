@@ -56,11 +56,14 @@ struct rx_probe {
     uint32_t request_len, sent;
     uint8_t *answer; // owned
     uint32_t len, cap;
+    uint8_t preface[64]; // a PROXY header, sent before all else
+    uint32_t preface_len, prefaced;
     bool is_connected, is_secure;
 };
 
-// Begins; may call done at once. `tls` is needed for checks with TLS.
-void rx_probe_start(struct rx_probe *p, const struct rx_backend_state *s, const struct rx_addr *source,
+// Begins; may call done at once. The pool says what to connect from, and whether its backends want a PROXY header; `tls`
+// is needed for checks with TLS.
+void rx_probe_start(struct rx_probe *p, const struct rx_backend_state *s, const struct rx_pool *pool,
                     struct ssl_ctx_st *tls);
 // The time is over: what has come is judged, and done is called.
 void rx_probe_expire(struct rx_probe *p);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "proxyproto.h"
 #include "sys.h"
 
 enum { REQUEST_MAX = 16 * 1024, FIRST_ROOM = 2048, DATAGRAM_ROOM = 16 * 1024 };
@@ -32,7 +33,7 @@ static void clear(struct rx_probe *p)
     p->io.fd = -1;
     p->request = NULL;
     p->answer = NULL;
-    p->len = p->cap = p->sent = p->request_len = 0;
+    p->len = p->cap = p->sent = p->request_len = p->preface_len = p->prefaced = 0;
     p->is_connected = p->is_secure = false;
 }
 
@@ -156,6 +157,24 @@ static bool connected(struct rx_probe *p)
         return false;
     }
     p->is_connected = true;
+    return true;
+}
+
+static bool introduced(struct rx_probe *p)
+{
+    while (p->prefaced < p->preface_len) {
+        size_t n = 0;
+        enum rx_io io = rx_sys_send(p->io.fd, p->preface + p->prefaced, p->preface_len - p->prefaced, &n);
+        if (io == RX_IO_DONE) {
+            p->prefaced += (uint32_t)n;
+            continue;
+        }
+        if (io == RX_IO_AGAIN)
+            watch(p, EV_WRITE);
+        else
+            failed(p, errno);
+        return false;
+    }
     return true;
 }
 
@@ -287,7 +306,7 @@ static void listen_to(struct rx_probe *p)
 
 static void advance(struct rx_probe *p)
 {
-    if (!connected(p) || !secured(p))
+    if (!connected(p) || !introduced(p) || !secured(p))
         return;
     if (!rx_health_wants_answer(p->rule)) {
         finish(p, RX_JUDGED_GOOD, "");
@@ -341,13 +360,29 @@ static bool make_request(struct rx_probe *p, const char *backend)
     return true;
 }
 
-void rx_probe_start(struct rx_probe *p, const struct rx_backend_state *s, const struct rx_addr *source,
+// Backends that want a PROXY header want one from checks, too: without addresses, which is to say from the proxy itself.
+static void make_preface(struct rx_probe *p, uint32_t send_proxy)
+{
+    uint8_t out[RX_PROXY_OUT_MAX];
+    struct rx_proxy_say say = { .version = send_proxy & RX_SEND_PROXY_V2 ? 2 : 1,
+                                .has_crc = send_proxy & RX_SEND_PROXY_CRC,
+                                .from.sa.sa_family = AF_UNSPEC,
+                                .to.sa.sa_family = AF_UNSPEC };
+    if (!send_proxy || p->rule->port || p->rule->kind == RX_CHECK_UDP)
+        return;
+    size_t n = rx_proxy_write(out, &say);
+    p->preface_len = (uint32_t)RX_MIN(n, sizeof p->preface);
+    memcpy(p->preface, out, p->preface_len);
+}
+
+void rx_probe_start(struct rx_probe *p, const struct rx_backend_state *s, const struct rx_pool *pool,
                     struct ssl_ctx_st *tls)
 {
     struct rx_addr to = address_of(p->rule, s);
     bool has_tls = p->rule->kind == RX_CHECK_TLS || p->rule->kind == RX_CHECK_HTTPS;
-    int fd = open_to(p->rule, &to, source), rc;
+    int fd = open_to(p->rule, &to, &pool->source), rc;
     ev_io_init(&p->io, probe_on_io, fd, EV_WRITE);
+    make_preface(p, pool->send_proxy);
     if (fd < 0) {
         failed(p, errno);
         return;

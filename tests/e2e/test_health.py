@@ -34,9 +34,11 @@ def at(port):
 
 
 def status(p):
-    done = run_binary("status", "--json", "-p", str(p.port), env={"XDG_RUNTIME_DIR": p.directory})
-    assert done.returncode == 0, done.err
-    return json.loads(done.out)
+    def look():
+        done = run_binary("status", "--json", "-p", str(p.port), env={"XDG_RUNTIME_DIR": p.directory})
+        return json.loads(done.out) if done.returncode == 0 else None
+
+    return wait_for(look, what="its admin socket")  # which comes after its listeners
 
 
 def backends_of(p, name="app"):
@@ -253,6 +255,17 @@ def test_who_accepts_and_never_answers_is_down(rx, backends):
     assert re.match(r"no answer within \d+ ms", wait_state(p, mute.port, "down")["health"]["why"])
     assert re.match(r"the answer ends within its header \(after \d+ ms\)",
                     wait_state(p, slow.port, "down")["health"]["why"])
+
+
+@pytest.mark.parametrize("how, header", [("v1", b"PROXY UNKNOWN\r\n"),
+                                         ("v2", b"\r\n\r\n\0\r\nQUIT\n")], ids=["v1", "v2"])
+def test_backends_that_want_a_proxy_header_get_one_from_checks_too(rx, backends, how, header):
+    """Promise: with send_proxy of the pool a check begins with a header that names no client."""
+    b = backends(canned(b"HTTP/1.1 200 OK\r\n\r\n"))
+    p = rx(ROUTE, prelude=pool(b.quoted, 'check = "http"', 'send_proxy = "%s"' % how))
+    wait_state(p, b.port, "up")
+    first = wait_for(lambda: b.seen and b.seen[0], what="a check")
+    assert first.startswith(header)
 
 
 # -- tls
