@@ -57,7 +57,16 @@ enum rx_access_log {
     RX_ACCESS_AUTO = 0, // on when standard output is a terminal
     RX_ACCESS_OFF = 1,
     RX_ACCESS_STDOUT = 2,
-    RX_ACCESS_FILE = 3
+    RX_ACCESS_FILE = 3,
+    RX_ACCESS_JOURNAL = 4,
+    RX_ACCESS_SYSLOG = 5
+};
+
+enum rx_log_to {
+    RX_LOG_TO_STDERR = 0,
+    RX_LOG_TO_JOURNAL = 1,
+    RX_LOG_TO_SYSLOG = 2,
+    RX_LOG_TO_FILE = 3
 };
 
 enum rx_log_format {
@@ -83,6 +92,11 @@ struct rx_server_spec {
     uint32_t script_budget_ms; // how long one call of a function of the config may take; 0: the default
     uint32_t access_log;      // enum rx_access_log
     struct rx_slice access_log_file;
+    uint32_t access_log_ppm;  // of a million connections; 0: all
+    uint32_t log;             // enum rx_log_to
+    struct rx_slice log_file;
+    struct rx_slice user;     // who the program becomes; empty: it stays who it is
+    struct rx_slice group;    // empty: the user's
     struct rx_slice record_file; // empty: nothing is recorded
     double record_max;           // bytes the file may have
     uint32_t record_ppm;         // of a million decisions

@@ -192,6 +192,13 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->script_budget_ms = s->script_budget_ms ? s->script_budget_ms : 50;
     c->access_log = s->access_log;
     c->access_log_file = s->access_log_file.len ? keep(b, s->access_log_file) : NULL;
+    c->access_log_ppm = s->access_log_ppm ? s->access_log_ppm : 1000000;
+    c->log = s->log;
+    c->log_file = s->log_file.len ? keep(b, s->log_file) : NULL;
+    c->user = s->user.len ? keep(b, s->user) : NULL;
+    c->group = s->group.len ? keep(b, s->group) : NULL;
+    if (c->group && !c->user)
+        return fail(b, "group: needs user, too");
     c->log_format = s->log_format;
     c->record_file = s->record_file.len ? keep(b, s->record_file) : NULL;
     c->record_max = s->record_max >= 0 ? (uint64_t)s->record_max : 0;

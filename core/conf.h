@@ -296,6 +296,10 @@ struct rx_conf {
     const char *admin; // path of the admin socket; NULL: after the first listener's port
     enum rx_access_log access_log;
     const char *access_log_file;
+    uint32_t access_log_ppm;
+    enum rx_log_to log;
+    const char *log_file;
+    const char *user, *group; // NULL: none said
     const char *record_file; // NULL: nothing is recorded
     uint64_t record_max;
     uint32_t record_ppm, record_bytes;

@@ -19,7 +19,9 @@
 #include "hook.h"
 #include "http.h"
 #include "log.h"
+#include "log_out.h"
 #include "notify.h"
+#include "privilege.h"
 #include "record.h"
 #include "reload.h"
 #include "resolve.h"
@@ -41,9 +43,9 @@ struct engine {
     struct rx_instance self; // what the admin socket tells of us
     struct rx_admin *admin;  // owned; NULL: none
     struct rx_http *http;    // owned; NULL: no metrics
-    ev_signal term, intr;
+    ev_signal term, intr, rotated;
     ev_async hup;
-    ev_timer drain, poll;
+    ev_timer drain, poll, look;
     bool is_stopping;
 };
 
@@ -93,6 +95,18 @@ static void engine_on_stop(struct ev_loop *loop, ev_signal *s, int events)
     ev_timer_start(loop, &e->poll);
 }
 
+static void engine_on_rotated(struct ev_loop *loop, ev_signal *s, int events)
+{
+    (void)loop, (void)s, (void)events;
+    rx_log_files_look(true);
+}
+
+static void engine_on_look(struct ev_loop *loop, ev_timer *t, int events)
+{
+    (void)loop, (void)t, (void)events;
+    rx_log_files_look(false);
+}
+
 static int bind_one(struct engine *e, const struct rx_listen *l, struct rx_bind *b)
 {
     int *fds = calloc(e->n_workers, sizeof *fds);
@@ -137,6 +151,7 @@ static void engine_on_hup(struct ev_loop *loop, ev_async *a, int events)
     struct engine *e = a->data;
     char who[64];
     int pid = atomic_load(&hup.pid);
+    rx_log_files_look(true);
     if (pid)
         snprintf(who, sizeof who, "pid %d, uid %u", pid, atomic_load(&hup.uid));
     else
@@ -157,9 +172,10 @@ static void watch_hup(struct engine *e)
 
 static void watch_signals(struct engine *e)
 {
-    ev_signal *all[] = { &e->term, &e->intr };
+    ev_signal *all[] = { &e->term, &e->intr, &e->rotated };
     ev_signal_init(&e->term, engine_on_stop, SIGTERM);
     ev_signal_init(&e->intr, engine_on_stop, SIGINT);
+    ev_signal_init(&e->rotated, engine_on_rotated, SIGUSR1);
     for (unsigned i = 0; i < RX_COUNT(all); i++) {
         all[i]->data = e;
         ev_signal_start(e->loop, all[i]);
@@ -168,6 +184,9 @@ static void watch_signals(struct engine *e)
     ev_timer_init(&e->drain, engine_on_drained, 0., 0.);
     ev_timer_init(&e->poll, engine_on_poll, 0.02, 0.02);
     e->drain.data = e->poll.data = e;
+    ev_timer_init(&e->look, engine_on_look, 1., 1.);
+    if (rx_log_files_any())
+        ev_timer_start(e->loop, &e->look);
 }
 
 static void engine_on_ban(void *data)
@@ -246,6 +265,19 @@ static void warn_about_fds(const struct rx_conf *conf)
                conf->max_connections, need, limit);
 }
 
+static int open_logs(const struct rx_conf *conf)
+{
+    int rc = rx_log_direct(conf->log, conf->log_file);
+    if (rc) {
+        rx_log(RX_LOG_ERROR, "log %s: %s", conf->log_file, strerror(-rc));
+        return rc;
+    }
+    rx_access_sample(conf->access_log_ppm);
+    if ((rc = rx_access_open(conf->access_log, conf->access_log_file)))
+        rx_log(RX_LOG_ERROR, "access_log %s: %s", conf->access_log_file, strerror(-rc));
+    return rc;
+}
+
 int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
 {
     struct engine *e = calloc(1, sizeof *e);
@@ -254,9 +286,8 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         return code;
     rx_reload_init(&e->reload, conf);
     signal(SIGPIPE, SIG_IGN);
-    int rc = rx_access_open(conf->access_log, conf->access_log_file);
-    if (rc) {
-        rx_log(RX_LOG_ERROR, "access_log %s: %s", conf->access_log_file, strerror(-rc));
+    int rc;
+    if (rx_privilege_drop(conf) || open_logs(conf)) {
         rx_reload_fini(&e->reload);
         free(e);
         return RX_EXIT_BIND;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Two outputs: messages, one write to standard error each; and access lines, gathered per worker and written when
 // its loop is about to sleep, so that a busy worker pays one system call for many lines.
+// Both may go to a file, the journal or syslog instead (log_out.c); then access lines go one by one.
 // A line that cannot be written (full disk, closed pipe) is dropped and counted; nothing waits for a log.
 #include "log.h"
 
@@ -16,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "log_out.h"
 #include "worker.h"
 
 enum { ACCESS_BUFFER = 64 * 1024, ACCESS_LINE = 2048 };
@@ -24,8 +26,12 @@ static struct rx_log_setup setup = { .level = RX_LOG_INFO };
 static atomic_int level_now = RX_LOG_INFO; // setup's, until somebody changes it
 static const char *const level_words[] = { "error", "warning", "info", "debug" };
 static bool is_terminal;
+static enum rx_log_to messages_to;
+static int message_fd = STDERR_FILENO;
 static int access_fd = -1;
-static bool is_access_json, is_access_colour, is_access_file, is_stderr_file;
+static enum rx_access_log access_to = RX_ACCESS_OFF;
+static uint32_t access_ppm = 1000000;
+static bool is_access_json, is_access_colour, is_access_file, is_message_file;
 static atomic_ulong n_lost;
 
 // A reader that has stalled must not stall us. Its end may be shared with other programs, so it is not made
@@ -59,8 +65,30 @@ void rx_log_init(const struct rx_log_setup *s)
 {
     setup = *s;
     rx_log_set_level(s->level);
-    is_terminal = isatty(STDERR_FILENO);
-    is_stderr_file = is_regular(STDERR_FILENO);
+    rx_log_direct(RX_LOG_TO_STDERR, NULL);
+}
+
+int rx_log_direct(enum rx_log_to to, const char *file)
+{
+    if (message_fd != STDERR_FILENO)
+        rx_log_file_close(message_fd);
+    message_fd = STDERR_FILENO;
+    messages_to = RX_LOG_TO_STDERR;
+    if (to == RX_LOG_TO_FILE) {
+        int fd = rx_log_file_open(file);
+        if (fd < 0)
+            return fd;
+        message_fd = fd;
+    }
+    messages_to = to;
+    is_terminal = isatty(message_fd);
+    is_message_file = is_regular(message_fd);
+    return 0;
+}
+
+unsigned long rx_log_lost(void)
+{
+    return atomic_load(&n_lost);
 }
 
 bool rx_log_is(enum rx_level level)
@@ -103,10 +131,22 @@ static size_t now_text(char *buf, size_t size)
 
 static size_t json_text(char *out, size_t size, const char *text);
 
+static const int priorities[] = { 3, 4, 6, 7 }; // syslog(3), sd-daemon(3)
+
+// To the journal or syslog; false: it has to go elsewhere.
+static bool told_system(enum rx_level level, const char *text)
+{
+    const char priority[] = { (char)('0' + priorities[level]), 0 };
+    if (messages_to == RX_LOG_TO_JOURNAL) {
+        const struct rx_log_field fields[] = { { "MESSAGE", text }, { "PRIORITY", priority } };
+        return rx_log_journal(fields, RX_COUNT(fields)) == 0;
+    }
+    return messages_to == RX_LOG_TO_SYSLOG && rx_log_syslog(priorities[level], text) == 0;
+}
+
 void rx_log(enum rx_level level, const char *fmt, ...)
 {
     static const char *const colours[] = { "\033[31m", "\033[33m", "\033[36m", "\033[2m" };
-    static const int priorities[] = { 3, 4, 6, 7 }; // sd-daemon(3)
     char text[1024], line[2400], now[40];
     va_list ap;
     if (!rx_log_is(level))
@@ -114,6 +154,8 @@ void rx_log(enum rx_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    if (told_system(level, text))
+        return;
     int n;
     if (setup.format == RX_LOG_JSON) {
         char escaped[2048];
@@ -122,13 +164,13 @@ void rx_log(enum rx_level level, const char *fmt, ...)
         n = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n", now, level_words[level], escaped);
     } else if (is_terminal && setup.format == RX_LOG_AUTO) {
         n = snprintf(line, sizeof line, "%s%s\033[0m %s\n", colours[level], level_words[level], text);
-    } else if (setup.format == RX_LOG_AUTO && getenv("JOURNAL_STREAM")) {
+    } else if (setup.format == RX_LOG_AUTO && message_fd == STDERR_FILENO && getenv("JOURNAL_STREAM")) {
         n = snprintf(line, sizeof line, "<%d>%s\n", priorities[level], text);
     } else {
         now_text(now, sizeof now);
         n = snprintf(line, sizeof line, "%s %s %s\n", now, level_words[level], text);
     }
-    put(STDERR_FILENO, is_stderr_file, line, RX_MIN((size_t)n, sizeof line - 1));
+    put(message_fd, is_message_file, line, RX_MIN((size_t)n, sizeof line - 1));
 }
 
 bool rx_log_pass(struct rx_log_gate *g, unsigned *dropped)
@@ -186,14 +228,21 @@ static size_t json_text(char *out, size_t size, const char *text)
 int rx_access_open(enum rx_access_log mode, const char *file)
 {
     bool is_tty = isatty(STDOUT_FILENO);
+    if (access_fd > STDERR_FILENO)
+        rx_log_file_close(access_fd);
     access_fd = -1;
-    if (mode == RX_ACCESS_STDOUT || (mode == RX_ACCESS_AUTO && is_tty))
+    access_to = RX_ACCESS_OFF;
+    if (mode == RX_ACCESS_AUTO)
+        mode = is_tty ? RX_ACCESS_STDOUT : RX_ACCESS_OFF;
+    if (mode == RX_ACCESS_STDOUT)
         access_fd = STDOUT_FILENO;
     else if (mode == RX_ACCESS_FILE) {
-        access_fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640); // a FIFO may lack a reader
-        if (access_fd == -1)
-            return -errno;
+        int fd = rx_log_file_open(file);
+        if (fd < 0)
+            return fd;
+        access_fd = fd;
     }
+    access_to = mode;
     is_access_file = is_regular(access_fd);
     is_access_json = setup.format == RX_LOG_JSON;
     is_access_colour = access_fd == STDOUT_FILENO && is_tty && setup.format == RX_LOG_AUTO;
@@ -202,7 +251,12 @@ int rx_access_open(enum rx_access_log mode, const char *file)
 
 bool rx_access_is_on(void)
 {
-    return access_fd >= 0;
+    return access_to != RX_ACCESS_OFF;
+}
+
+void rx_access_sample(uint32_t ppm)
+{
+    access_ppm = ppm;
 }
 
 static size_t told_add(char *buf, size_t k, size_t size, const char *name, const struct rx_text *t)
@@ -302,11 +356,58 @@ static int json_line(const struct rx_conn *c, enum rx_reason why, char *line, si
                     (unsigned long)(rx_now_ms() - c->start_ms), rx_reason_word(why));
 }
 
+// The fields beside the line, for those who ask the journal for one of them.
+static int to_journal(const struct rx_conn *c, enum rx_reason why, const char *line)
+{
+    char id[20], client[RX_ADDR_TEXT], in[24], out[24], ms[24];
+    snprintf(id, sizeof id, "%lx", (unsigned long)c->id);
+    snprintf(in, sizeof in, "%lu", (unsigned long)c->dir[RX_TO_SERVER].bytes);
+    snprintf(out, sizeof out, "%lu", (unsigned long)c->dir[RX_TO_CLIENT].bytes);
+    snprintf(ms, sizeof ms, "%lu", (unsigned long)(rx_now_ms() - c->start_ms));
+    const struct rx_log_field fields[] = {
+        { "MESSAGE", line },
+        { "PRIORITY", "6" },
+        { "CONN_ID", id },
+        { "CLIENT", rx_addr_print(&c->client.sa, client) },
+        { "LISTEN", c->listen->name },
+        { "PROTOCOL", c->seen ? c->seen->name : "-" },
+        { "FACTS", c->told ? c->told : "" },
+        { "ROUTE", rx_conn_route_word(c) },
+        { "BACKEND", rx_conn_to_word(c) },
+        { "BYTES_IN", in },
+        { "BYTES_OUT", out },
+        { "DURATION_MS", ms },
+        { "REASON", rx_reason_word(why) },
+    };
+    return rx_log_journal(fields, RX_COUNT(fields));
+}
+
+static void to_system(const struct rx_conn *c, enum rx_reason why)
+{
+    char line[ACCESS_LINE];
+    int n = is_access_json ? json_line(c, why, line, sizeof line) : text_line(c, why, line, sizeof line);
+    line[RX_MIN(n, ACCESS_LINE) - 1] = 0; // without the line end
+    // They have a time of their own.
+    const char *text = is_access_json ? line : strstr(line, "conn=");
+    if ((access_to == RX_ACCESS_JOURNAL ? to_journal(c, why, text) : rx_log_syslog(6, text)) < 0)
+        atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
+}
+
+// By its id, scattered: ids count up.
+static bool is_sampled(const struct rx_conn *c)
+{
+    return access_ppm >= 1000000 || (c->id * 0x9e3779b97f4a7c15u >> 32) * 1000000 >> 32 < access_ppm;
+}
+
 void rx_access_line(struct rx_conn *c, int why)
 {
     struct rx_worker *w = c->worker;
-    if (RX_LIKELY(access_fd < 0))
+    if (RX_LIKELY(access_to == RX_ACCESS_OFF) || !is_sampled(c))
         return;
+    if (access_to == RX_ACCESS_JOURNAL || access_to == RX_ACCESS_SYSLOG) {
+        to_system(c, (enum rx_reason)why);
+        return;
+    }
     if (!w->log_buf && !(w->log_buf = malloc(ACCESS_BUFFER)))
         return;
     if (w->log_len + ACCESS_LINE > ACCESS_BUFFER)

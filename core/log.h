@@ -17,13 +17,16 @@ struct rx_log_setup {
 };
 
 void rx_log_init(const struct rx_log_setup *setup);
+// Until then, and where that place does not take it, to standard error. 0 or -errno. Before there are threads.
+int rx_log_direct(enum rx_log_to to, const char *file);
+unsigned long rx_log_lost(void); // lines of any log that nobody has
 bool rx_log_is(enum rx_level level);
 // Any thread; at once.
 void rx_log_set_level(enum rx_level level);
 const char *rx_log_level_word(void); // the one in force
 const char *rx_log_word_of(enum rx_level level);
 int rx_log_level_of(const char *word); // enum rx_level, -1: no such word
-// One line to standard error.
+// One line.
 void rx_log(enum rx_level level, const char *fmt, ...) RX_PRINTF(2, 3);
 
 // At most ten lines a second from one place, then a count of what was left out.
@@ -57,6 +60,8 @@ struct rx_decision;
 // "sni=… host=…" for the access line, malloc'ed; NULL when there is nothing to tell.
 char *rx_told_new(const struct rx_decision *d);
 int rx_access_open(enum rx_access_log mode, const char *file);
+// So many of a million connections have a line; all until it is called.
+void rx_access_sample(uint32_t ppm);
 bool rx_access_is_on(void);
 void rx_access_line(struct rx_conn *c, int why); // why: enum rx_reason
 void rx_access_flush(struct rx_worker *w);

@@ -128,6 +128,8 @@ static void print_workers(FILE *out, const struct rx_instance *i)
             spliced[d] += get(&s->spliced[d]);
     }
     one(out, "refractium_accepted_total", "counter", "Connections taken from the kernel.", (double)accepted);
+    one(out, "refractium_log_lines_lost_total", "counter", "Lines of logs that could not be written (a full disk).",
+        (double)rx_log_lost());
     one(out, "refractium_retries_total", "counter", "Times another backend was tried for a connection.", (double)retries);
     head(out, "refractium_splices_total", "counter", "Directions of connections that changed over to splice.");
     fprintf(out, "refractium_splices_total{direction=\"in\"} %lu\nrefractium_splices_total{direction=\"out\"} %lu\n",

@@ -108,11 +108,18 @@ static bool differs(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "");
 }
 
+static bool is_logged_otherwise(const struct rx_conf *old, const struct rx_conf *conf)
+{
+    return old->access_log != conf->access_log || old->log_format != conf->log_format || old->log != conf->log ||
+           old->access_log_ppm != conf->access_log_ppm || differs(old->access_log_file, conf->access_log_file) ||
+           differs(old->log_file, conf->log_file);
+}
+
 static void warn_about_fixed(const struct rx_conf *old, const struct rx_conf *conf)
 {
-    if (old->workers != conf->workers || old->access_log != conf->access_log || old->log_format != conf->log_format ||
-        differs(old->access_log_file, conf->access_log_file) || differs(old->metrics_at, conf->metrics_at))
-        rx_log(RX_LOG_WARN, "workers, access_log, log_format and metrics take effect at the next start");
+    if (old->workers != conf->workers || is_logged_otherwise(old, conf) || differs(old->metrics_at, conf->metrics_at) ||
+        differs(old->user, conf->user) || differs(old->group, conf->group))
+        rx_log(RX_LOG_WARN, "workers, log, access_log, log_format, metrics, user and group take effect at the next start");
 }
 
 // ---- threads --------------------------------------------------------------------------------------------------------

@@ -180,6 +180,14 @@ local function timers_and_files(state, session)
   end
 end
 
+local LOG_TO = { stderr = 0, journal = 1, syslog = 2 }
+
+local function log_to(v)
+  return LOG_TO[v] or 3, LOG_TO[v] and "" or v
+end
+
+local ACCESS_TO = { journal = 4, syslog = 5 }
+
 local function access_log(v)
   if v == nil then
     return 0, ""
@@ -187,6 +195,8 @@ local function access_log(v)
     return 1, ""
   elseif v == true then
     return 2, ""
+  elseif ACCESS_TO[v] then
+    return ACCESS_TO[v], ""
   end
   return 3, v
 end
@@ -194,6 +204,7 @@ end
 local function server(state, model)
   local s, line = model.server, model.server_declaration and model.server_declaration.line
   local kind, file = access_log(s.access_log)
+  local log, log_file = log_to(s.log)
   local record = s.record or {}
   local answer = state.link.server_set {
     workers = s.workers, max_connections = s.max_connections, max_sessions = s.max_sessions,
@@ -203,7 +214,8 @@ local function server(state, model)
     connection_rate = s.connection_rate or NO_RATE, rate_per_ip = s.rate_per_ip or NO_RATE,
     over_limit = TARGET[s.over_limit or "none"],
     metrics = s.metrics or "", metrics_token = s.metrics_token or "", metrics_host = s.metrics_host or "",
-    access_log = kind, access_log_file = file, log_format = LOG_FORMAT[s.log_format],
+    access_log = kind, access_log_file = file, access_log_ppm = s.access_log_sample,
+    log = log, log_file = log_file, user = s.user or "", group = s.group or "", log_format = LOG_FORMAT[s.log_format],
     record_file = record.file or "", record_max = record.max_size, record_ppm = record.sample,
     record_bytes = record.bytes,
     resolver = s.resolver or "",

@@ -255,7 +255,23 @@ function M.access_log(ctx, _, v)
   if type(v) == "boolean" or (type(v) == "string" and v ~= "") then
     return v
   end
-  return fail(ctx, "must be true, false or the path of a file, not %s", what(v))
+  return fail(ctx, 'must be true, false, "journal", "syslog" or the path of a file, not %s', what(v))
+end
+
+local LOGS = { "stderr", "journal", "syslog" }
+
+-- A path has a slash, so that a word misspelt is no file.
+function M.log(ctx, _, v)
+  if type(v) == "string" and find(v, "/", 1, true) then
+    return v
+  end
+  for _, word in ipairs(LOGS) do
+    if v == word then
+      return v
+    end
+  end
+  return fail(ctx, 'must be "stderr", "journal", "syslog" or the path of a file with a slash, not %s%s', show(v),
+    suggest.hint(v, LOGS))
 end
 
 ---A list as the user wrote it, or one value standing for a list of one. Calls each(value) with the path set;

@@ -46,9 +46,13 @@ M.server = section {
   verb = "rx.server { ... }",
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
-    "user", "group", "trusted_scripts",
+    "trusted_scripts",
     "store",
   },
+  { name = "user", type = "label", default_text = "whoever starts it",
+    doc = "The user that the program becomes before it opens or binds anything, when root starts it: a name or a number."
+      .. " It keeps the right to listen on ports below 1024." },
+  { name = "group", type = "label", default_text = "the user's", doc = "The group it becomes with that." },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
     doc = 'Worker threads; `"auto"` is one per core.' },
   { name = "max_connections", type = "count", default = 10000, min = 1, max = 10000000,
@@ -88,7 +92,13 @@ M.server = section {
     doc = "How long one call of a function of the config may take. One that takes longer is stopped and not called"
       .. " again until the next good reload." },
   { name = "access_log", type = "access_log", default_text = "on when standard output is a terminal",
-    doc = "One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path." },
+    doc = "One line per connection with the reason it ended: `true` (to standard output), `false`, `\"journal\"`,"
+      .. " `\"syslog\"`, or a file's path." },
+  { name = "access_log_sample", type = "percent", default = "100%", min = "0.0001%", max = "100%",
+    doc = "How many of the connections have a line." },
+  { name = "log", type = "log", default = "stderr",
+    doc = "Where messages go: `\"stderr\"`, `\"journal\"`, `\"syslog\"`, or a file's path. What cannot go there goes to"
+      .. " standard error." },
   { name = "log_format", type = "choice", values = { "auto", "text", "json" }, default = "auto",
     doc = '`"auto"` is coloured text on a terminal and plain text for the journal elsewhere.' },
   { name = "record", type = "record", default_text = "off",

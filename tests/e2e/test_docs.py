@@ -132,21 +132,6 @@ def test_commands_run(text, tmp_path):
     assert got.returncode == 0, got.stdout
 
 
-UNIT_FILES = [pytest.param(text, id=f"{shown(page)}:{line}")
-              for page in WITH_BLOCKS if page.exists() for line, text in blocks(page, "ini") if "[Service]" in text]
-
-
-@pytest.mark.parametrize("text", UNIT_FILES)
-def test_systemd_unit_is_one(text, tmp_path):
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not installed")
-    unit = tmp_path / "refractium.service"
-    unit.write_text(text.replace("/usr/local/bin/refractium", str(BIN)))
-    got = run(["systemd-analyze", "verify", str(unit)], tmp_path)
-    ours = [line for line in got.stdout.splitlines() if "refractium.service" in line]
-    assert not ours, got.stdout
-
-
 def test_options_in_the_guide_exist(tmp_path):
     """Every --option that the guide says of this program is in its help."""
     helps = "".join(refractium(*words, cwd=tmp_path).stdout

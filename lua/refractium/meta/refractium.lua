@@ -97,6 +97,8 @@
 
 ---What concerns the whole process. May be left out; may stand once.
 ---@class rx.Server
+---@field user? string The user that the program becomes before it opens or binds anything, when root starts it: a name or a number. It keeps the right to listen on ports below 1024. Default: whoever starts it.
+---@field group? string The group it becomes with that. Default: the user's.
 ---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
 ---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
 ---@field max_sessions? integer UDP flows at one time, all listeners together: a flow is what one client address and port says to one of ours. Default: `65536`. Range: 1 to 10000000.
@@ -111,7 +113,9 @@
 ---@field metrics_token? string Who reads anything there but `/healthz` and `/readyz` must send `Authorization: Bearer` with this, or `Basic` with this as the password, as browsers do. Default: none.
 ---@field admin? string|false The unix socket that `refractium status`, `top` and the like talk to: its path, or `false` for none. Without it the socket is PORT.sock under `$XDG_RUNTIME_DIR/refractium`, or `/run/refractium`. Default: named after the first listener's port.
 ---@field script_budget? rx.Duration How long one call of a function of the config may take. One that takes longer is stopped and not called again until the next good reload. Default: `"50ms"`. Range: `1ms` to `10s`.
----@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, or a file's path. Default: on when standard output is a terminal.
+---@field access_log? boolean|string One line per connection with the reason it ended: `true` (to standard output), `false`, `"journal"`, `"syslog"`, or a file's path. Default: on when standard output is a terminal.
+---@field access_log_sample? string How many of the connections have a line. Default: `"100%"`. Range: `0.0001%` to `100%`.
+---@field log? string Where messages go: `"stderr"`, `"journal"`, `"syslog"`, or a file's path. What cannot go there goes to standard error. Default: `"stderr"`.
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
 ---@field record? rx.Record Keep first bytes of clients and what was decided in a file, for `refractium replay`; see below. Default: off.
 ---@field resolver? string|string[] DNS servers for the names in pools: an IP address with or without a port, as in `"127.0.0.1:5353"`, or a list. /etc/hosts comes first in any case. Default: the system's, /etc/resolv.conf.
