@@ -47,7 +47,7 @@ LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lev -lpcap -lm -ldl
 SRC := $(wildcard core/*.c core/proto/*.c core/guard/*.c)
 OBJ := $(SRC:%.c=$(OUT)/%.o)
 LIB := $(filter-out $(OUT)/core/main.o,$(OBJ))
-LUA := $(filter-out lua/refractium/docgen.lua,$(wildcard lua/refractium/*.lua lua/refractium/import/*.lua))
+LUA := $(filter-out lua/refractium/docgen.lua lua/refractium/docman.lua,$(wildcard lua/refractium/*.lua lua/refractium/import/*.lua))
 SHIPPED := $(wildcard scripts/protocols/*.lua) scripts/protocols/ORDER
 BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
 
@@ -151,6 +151,10 @@ $(OUT)/bench/loadgen: $(wildcard bench/compare/*.c bench/compare/*.h)
 # ---- housekeeping ---------------------------------------------------------------------------------------------------
 docs: ## regenerate docs/reference/config.md and the editor annotations from the schema
 	luajit lua/refractium/docgen.lua docs/reference/config.md lua/refractium/meta/refractium.lua
+# Not kept in the tree: it follows from the schema.
+build/refractium.lua.5: lua/refractium/docman.lua lua/refractium/docgen.lua lua/refractium/schema.lua lua/refractium/builtin.lua
+	@mkdir -p $(@D)
+	luajit lua/refractium/docman.lua $(VERSION) >$@.new && mv $@.new $@
 check-headers: ## every header compiles on its own (abi.h after base.h, by design)
 	@for h in core/*.h core/proto/*.h core/guard/*.h; do \
 	   printf '#include "base.h"\n#include "%s"\n' "$${h#core/}" | $(CC) $(CPPFLAGS) $(CFLAGS) -xc -fsyntax-only - || exit 1; done
@@ -160,9 +164,10 @@ lint: ## clang-tidy and luacheck
 	clang-tidy --quiet $(SRC) -- $(CPPFLAGS) $(CFLAGS)
 	luacheck --quiet lua scripts refractium.lua
 
-install: all ## install under PREFIX (DESTDIR is honoured)
+install: all build/refractium.lua.5 ## install under PREFIX (DESTDIR is honoured)
 	install -Dm755 build/refractium $(DESTDIR)$(PREFIX)/bin/refractium
 	install -Dm644 packaging/man/refractium.1 $(DESTDIR)$(PREFIX)/share/man/man1/refractium.1
+	install -Dm644 build/refractium.lua.5 $(DESTDIR)$(PREFIX)/share/man/man5/refractium.lua.5
 	install -Dm644 refractium.lua $(DESTDIR)$(PREFIX)/share/doc/refractium/refractium.lua
 	install -Dm644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/refractium/LICENSE
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -172,11 +177,17 @@ install: all ## install under PREFIX (DESTDIR is honoured)
 	install -Dm644 packaging/completions/refractium.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/refractium $(DESTDIR)$(PREFIX)/share/man/man1/refractium.1 \
+	   $(DESTDIR)$(PREFIX)/share/man/man5/refractium.lua.5 \
 	   $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.service \
 	   $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium \
 	   $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium \
 	   $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/refractium
+
+DEB_OUT ?= build
+deb: all build/refractium.lua.5 ## build/refractium_VERSION_ARCH.deb
+	@sh packaging/deb/build.sh $(VERSION) $(DEB_OUT)
+.PHONY: deb
 
 clean: ## remove build/
 	rm -rf build

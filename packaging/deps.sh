@@ -11,12 +11,13 @@
 # came with them are disabled again, so that no server stays behind on this machine.
 set -eu
 
-BUILD="gcc make pkg-config libluajit-5.1-dev libev-dev libssl-dev libpcre2-dev libpcap-dev libjansson-dev libncurses-dev
+BUILD="gcc make pkg-config luajit libluajit-5.1-dev libev-dev libssl-dev libpcre2-dev libpcap-dev libjansson-dev libncurses-dev
        libyaml-dev libconfig-dev libmicrohttpd-dev libc-ares-dev libsystemd-dev"
-TEST="libcmocka-dev lua-busted lua-cjson lua-check luajit python3-pytest python3-pytest-xdist procps iproute2 ca-certificates
+TEST="libcmocka-dev lua-busted lua-cjson lua-check python3-pytest python3-pytest-xdist procps iproute2 ca-certificates
       curl openssl openssh-client openssh-server openssh-sftp-server nginx-light nghttp2-client nghttp2-server
       redis-server redis-tools postgresql-15 postgresql-client-15 bind9-dnsutils dnsmasq-base microsocks
-      haproxy mosquitto mosquitto-clients swaks python3-aiosmtpd python3-prometheus-client"
+      haproxy mosquitto mosquitto-clients swaks python3-aiosmtpd python3-prometheus-client
+      dpkg-dev lintian mandoc"
 POLICY=/usr/sbin/policy-rc.d
 BUILD="$BUILD libnftables-dev" # unless it is built with WITH_GUARD=0
 UNITS="ssh nginx haproxy redis-server postgresql mosquitto microsocks"
