@@ -77,6 +77,7 @@ def test_a_file_that_cannot_be_opened_anew_is_written_on(rx):
 def test_a_file_that_cannot_be_had_at_start_is_an_error(rx):
     p = rx.config(config(server='log = "/nonexistent/log",'), is_up=False)
     p.expected_code = 2
+    p.process.wait(20)
     p.err.wait("log /nonexistent/log: No such file")
 
 
@@ -123,19 +124,19 @@ class Hears(threading.Thread):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(path)
-        self.socket.settimeout(30)
-        self.heard = []
+        self.path, self.heard = path, []
         self.start()
 
     def run(self):
-        try:
-            while True:
-                self.heard.append(self.socket.recv(65536))
-        except OSError:
-            pass
+        while True:
+            said = self.socket.recv(65536)
+            if said == b"END":
+                return
+            self.heard.append(said)
 
     def close(self):
-        self.socket.shutdown(socket.SHUT_RDWR)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"END", self.path)
         self.join()
         self.socket.close()
 
