@@ -50,8 +50,8 @@ M.server = section {
     "store",
   },
   { name = "user", type = "label", default_text = "whoever starts it",
-    doc = "The user that the program becomes before it opens or binds anything, when root starts it: a name or a number."
-      .. " It keeps the right to listen on ports below 1024." },
+    doc = "The user that the program becomes before it opens or binds anything, when root starts it: a name or a"
+      .. " number. It keeps the right to listen on ports below 1024." },
   { name = "group", type = "label", default_text = "the user's", doc = "The group it becomes with that." },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
     doc = 'Worker threads; `"auto"` is one per core.' },
@@ -97,8 +97,8 @@ M.server = section {
   { name = "access_log_sample", type = "percent", default = "100%", min = "0.0001%", max = "100%",
     doc = "How many of the connections have a line." },
   { name = "log", type = "log", default = "stderr",
-    doc = "Where messages go: `\"stderr\"`, `\"journal\"`, `\"syslog\"`, or a file's path. What cannot go there goes to"
-      .. " standard error." },
+    doc = "Where messages go: `\"stderr\"`, `\"journal\"`, `\"syslog\"`, or a file's path. What cannot go there goes"
+      .. " to standard error." },
   { name = "log_format", type = "choice", values = { "auto", "text", "json" }, default = "auto",
     doc = '`"auto"` is coloured text on a terminal and plain text for the journal elsewhere.' },
   { name = "record", type = "record", default_text = "off",

@@ -76,8 +76,8 @@ rx.listen "0.0.0.0:443" {
     { "drain_timeout = '2d'", 'drain_timeout: must be between 0ms and 1d, not "2d"' },
     { "drain_timeout = rx.tls", 'drain_timeout: must be a duration like "3s", not a table' },
     { "access_log = 3", 'access_log: must be true, false, "journal", "syslog" or the path of a file, not 3' },
-    { "log = 'jurnal'", 'log: must be "stderr", "journal", "syslog" or the path of a file with a slash, not "jurnal";'
-      .. ' did you mean "journal"?' },
+    { "log = 'jurnal'", 'log: must be "stderr", "journal", "syslog" or the path of a file with a slash, not "jurnal"'
+      .. ' (did you mean "journal"?)' },
     { "record = {}", "record: is empty" },
     { "record = { sample = '1%' }", "record: file is missing" },
     { "record = { file = 'f', sample = 1 }", 'record.sample: must be a percentage like "5%", not 1' },
