@@ -52,7 +52,7 @@ SHIPPED := $(wildcard scripts/protocols/*.lua) scripts/protocols/ORDER
 BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-lua bench-compare bench-reload \
+.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-lua bench-compare bench-reload bench-udp bench-quic \
         test-unit test-lua test-e2e test-asan test-tsan check-headers check-docs
 
 all: $(BIN) ## build (the default): build/refractium
@@ -131,17 +131,21 @@ fuzz: ## fuzz every parser and the decider for FUZZ_SECONDS each
 	@sh tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 # ---- measuring ----------------------------------------------------------------------------------------------------
-bench: bench-identify bench-lua bench-compare ## all measurements
+bench: bench-identify bench-lua bench-quic bench-compare bench-udp ## all measurements
 bench-identify: all $(OUT)/bench/identify ## nanoseconds per identification
 	@$(OUT)/bench/identify
 bench-lua: all $(OUT)/bench/lua ## what functions of the config cost
 	@$(OUT)/bench/lua
+bench-quic: all $(OUT)/bench/quic ## what a QUIC server name costs
+	@$(OUT)/bench/quic
 bench-compare: all $(OUT)/bench/loadgen ## beside HAProxy, nginx and sslh, in a network namespace (root)
 	@python3 bench/compare/run.py --loadgen $(OUT)/bench/loadgen $(BENCH_ARGS)
+bench-udp: all $(OUT)/bench/loadgen ## UDP beside nginx, in a network namespace (root)
+	@python3 bench/compare/udp.py $(BENCH_ARGS)
 bench-reload: all $(OUT)/bench/loadgen ## what an edit costs: who connects meanwhile, who is connected, and loading
 	@python3 bench/compare/reload.py $(BENCH_ARGS)
 
-$(OUT)/bench/identify $(OUT)/bench/lua: $(OUT)/bench/%: bench/micro/%.c $(LIB)
+$(OUT)/bench/identify $(OUT)/bench/lua $(OUT)/bench/quic: $(OUT)/bench/%: bench/micro/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 $(OUT)/bench/loadgen: $(wildcard bench/compare/*.c bench/compare/*.h)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A load generator and its backend, for measuring TCP proxies over loopback.
+// A load generator and its backends, for measuring TCP and UDP proxies over loopback.
 //
 // One process is the backend (`server`), another the client (every other mode). A connection opens with one
 // 64-byte frame that says what the backend shall do with it (see loadgen.h), optionally behind a preamble
@@ -11,9 +11,9 @@
 //
 // Memory and sockets of a client are left to the end of its process, which is the end of its one measurement.
 //
-// Not done here: no TLS handshake (the proxies under test never decrypt), no UDP, no remote targets.
+// Not done here: no TLS handshake (the proxies under test never decrypt), no remote targets.
 //
-// Read next: lg_flows.c (the timed modes), lg_hold.c (idle, verify), lg_backend.c, lg_proc.c, lg_net.c.
+// Read next: lg_flows.c (the timed modes), lg_hold.c (idle, verify), lg_udp.c, lg_backend.c, lg_proc.c, lg_net.c.
 #include "loadgen.h"
 
 #include <errno.h>
@@ -39,12 +39,16 @@ static const char usage_text[] =
     "  mixed     --flows streams beside --small ping-pong connections, whose latency is reported\n"
     "  idle      open --count connections, one exchange on each, hold them for --seconds\n"
     "  verify    --flows streams of --bytes each way, every byte checked; one side closes its half early\n"
+    "  udp       --flows flows with --depth datagrams of --bytes on their way each, beside --idle ones\n"
+    "  udpserver the backend for it\n"
     "options\n"
     "  -a, --target ADDR     127.x.y.z:port, loopback only\n"
     "  -l, --listen ADDR     server only\n"
     "  -c, --flows N         connections at a time (32)\n"
     "  -k, --small N         mixed: ping-pong connections (8)\n"
     "  -n, --count N         idle: connections (4000)\n"
+    "  -i, --idle N          udp: flows that said one thing before and rest (0)\n"
+    "  -D, --depth N         udp: datagrams on their way on each flow (32)\n"
     "  -b, --bytes N         message size (64); verify: bytes each way (8388608)\n"
     "  -r, --rate N          connrate: so many a second, if --flows at a time suffice (0: as fast as they end)\n"
     "  -s, --seconds S       recorded window (1)\n"
@@ -65,6 +69,8 @@ static const struct option long_options[] = {
     { "flows", required_argument, NULL, 'c' },
     { "small", required_argument, NULL, 'k' },
     { "count", required_argument, NULL, 'n' },
+    { "idle", required_argument, NULL, 'i' },
+    { "depth", required_argument, NULL, 'D' },
     { "bytes", required_argument, NULL, 'b' },
     { "rate", required_argument, NULL, 'r' },
     { "seconds", required_argument, NULL, 's' },
@@ -85,6 +91,7 @@ struct command {
     struct sockaddr_in listen_at[LISTEN_MAX];
     uint32_t n_listen;
     uint64_t n_bytes;
+    uint32_t n_resting;
     bool has_target, has_seconds;
 };
 
@@ -162,6 +169,12 @@ static void option_take(struct command *cmd, int letter, char *value)
     case 'n':
         opt->n_idle = (uint32_t)number_parse(value, 1, 1000000);
         break;
+    case 'i':
+        cmd->n_resting = (uint32_t)number_parse(value, 0, 50000);
+        break;
+    case 'D':
+        opt->depth = (uint32_t)number_parse(value, 1, 1000);
+        break;
     case 'b':
         cmd->n_bytes = number_parse(value, 1, 1ull << 30);
         break;
@@ -207,15 +220,18 @@ static void option_take(struct command *cmd, int letter, char *value)
 static void command_check(struct command *cmd, const char *mode)
 {
     struct lg_options *opt = &cmd->opt;
-    if (strcmp(mode, "server") != 0 && !cmd->has_target)
+    bool is_server = strcmp(mode, "server") == 0 || strcmp(mode, "udpserver") == 0;
+    if (!is_server && !cmd->has_target)
         usage_fail("no --target for", mode);
-    if (strcmp(mode, "server") == 0 && !cmd->n_listen)
+    if (is_server && !cmd->n_listen)
         usage_fail("no --listen for", mode);
     if (strcmp(opt->direction, "up") != 0 && strcmp(opt->direction, "down") != 0 &&
         strcmp(opt->direction, "both") != 0)
         usage_fail("direction", opt->direction);
     if (cmd->n_bytes > LG_CHUNK_BYTES && strcmp(mode, "verify") != 0)
         usage_fail("--bytes too large for", mode);
+    if (strcmp(mode, "udp") == 0)
+        opt->n_idle = cmd->n_resting;
     opt->msg_bytes = cmd->n_bytes ? (uint32_t)cmd->n_bytes : LG_FRAME_BYTES;
     opt->verify_bytes = cmd->n_bytes ? cmd->n_bytes : 8u << 20;
 }
@@ -248,6 +264,7 @@ int main(int argc, char **argv)
                  .direction = "down",
                  .n_flows = 32,
                  .n_small = 8,
+                 .depth = 32,
                  .n_idle = 4000,
                  .window_s = 1,
                  .warmup_s = 0.3 },
@@ -256,10 +273,11 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(const struct lg_options *opt);
     } modes[] = { { "connrate", lg_churn_run }, { "pingpong", lg_pingpong_run }, { "bulk", lg_bulk_run },
-                  { "mixed", lg_mixed_run },    { "idle", lg_idle_run },         { "verify", lg_verify_run } };
+                  { "mixed", lg_mixed_run },    { "idle", lg_idle_run },         { "verify", lg_verify_run },
+                  { "udp", lg_udp_run } };
 
     int letter;
-    while ((letter = getopt_long(argc, argv, "a:l:c:k:n:b:r:s:w:d:zp:H:P:L:h", long_options, NULL)) != -1)
+    while ((letter = getopt_long(argc, argv, "a:l:c:k:n:i:D:b:r:s:w:d:zp:H:P:L:h", long_options, NULL)) != -1)
         option_take(&cmd, letter, optarg);
     if (optind != argc - 1)
         usage_fail("one mode is wanted", optind < argc ? argv[optind + 1] : "none given");
@@ -271,6 +289,10 @@ int main(int argc, char **argv)
     if (strcmp(mode, "server") == 0) {
         bound_time(&cmd, true);
         return lg_backend_run(cmd.listen_at, cmd.n_listen, &cmd.opt);
+    }
+    if (strcmp(mode, "udpserver") == 0) {
+        bound_time(&cmd, true);
+        return lg_udp_server_run(cmd.listen_at, cmd.n_listen);
     }
     bound_time(&cmd, false);
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)

@@ -33,6 +33,7 @@ struct lg_options {
     uint32_t n_idle;    // idle: connections opened and held
     uint32_t msg_bytes; // one message of ping-pong
     uint64_t verify_bytes;
+    uint32_t depth;     // udp: datagrams on their way on each flow
     uint32_t rate; // connrate: connections opened per second; 0: as fast as they end
     double window_s;
     double warmup_s;
@@ -140,6 +141,8 @@ void lg_poll_change(int poll_fd, int fd, void *owner, uint32_t events);
 // ---- modes: each runs to its end and returns the exit code ----------------------------------------------------
 
 int lg_backend_run(const struct sockaddr_in *listen_at, uint32_t n_listen, const struct lg_options *opt);
+int lg_udp_server_run(const struct sockaddr_in *listen_at, uint32_t n_listen);
+int lg_udp_run(const struct lg_options *opt);
 int lg_churn_run(const struct lg_options *opt);
 int lg_pingpong_run(const struct lg_options *opt);
 int lg_bulk_run(const struct lg_options *opt);
