@@ -31,7 +31,7 @@ static int open_inet(const struct rx_addr *addr, bool is_udp, bool is_first)
     if (addr->sa.sa_family == AF_INET6)
         set(fd, IPPROTO_IPV6, IPV6_V6ONLY);
     if (is_udp)
-        rx_udp_setup(fd, addr->sa.sa_family, rx_addr_is_any(addr));
+        rx_udp_setup_listener(fd, addr->sa.sa_family, rx_addr_is_any(addr));
     else
         rx_sys_nodelay(fd); // inherited by every accepted socket: no call per connection
     // SO_REUSEPORT before bind() would let a second program take the address unnoticed; the first socket asks for

@@ -274,7 +274,7 @@ static bool open_to(struct rx_udp_flow *f, const struct rx_backend *b)
     int fd = socket(b->addr.sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return false;
-    rx_udp_setup(fd, b->addr.sa.sa_family, false);
+    rx_udp_setup(fd);
     if (rx_connect_bind(fd, f->c.pool, b) || connect(fd, &b->addr.sa, b->addr.len) == -1) {
         int err = errno;
         close(fd);

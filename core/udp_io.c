@@ -28,6 +28,7 @@ struct rx_udp_batch {
         uint8_t bytes[CONTROL];
         struct cmsghdr align;
     } control[RX_UDP_BATCH];
+    unsigned n_used; // heads that the last receive wrote to
     uint8_t *bytes; // RX_UDP_BATCH times RX_UDP_SIZE, mapped
 };
 
@@ -44,8 +45,12 @@ struct rx_udp_batch *rx_udp_batch_new(void)
     }
     for (unsigned i = 0; i < RX_UDP_BATCH; i++) {
         b->iov[i] = (struct iovec){ b->bytes + (size_t)i * RX_UDP_SIZE, RX_UDP_SIZE };
-        b->heads[i].msg_hdr = (struct msghdr){ .msg_iov = &b->iov[i], .msg_iovlen = 1 };
+        b->heads[i].msg_hdr = (struct msghdr){ .msg_name = &b->msgs[i].from,
+                                               .msg_iov = &b->iov[i],
+                                               .msg_iovlen = 1,
+                                               .msg_control = &b->control[i] };
     }
+    b->n_used = RX_UDP_BATCH;
     return b;
 }
 
@@ -84,19 +89,18 @@ static void read_control(struct msghdr *h, struct rx_udp_msg *m)
 
 int rx_udp_receive(struct rx_udp_batch *b, int fd, unsigned most, struct rx_udp_msg **msgs)
 {
-    for (unsigned i = 0; i < most; i++) {
-        struct msghdr *h = &b->heads[i].msg_hdr;
-        h->msg_name = &b->msgs[i].from;
-        h->msg_namelen = sizeof b->msgs[i].from;
-        h->msg_control = &b->control[i];
-        h->msg_controllen = sizeof b->control[i];
+    for (unsigned i = 0; i < b->n_used; i++) {
+        b->heads[i].msg_hdr.msg_namelen = sizeof b->msgs[i].from;
+        b->heads[i].msg_hdr.msg_controllen = sizeof b->control[i];
     }
+    b->n_used = 0;
     int n;
     do
         n = recvmmsg(fd, b->heads, most, 0, NULL);
     while (n == -1 && errno == EINTR);
     if (n == -1)
         return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+    b->n_used = (unsigned)n;
     for (int i = 0; i < n; i++) {
         struct rx_udp_msg *m = &b->msgs[i];
         m->p = b->iov[i].iov_base;
@@ -244,16 +248,28 @@ int rx_udp_run_add(struct rx_udp_run *r, const struct rx_udp_path *path, const s
     return rc;
 }
 
-void rx_udp_setup(int fd, int family, bool wants_to)
+void rx_udp_setup(int fd)
 {
-    int on = 1, size = SOCKET_BUFFER;
+    int on = 1;
     setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on); // an old kernel says no, and datagrams come one by one
+}
+
+// Beyond what the system grants everybody, when the program may.
+static void make_room(int fd, int forced, int granted)
+{
+    int size = SOCKET_BUFFER;
+    if (setsockopt(fd, SOL_SOCKET, forced, &size, sizeof size))
+        setsockopt(fd, SOL_SOCKET, granted, &size, sizeof size);
+}
+
+void rx_udp_setup_listener(int fd, int family, bool wants_to)
+{
+    int on = 1;
+    rx_udp_setup(fd);
     if (wants_to && family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
     else if (wants_to)
         setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
-    if (wants_to) {
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    }
+    make_room(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+    make_room(fd, SO_SNDBUFFORCE, SO_SNDBUF);
 }

@@ -51,5 +51,7 @@ int rx_udp_run_send(struct rx_udp_run *r, const struct rx_udp_path *path, uint32
 // One datagram.
 int rx_udp_send(const struct rx_udp_path *path, const uint8_t *p, uint32_t len);
 
-// Sets a listening (wants_to) or backend socket up: addresses of arrival, GRO, room for bursts.
-void rx_udp_setup(int fd, int family, bool wants_to);
+// A backend's socket takes trains; a listening one has room for bursts of all its clients, too, and tells addresses of
+// arrival (wants_to).
+void rx_udp_setup(int fd);
+void rx_udp_setup_listener(int fd, int family, bool wants_to);

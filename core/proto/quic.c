@@ -106,6 +106,33 @@ static void set_bits(struct stream *s, uint32_t from, uint32_t to)
         s->map[from >> 3] |= (uint8_t)(1u << (from & 7));
 }
 
+static bool has_none(const struct stream *s, uint32_t from, uint32_t to)
+{
+    for (; from < to && from & 7; from++)
+        if (has_bit(s, from))
+            return false;
+    for (; to - from >= 8; from += 8)
+        if (s->map[from >> 3])
+            return false;
+    for (; from < to; from++)
+        if (has_bit(s, from))
+            return false;
+    return true;
+}
+
+// Bytes of which some are there already.
+static void add_overlapping(struct stream *s, uint32_t from, const uint8_t *p, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (has_bit(s, from + i)) {
+            s->is_torn |= s->msg[from + i] != p[i];
+            continue;
+        }
+        s->msg[from + i] = p[i];
+        s->map[(from + i) >> 3] |= (uint8_t)(1u << ((from + i) & 7));
+    }
+}
+
 static void add_piece(struct stream *s, uint64_t offset, const uint8_t *p, uint32_t n)
 {
     if (offset >= MSG_MAX || n > MSG_MAX - offset) {
@@ -119,17 +146,15 @@ static void add_piece(struct stream *s, uint64_t offset, const uint8_t *p, uint3
         s->whole = s->reach = from + n;
         return;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        if (has_bit(s, from + i)) {
-            s->is_torn |= s->msg[from + i] != p[i];
-            continue;
-        }
-        s->msg[from + i] = p[i];
-        s->map[(from + i) >> 3] |= (uint8_t)(1u << ((from + i) & 7));
+    if (has_none(s, from, from + n)) { // Chromium and Firefox send pieces in any order
+        memcpy(s->msg + from, p, n);
+        set_bits(s, from, from + n);
+    } else {
+        add_overlapping(s, from, p, n);
     }
     s->reach = RX_MAX(s->reach, from + n);
     while (s->whole < s->reach && has_bit(s, s->whole))
-        s->whole++;
+        s->whole += !(s->whole & 7) && s->map[s->whole >> 3] == 0xff ? 8 : 1;
 }
 
 // RFC 9000 19.3; its fields say nothing here

@@ -364,11 +364,24 @@ static void a_receive_takes_no_more_than_asked_and_tells_the_sender(void **state
     assert_int_equal(rx_udp_receive(world.batch, world.in, RX_UDP_BATCH, &msgs), 0);
 }
 
+static void a_listener_has_room_for_a_burst(void **state)
+{
+    (void)state;
+    int before, after;
+    socklen_t len = sizeof before;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &before, &len);
+    rx_udp_setup_listener(fd, AF_INET, false); // whatever address it has
+    getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &after, &len);
+    assert_true(after > before || after >= 2 * 1024 * 1024);
+    close(fd);
+}
+
 static void trains_are_received_with_the_size_of_their_datagrams(void **state)
 {
     (void)state;
     struct rx_udp_msg *msgs;
-    rx_udp_setup(world.in, AF_INET, true);
+    rx_udp_setup_listener(world.in, AF_INET, true);
     add(0, 950, 100);
     assert_int_equal(send_run(), 0);
     uint32_t at = 0;
@@ -426,6 +439,7 @@ int main(void)
         CASE(a_full_queue_loses_what_was_to_be_sent_and_counts_it),
         CASE(a_peer_that_refuses_is_told),
         CASE(a_receive_takes_no_more_than_asked_and_tells_the_sender),
+        CASE(a_listener_has_room_for_a_burst),
         CASE(trains_are_received_with_the_size_of_their_datagrams),
         CASE(an_answer_leaves_from_the_address_it_is_given),
     };
