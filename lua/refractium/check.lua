@@ -340,9 +340,13 @@ local function check_conditions(ctx, proto, entry)
   end
 end
 
+-- The entry's protocol, and for rx.web another one.
 local function route_protocol(ctx, entry)
   local first = entry[1]
   local record = value.of(first)
+  if record and record.kind == "web" then
+    return ctx.session.protocols.tls, ctx.session.protocols.quic
+  end
   if record and (record.kind == "protocol" or record.kind == "unknown" or record.kind == "pending") then
     return record.kind == "protocol" and record or nil
   end
@@ -376,7 +380,8 @@ local function has_conditions(entry)
 end
 
 -- What the route is about: an earlier one without conditions takes all of it when it is about as much.
-local function check_transport(ctx, proto, options, state, index, is_bare)
+-- `of`: which part of the entry, where it has two.
+local function check_transport(ctx, proto, of, options, state, index, is_bare)
   local own = builtin.transport_of(proto)
   local mine = options.transport or own
   if own ~= "both" and own ~= mine then
@@ -385,12 +390,13 @@ local function check_transport(ctx, proto, options, state, index, is_bare)
   end
   local shadow = state.taken[proto.name .. "/" .. mine] or state.taken[proto.name .. "/both"]
   if shadow then
-    ctx:warn(format("is never reached: routes[%d] takes all of %s", shadow, proto.text))
+    ctx:warn(format("is never reached%s: routes[%d] takes all of %s", of, shadow, proto.text))
   elseif is_bare then
     state.taken[proto.name .. "/" .. mine] = index
   end
 end
 
+-- What the entry means: a route; for rx.web two that share everything but the protocol.
 local function route(ctx, entry, state, index)
   if type(entry) ~= "table" or value.of(entry) then
     if not value.is_unknown(entry) then
@@ -398,15 +404,18 @@ local function route(ctx, entry, state, index)
     end
     return nil
   end
-  local proto = route_protocol(ctx, entry)
+  local proto, other = route_protocol(ctx, entry)
   local options = ctx:fields(schema.route, entry)
   if #entry > 1 then
     ctx:at(2, function() ctx:fail("one protocol for each route; a condition needs its name, as in sni = ...") end)
   end
   if proto then
+    local takes_all = not has_conditions(entry) and not (options.to and options.to.kind == "script")
     check_conditions(ctx, proto, entry)
-    check_transport(ctx, proto, options, state, index,
-      not has_conditions(entry) and not (options.to and options.to.kind == "script"))
+    check_transport(ctx, proto, other and " for " .. proto.text or "", options, state, index, takes_all)
+    if other then
+      check_transport(ctx, other, " for " .. other.text, options, state, index, takes_all)
+    end
   end
   if options.fallback and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
     ctx:at("fallback", function() ctx:fail("only a route to a pool or an address can run out of backends") end)
@@ -419,7 +428,8 @@ local function route(ctx, entry, state, index)
   if options.sessions then
     sessions.use(ctx, options.sessions)
   end
-  return { proto = proto, options = options, index = index, transport = options.transport }
+  return { proto = proto, options = options, index = index, transport = options.transport },
+    other and { proto = other, options = options, index = index, transport = options.transport } or nil
 end
 
 local function check_routes(ctx, listen, list)
@@ -433,13 +443,16 @@ local function check_routes(ctx, listen, list)
       end)
     end
   end
-  if type(value.of(list[1])) == "table" and value.of(list[1]).kind == "protocol" then
+  local first = value.of(list[1])
+  if first and (first.kind == "protocol" or first.kind == "web") then
     ctx:fail("must be a list of routes: { { rx.tls, to = ... } }")
     n = 0
   end
   for i = 1, n do
     ctx:push(i)
-    listen.routes[#listen.routes + 1] = route(ctx, list[i], state, i)
+    local one, other = route(ctx, list[i], state, i)
+    listen.routes[#listen.routes + 1] = one
+    listen.routes[#listen.routes + 1] = other
     ctx:pop()
   end
   ctx:pop()

@@ -282,6 +282,8 @@ local function list_of(title, rows, out, name)
   out[#out + 1] = ""
 end
 
+local WEB = "stands in a route for `rx.tls` and `rx.quic`: two routes that share all the entry says"
+
 local function protocol_rows(out)
   out[#out + 1] = "## Protocols"
   out[#out + 1] = ""
@@ -295,6 +297,8 @@ local function protocol_rows(out)
     local over = row.transport == "both" and "TCP, UDP" or row.transport:upper()
     out[#out + 1] = format("| `rx.%s` | %s | %s | %s |", row.name, over, row.doc, facts)
   end
+  out[#out + 1] = ""
+  out[#out + 1] = "`rx.web` " .. WEB .. ": `{ rx.web, sni = \"*.example.com\", to = web }`."
   out[#out + 1] = ""
 end
 
@@ -597,6 +601,7 @@ function M.annotations()
     field(out, row.name, row.doc, "rx.Protocol")
   end
   field(out, "https", "The same as `rx.tls`.", "rx.Protocol")
+  field(out, "web", "It " .. WEB .. ".", "rx.Protocol")
   out[#out + 1] = "return rx\n"
   return concat(out, "\n")
 end

@@ -228,6 +228,14 @@ local function add_builtins(session, api, link)
   end
 end
 
+-- A website: what its clients speak over TCP and UDP.
+local function web(session)
+  return value.new("web", { text = "rx.web" }, function()
+    session:complain "rx.web is a value: write { rx.web, sni = ..., to = ... }"
+    return value.unknown
+  end)
+end
+
 local function unknown_verb(session, api)
   return function(_, key)
     local known = api[key]
@@ -261,6 +269,7 @@ function M.new(session, link, view, run)
   local api = {}
   add_builtins(session, api, link)
   actions(session, api)
+  api.web = web(session)
   api.server = server(session)
   api.listen = curried(session, "listen", addressed, value_of("listen"))
   api.pool = curried(session, "pool", named("pool", "web"), value_of("pool"))

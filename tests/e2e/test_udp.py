@@ -498,6 +498,37 @@ def test_a_hello_in_two_datagrams_waits_for_the_second(rx, servers, client, port
     assert good.seen == [grams[1], grams[0]]
 
 
+def corpus(*names):
+    out = []
+    for name in names:
+        with open(os.path.join(harness.CORPUS, name), "rb") as f:
+            out.append(f.read())
+    return out
+
+
+def test_a_website_is_served_over_tcp_and_udp_by_one_route(rx, servers, backends, client, port):
+    """Promise: rx.web takes TLS and QUIC of a name to one pool, and nothing else."""
+    import peers
+    tcp = backends(peers.named("web"))
+    udp = servers(b"web:", port=tcp.port)
+    r = rx.config(listen(port, '{ rx.web, sni = "*.example.test", name = "site", to = "127.0.0.1:%d" }' % tcp.port), binds=2)
+    grams = corpus("quic/firefox-h3-1.d0", "quic/firefox-h3-1.d1")
+    s = client(port)
+    for gram in grams:
+        s.send(gram)
+    assert [s.recv(65535) for _ in grams] == [b"web:" + gram for gram in grams]
+    for name, answer in (("www.example.test", b"web"), ("other.test", b"")):
+        with socket.create_connection(("127.0.0.1", port), 5) as t:
+            t.sendall(wire.hello(name))
+            t.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                assert t.recv(100)[:3] == answer
+    assert is_silent(client(port), query())
+    r.stop()
+    lines = [line for line in r.access(4) if line["route"] == "site"]
+    assert {line["protocol"] for line in lines} == {"tls", "quic"} and len(udp.seen) == 2
+
+
 def test_what_never_completes_goes_to_the_fallback(rx, servers, client, port):
     rest = servers(b"rest")
     rx.config(listen(port, '{ rx.quic, sni = "x.test", to = rx.drop }',

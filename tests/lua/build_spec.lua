@@ -157,6 +157,23 @@ describe("a route", function()
     assert.equal("refractium.lua:6", spec_of(door, "route_new", 2).where)
   end)
 
+  it("on rx.web is built for tls and for quic, to one pool, with one line", function()
+    local door = built([[rx.listen "a:1" { routes = {
+      { rx.web, sni = "x", alpn = "h3", name = "site", to = { "h:1", "h:2" } },
+      { rx.dns, to = rx.drop } } }]])
+    local protos = {}
+    for i, call in ipairs(mock.calls(door, "proto_builtin")) do
+      protos[i] = call[2]
+    end
+    assert.same({ "tls", "quic", "dns" }, protos)
+    local one, other = spec_of(door, "route_new", 1), spec_of(door, "route_new", 2)
+    assert.equal(3, #mock.calls(door, "route_new"))
+    assert.equal(one.to.pool, other.to.pool)
+    assert.same({ "site", "refractium.lua:2" }, { other.name, other.where })
+    assert.equal(1, #mock.calls(door, "pool_new"))
+    assert.equal(4, #mock.calls(door, "route_cond"))
+  end)
+
   it("leads to every kind of target", function()
     local kinds = {}
     local door = built([[local web = rx.pool "web" { "h:1" }

@@ -308,6 +308,24 @@ describe("a route", function()
     warns('rx.listen "a:1" { routes = { { rx.dns, transport = "tcp", to = rx.drop },\n'
       .. '{ rx.dns, transport = "udp", to = rx.echo } } }')
   end)
+
+  it("on rx.web has the conditions of both", function()
+    route_says("rx.web, host = 'x', to = rx.drop", ".host",
+      'rx.tls has no host (did you mean "sni"?)')
+    says('rx.listen "a:1" { routes = { rx.web, to = rx.drop } }',
+      'refractium.lua:1: listen "a:1".routes.to: unexpected key in the list of routes (a route is a table: '
+        .. "{ rx.tls, to = ... })", 'refractium.lua:1: listen "a:1".routes: must be a list of routes: '
+        .. "{ { rx.tls, to = ... } }")
+    says('rx.web "x" rx.listen "a:1" { fallback_tcp = rx.drop }',
+      "refractium.lua:1: rx.web is a value: write { rx.web, sni = ..., to = ... }")
+  end)
+
+  it("on rx.web is warned of for the part that cannot be reached", function()
+    warns('rx.listen "a:1" { routes = { { rx.tls, to = rx.drop },\n{ rx.web, to = rx.echo } } }',
+      'refractium.lua:2: listen "a:1".routes[2]: is never reached for rx.tls: routes[1] takes all of rx.tls')
+    warns('rx.listen "a:1" { routes = { { rx.web, to = rx.drop },\n{ rx.quic, to = rx.echo } } }',
+      'refractium.lua:2: listen "a:1".routes[2]: is never reached: routes[1] takes all of rx.quic')
+  end)
 end)
 
 describe("a protocol", function()

@@ -620,4 +620,8 @@ rx.silent = nil
 ---@type rx.Protocol
 rx.https = nil
 
+---It stands in a route for `rx.tls` and `rx.quic`: two routes that share all the entry says.
+---@type rx.Protocol
+rx.web = nil
+
 return rx
