@@ -11,8 +11,12 @@
 //  * A flow whose backend is gone ends. Its client's next datagram is a new flow, which what it says must identify: a DNS
 //    query and a QUIC Initial move on to another backend, the middle of a conversation does not.
 //
-// Deliberately not done: answers to what is turned away (a source address may be forged), and following a client that changes
-// its address.
+//  * A client that comes from another address, and calls its server by an id this server gave out, gets a flow of its own to
+//    the same backend. Nothing of the old flow moves: whether the new path is the client's is for the backend to find out, as
+//    QUIC and WireGuard do, and a forged datagram gets no more than what the backend says to it.
+//
+// Deliberately not done: answers to what is turned away (a source address may be forged), and following a client to another
+// worker, whose socket the kernel may choose for its new address.
 #include "udp.h"
 
 #include <errno.h>
@@ -24,8 +28,10 @@
 #include "hook.h"
 #include "log.h"
 #include "mirror.h"
+#include "proto/list.h"
 #include "roster.h"
 #include "udp_io.h"
+#include "udp_roam.h"
 #include "worker.h"
 
 enum {
@@ -40,6 +46,8 @@ enum {
 struct rx_udp {
     struct rx_udp_batch *in, *back; // from clients, from backends
     struct rx_udp_table table;
+    struct rx_udp_table ids; // of struct named
+    uint32_t id_lens;        // QUIC ids of so many bytes were given out: a bit for each length
     struct rx_udp_run runs[RX_UDP_BATCH];
     struct rx_udp_flow *touched[RX_UDP_BATCH]; // whose run it is; NULL: closed meanwhile
     unsigned n_touched;
@@ -54,7 +62,8 @@ int rx_udp_init(struct rx_worker *w)
     u->in = rx_udp_batch_new();
     u->back = rx_udp_batch_new();
     u->may_segment = true;
-    if (!u->in || !u->back || rx_udp_table_init(&u->table)) {
+    if (!u->in || !u->back || rx_udp_table_init(&u->table) || rx_udp_table_init(&u->ids)) {
+        rx_udp_table_fini(&u->table);
         rx_udp_batch_free(u->in);
         rx_udp_batch_free(u->back);
         free(u);
@@ -71,6 +80,7 @@ void rx_udp_fini(struct rx_worker *w)
     rx_udp_batch_free(w->udp->in);
     rx_udp_batch_free(w->udp->back);
     rx_udp_table_fini(&w->udp->table);
+    rx_udp_table_fini(&w->udp->ids);
     free(w->udp);
     w->udp = NULL;
 }
@@ -234,6 +244,83 @@ static bool pass_all(struct rx_udp_flow *f, enum rx_direction dir, const struct 
     return true;
 }
 
+// ---- ids --------------------------------------------------------------------------------------------------------------
+
+// A flow's id; at most one each.
+struct named {
+    struct rx_udp_node node;
+    struct rx_udp_flow *flow;
+    struct rx_roam_id id;
+};
+
+static enum rx_roam_kind roam_kind(const struct rx_conn *c)
+{
+    const struct rx_route *r = c->route;
+    const struct rx_proto *def = c->seen ? c->seen->def : NULL;
+    if (c->is_identified || (r && (r->n_from || r->n_not_from || r->when_fn >= 0)))
+        return RX_ROAM_NONE; // it was for that client, or for that address
+    return def == &rx_proto_quic ? RX_ROAM_QUIC : def == &rx_proto_wireguard ? RX_ROAM_WIREGUARD : RX_ROAM_NONE;
+}
+
+static void forget_id(struct rx_udp_flow *f)
+{
+    if (f->named)
+        rx_udp_table_del(&udp_of(f)->ids, &f->named->node);
+    free(f->named);
+    f->named = NULL;
+}
+
+static void keep_id(struct rx_udp_flow *f, const struct rx_roam_id *id)
+{
+    struct rx_udp *u = udp_of(f);
+    if (f->named && !memcmp(&f->named->id, id, sizeof *id))
+        return;
+    forget_id(f);
+    f->named = malloc(sizeof *f->named);
+    if (!f->named)
+        return;
+    f->named->flow = f;
+    f->named->id = *id;
+    if (id->kind == RX_ROAM_QUIC)
+        u->id_lens |= 1u << id->len;
+    rx_udp_table_add(&u->ids, &f->named->node, rx_roam_hash(&u->ids, f->listener, id));
+}
+
+static void learn_id(struct rx_udp_flow *f, const struct rx_udp_msg *m)
+{
+    struct rx_roam_id id;
+    if (rx_roam_told(f->roams, m->p, RX_MIN(m->len, m->size), &id))
+        keep_id(f, &id);
+}
+
+static struct rx_udp_flow *find_id(struct rx_udp *u, const struct rx_listener *l, const struct rx_roam_id *id)
+{
+    struct rx_udp_node *n = NULL;
+    uint64_t hash = rx_roam_hash(&u->ids, l, id);
+    while ((n = rx_udp_table_find(&u->ids, hash, n))) {
+        struct named *named = RX_CONTAINER(n, struct named, node);
+        if (named->flow->listener == l && !memcmp(&named->id, id, sizeof *id))
+            return named->flow;
+    }
+    return NULL;
+}
+
+// The flow whose conversation a datagram from an unknown address belongs to.
+static struct rx_udp_flow *find_kin(struct rx_udp *u, const struct rx_listener *l, const struct rx_udp_msg *m)
+{
+    struct rx_roam_id id;
+    struct rx_udp_flow *f = NULL;
+    uint32_t n = RX_MIN(m->len, m->size);
+    if (!u->ids.n)
+        return NULL;
+    if (rx_roam_said(RX_ROAM_WIREGUARD, m->p, n, 0, &id))
+        return find_id(u, l, &id);
+    for (uint32_t len = RX_ROAM_ID_MIN; !f && len <= RX_ROAM_ID_MAX; len++)
+        if (u->id_lens >> len & 1 && rx_roam_said(RX_ROAM_QUIC, m->p, n, len, &id))
+            f = find_id(u, l, &id);
+    return f;
+}
+
 static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop, (void)events;
@@ -257,6 +344,8 @@ static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
             rx_backend_connected(c->backend->state, c->active_ms);
         for (int i = 0; i < n; i++) {
             rx_conn_count(c, RX_TO_CLIENT, msgs[i].len);
+            if (f->roams)
+                learn_id(f, &msgs[i]);
             if (RX_LIKELY(!c->is_tapped))
                 rx_udp_run_add(&run, &path, &msgs[i], &lost); // a client that cannot be reached loses what is for it
             else if (!pass_all(f, RX_TO_CLIENT, &msgs[i]))
@@ -323,6 +412,7 @@ static void connect_begin(struct rx_udp_flow *f, const struct rx_target *to, con
     if (!open_any(f, to))
         return;
     f->may_segment = true;
+    f->roams = roam_kind(c);
     ev_set_cb(&c->ends[RX_SERVER].io, udp_on_backend);
     ev_io_start(c->worker->loop, &c->ends[RX_SERVER].io);
     rx_conn_deadline(c, idle_ms(c));
@@ -520,6 +610,7 @@ void rx_udp_forget(struct rx_conn *c)
         f->run = 0;
     }
     drop_kept(f);
+    forget_id(f);
     if (f->mirror)
         rx_mirror_udp_free(f->mirror);
     rx_udp_table_del(&udp_of(f)->table, &f->node);
@@ -535,14 +626,32 @@ void rx_udp_leave(struct rx_listener *l)
     }
 }
 
+// A flow of the generation its kin is of, counted as any.
+static struct rx_conn *accept_kin(struct rx_listener *l, const union rx_ip *from, const struct rx_conn *kin,
+                                  enum rx_reason *why)
+{
+    struct rx_worker *w = l->worker;
+    struct rx_conf *conf = w->conf;
+    const struct rx_listen *listen = l->listen, *trial = l->trial;
+    w->conf = kin->conf;
+    l->listen = kin->listen;
+    l->trial = NULL;
+    struct rx_conn *c = rx_accept_conn(l, from, true, why);
+    w->conf = conf;
+    l->listen = listen;
+    l->trial = trial;
+    return c;
+}
+
 // NULL: turned away.
-static struct rx_udp_flow *birth(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash)
+static struct rx_udp_flow *birth(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash,
+                                 const struct rx_udp_flow *kin)
 {
     struct rx_worker *w = l->worker;
     if (l->is_retired || w->is_draining)
         return NULL;
     enum rx_reason why;
-    struct rx_conn *c = rx_accept_conn(l, &m->from, true, &why);
+    struct rx_conn *c = kin ? accept_kin(l, &m->from, &kin->c, &why) : rx_accept_conn(l, &m->from, true, &why);
     if (!c) {
         rx_accept_tell(l, &m->from, why);
         return NULL;
@@ -557,6 +666,38 @@ static struct rx_udp_flow *birth(struct rx_listener *l, const struct rx_udp_msg 
         return NULL;
     rx_conn_deadline(c, c->listen->peek_ms);
     return f;
+}
+
+// A flow to where its kin goes. False when it was closed.
+static bool adopt(struct rx_udp_flow *f, const struct rx_udp_flow *kin, const struct rx_udp_msg *m)
+{
+    struct rx_conn *c = &f->c;
+    struct rx_target to = { .kind = RX_TO_POOL, .pool = kin->c.pool };
+    struct rx_decision d = { .verdict = kin->c.route ? RX_MATCH : RX_NO,
+                             .route = kin->c.route,
+                             .to = &to,
+                             .seen = kin->c.seen };
+    struct rx_ask ask = rx_peek_ask(c, m->p, RX_MIN(m->len, m->size), RX_OPEN);
+    if (!rx_peek_settle(c, &ask, &d))
+        return false;
+    rx_roster_unref(c->roster); // a policy's
+    c->roster = rx_roster_ref(kin->c.roster);
+    c->turn = kin->c.backend - kin->c.roster->backends;
+    c->is_fallback_used = kin->c.is_fallback_used;
+    c->to_kind = RX_TO_POOL;
+    connect_begin(f, &to, NULL, NULL, 0);
+    if (c->room != RX_ROOM_FLOW)
+        return false;
+    keep_id(f, &kin->named->id); // it may move on when its kin has ended
+    return true;
+}
+
+// The flow of an address not known yet; NULL: turned away.
+static struct rx_udp_flow *meet(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash)
+{
+    const struct rx_udp_flow *kin = find_kin(l->worker->udp, l, m);
+    struct rx_udp_flow *f = birth(l, m, hash, kin);
+    return f && kin && !adopt(f, kin, m) ? NULL : f;
 }
 
 // What came for one flow in one message; false when the flow was closed or has not been there.
@@ -608,7 +749,7 @@ void rx_udp_on_readable(struct ev_loop *loop, ev_io *io, int events)
                 uint64_t hash = rx_udp_hash(&u->table, &key);
                 f = find(l, m, hash);
                 if (!f)
-                    f = birth(l, m, hash);
+                    f = meet(l, m, hash);
             }
             if (f && !hear(f, m))
                 f = NULL;

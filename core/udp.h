@@ -19,7 +19,9 @@ struct rx_udp_flow {
     union rx_ip local;            // the address the client asked; AF_UNSPEC: the socket has one only
     struct rx_mirror_udp *mirror; // owned; NULL: none
     uint32_t *gram_len;           // PEEK: the datagrams in c.head; owned
+    struct named *named; // owned: an id it is known by, too; NULL: none
     uint16_t n_grams;
+    uint8_t roams;      // enum rx_roam_kind: its backend gives out such ids
     uint8_t run;        // what it is sent in this turn: a number in the worker's runs, from 1; 0: none
     bool may_segment;   // the backend's side takes UDP_SEGMENT
 };

@@ -77,17 +77,36 @@ static void sip_ip(struct sip *s, const union rx_ip *ip)
     }
 }
 
-uint64_t rx_udp_hash(const struct rx_udp_table *t, const struct rx_udp_key *k)
+static struct sip sip_begin(const struct rx_udp_table *t, const void *socket)
 {
     struct sip s = { { t->secret[0] ^ 0x736f6d6570736575u, t->secret[1] ^ 0x646f72616e646f6du,
                        t->secret[0] ^ 0x6c7967656e657261u, t->secret[1] ^ 0x7465646279746573u } };
-    sip_word(&s, (uintptr_t)k->socket);
+    sip_word(&s, (uintptr_t)socket);
+    return s;
+}
+
+static uint64_t sip_end(struct sip *s)
+{
+    s->v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++)
+        sip_round(s);
+    return s->v[0] ^ s->v[1] ^ s->v[2] ^ s->v[3];
+}
+
+uint64_t rx_udp_hash(const struct rx_udp_table *t, const struct rx_udp_key *k)
+{
+    struct sip s = sip_begin(t, k->socket);
     sip_ip(&s, k->from);
     sip_ip(&s, k->to);
-    s.v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(&s);
-    return s.v[0] ^ s.v[1] ^ s.v[2] ^ s.v[3];
+    return sip_end(&s);
+}
+
+uint64_t rx_udp_hash_words(const struct rx_udp_table *t, const void *socket, const uint64_t *words, size_t n)
+{
+    struct sip s = sip_begin(t, socket);
+    for (size_t i = 0; i < n; i++)
+        sip_word(&s, words[i]);
+    return sip_end(&s);
 }
 
 // ---- the table ----------------------------------------------------------------------------------------------------
