@@ -351,15 +351,19 @@ static const char *keep_if(struct rx_build *b, struct rx_slice s)
     return s.len ? keep(b, s) : NULL;
 }
 
-static const struct rx_listen *listen_by_address(struct rx_build *b, struct rx_slice addr)
+// The listener a test's client comes to, and the port: of a range the first.
+static bool find_listener(struct rx_build *b, struct rx_slice addr, struct rx_test *t)
 {
     for (uint32_t i = 0; i < b->conf->n_listens; i++) {
         const struct rx_listen *l = b->conf->listens[i];
         for (uint32_t k = 0; k < l->n_binds; k++)
-            if (!addr.len || (strlen(l->binds[k].text) == addr.len && !memcmp(l->binds[k].text, addr.ptr, addr.len)))
-                return l;
+            if (!addr.len || (strlen(l->binds[k].text) == addr.len && !memcmp(l->binds[k].text, addr.ptr, addr.len))) {
+                t->listen = l;
+                t->to_port = rx_addr_port(&l->binds[k].addr.sa);
+                return true;
+            }
     }
-    return NULL;
+    return false;
 }
 
 static int door_test_new(struct rx_build *b, const struct rx_test_spec *s)
@@ -374,7 +378,7 @@ static int door_test_new(struct rx_build *b, const struct rx_test_spec *s)
         return -1;
     if (rx_ip_parse(from, &t->from, why))
         return fail(b, "from: %s", why);
-    if (!(t->listen = listen_by_address(b, s->listener)))
+    if (!find_listener(b, s->listener, t))
         return fail(b, "no listener \"%.*s\"", (int)s->listener.len, s->listener.ptr ? s->listener.ptr : "");
     if (s->at.len) {
         char at[32];

@@ -289,7 +289,7 @@ static void run_test(struct run *run, const struct rx_test *t)
                                .from = t->from,
                                .week_minute = t->has_at ? t->week_minute : rx_week_minute(time(NULL)),
                                .is_udp = t->transport == RX_UDP,
-                               .to_port = rx_addr_port(&t->listen->binds[0].addr.sa) };
+                               .to_port = t->to_port };
         rx_rehearse(t->listen, &c, run->scratch, 0, &o);
         compare(t, &o, &l);
     }

@@ -226,6 +226,7 @@ struct rx_test {
     const char *name, *where;
     union rx_ip from;
     const struct rx_listen *listen;
+    uint16_t to_port; // of the address it comes to
     enum rx_transport transport;
     bool is_silent, is_eof, expect_more;
     bool has_at;

@@ -27,16 +27,20 @@ local M = {}
 local session_methods = {}
 session_methods.__index = session_methods
 
----The place (sources.lua) in the config that is running now and its file, or nil outside the config.
+---The place (sources.lua) in the config that is running now and its file, or nil outside the config. A file that ends
+---in `return rx.verb(...)` has left the stack: the first frame is then the main chunk of the one that included it, which
+---is not the file that is on its way, and its place is the line of the include.
 function session_methods:line()
   for level = 2, 60 do
     local info = getinfo(level, "Sl")
+    local on_its_way = self.running[#self.running]
     if not info then
       return nil
     end
     local file = self.sources:file_of(info.source)
     if file and info.currentline > 0 then
-      return self.sources:place(file, info.currentline), file
+      local is_left = info.what == "main" and on_its_way and on_its_way ~= file
+      return self.sources:place(file, info.currentline), is_left and on_its_way or file
     end
   end
   return nil
@@ -68,7 +72,7 @@ end
 ---@param report table where findings go
 ---@param sources table the files of this load
 function M.session(report, sources)
-  return setmetatable({ report = report, sources = sources, declarations = {}, protocols = {}, names = {} },
+  return setmetatable({ report = report, sources = sources, declarations = {}, protocols = {}, names = {}, running = {} },
     session_methods)
 end
 

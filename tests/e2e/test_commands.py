@@ -83,6 +83,26 @@ def test_check_json(write, run):
     assert said["tests"]["count"] == 1 and len(said["listeners"]) == 1
 
 
+PORTS = """local rx = require "refractium"
+rx.listen { "127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003-9005" } {
+  routes = { { rx.ssh, to_port = "9002", to = rx.echo, name = "two" }, { rx.ssh, to_port = "9003", to = rx.echo, name = "three" } },
+  fallback_tcp = rx.drop,
+}
+rx.test "first" { send = "SSH-2.0-x\\r\\n", expect = { reason = "no_route" } }
+rx.test "second" { send = "SSH-2.0-x\\r\\n", listener = "127.0.0.1:9002", expect = { route = "two" } }
+rx.test "range" { send = "SSH-2.0-x\\r\\n", listener = "127.0.0.1:9003-9005", expect = { route = "%s" } }
+"""
+
+
+def test_a_test_comes_to_the_port_of_the_address_it_names(write, run):
+    write(PORTS % "three")
+    done = run("check")
+    assert done.returncode == 0, done.err
+    write(PORTS % "two")
+    done = run("check")
+    assert done.returncode == 1 and 'test "range"' in done.err
+
+
 def test_check_of_the_default_config():
     """Promise: the config that ships is valid and passes its own tests."""
     done = run_binary("check", cwd=ROOT)

@@ -29,6 +29,20 @@ describe("an included file", function()
     assert.equal(HEAD .. "return rx.include './sub/../b.lua', 2", texts["/etc/rx/scripts/a.lua"])
   end)
 
+  it("is found beside the one that names it last of all", function()
+    assert.same({}, errors_of {
+      ["refractium.lua"] = HEAD .. "assert(rx.include 'sub/a.lua' == 'right')" .. REST,
+      ["sub/a.lua"] = HEAD .. "return rx.include 'b.lua'",
+      ["sub/b.lua"] = HEAD .. "if true then return rx.include 'deep/c.lua' end",
+      ["sub/deep/c.lua"] = "return 'right'",
+      ["b.lua"] = "return 'wrong'", ["deep/c.lua"] = "return 'wrong'",
+    })
+    assert.same({ "refractium.lua:2: rx.include: sub/none.lua: No such file or directory" }, errors_of {
+      ["refractium.lua"] = HEAD .. "rx.include 'sub/a.lua'" .. REST,
+      ["sub/a.lua"] = HEAD .. "return rx.include 'none.lua'",
+    })
+  end)
+
   it("runs once", function()
     assert.same({}, errors_of {
       ["refractium.lua"] = HEAD .. "assert(rx.include 'a.lua' == rx.include './a.lua')" .. REST,
