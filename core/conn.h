@@ -141,11 +141,12 @@ const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *a
 void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len);
 void rx_connect_on_deadline(struct rx_conn *c);
 // For UDP, which need not wait: a pool's backends are to be tried; the next one, counted as c->backend (NULL: none is left,
-// with *why); the pool's source address for a socket to it, 0 or -1; it failed with this errno: false when that closed c.
+// with *why); it failed with this errno: false when that closed c.
 void rx_connect_enter(struct rx_conn *c, const struct rx_pool *pool);
 const struct rx_backend *rx_connect_next(struct rx_conn *c, enum rx_reason *why);
-int rx_connect_bind(int fd, const struct rx_pool *pool, const struct rx_backend *b);
 bool rx_connect_failed(struct rx_conn *c, int err);
+// A socket (SOCK_STREAM or SOCK_DGRAM) to a backend from its pool's source address, connected or about to be; -1 with errno.
+int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, bool *is_connected);
 void rx_connect_forget(struct rx_conn *c); // gives up what it holds of a pool: the connection is being closed
 // `sent` bytes of the head have reached the backend already.
 void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);

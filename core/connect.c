@@ -135,7 +135,7 @@ static enum outcome send_head(struct rx_conn *c, bool is_connected, const uint8_
 }
 
 // The pool's source address, for backends of its family. No port is reserved before connect() knows the other end.
-int rx_connect_bind(int fd, const struct rx_pool *pool, const struct rx_backend *b)
+static int bind_source(int fd, const struct rx_pool *pool, const struct rx_backend *b)
 {
     const struct rx_addr *source = &pool->source;
     int on = 1;
@@ -145,26 +145,35 @@ int rx_connect_bind(int fd, const struct rx_pool *pool, const struct rx_backend 
     return bind(fd, &source->sa, source->len);
 }
 
+int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, bool *is_connected)
+{
+    int rc, fd = socket(b->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -1;
+    if (type == SOCK_STREAM && b->addr.sa.sa_family != AF_UNIX)
+        rx_sys_nodelay(fd);
+    rc = bind_source(fd, pool, b);
+    if (!rc)
+        do
+            rc = connect(fd, &b->addr.sa, b->addr.len);
+        while (rc == -1 && errno == EINTR);
+    *is_connected = rc == 0;
+    if (rc == 0 || errno == EINPROGRESS)
+        return fd;
+    int err = errno;
+    close(fd);
+    errno = err;
+    return -1;
+}
+
 static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const uint8_t *head, uint32_t len,
                             uint32_t *sent)
 {
     atomic_fetch_add_explicit(&b->state->connects, 1, memory_order_relaxed);
     rx_worker_tried(c, RX_MEASURE_CONNECT);
-    int fd = socket(b->addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    c->ends[RX_SERVER].io.fd = fd;
-    if (fd == -1)
-        return FAILED;
-    if (b->addr.sa.sa_family != AF_UNIX)
-        rx_sys_nodelay(fd);
-    if (rx_connect_bind(fd, c->pool, b))
-        return FAILED;
-    int rc;
-    do
-        rc = connect(fd, &b->addr.sa, b->addr.len);
-    while (rc == -1 && errno == EINTR);
-    if (rc == -1 && errno != EINPROGRESS)
-        return FAILED;
-    return send_head(c, rc == 0, head, len, sent);
+    bool is_connected;
+    c->ends[RX_SERVER].io.fd = rx_connect_dial(c->pool, b, SOCK_STREAM, &is_connected);
+    return c->ends[RX_SERVER].io.fd == -1 ? FAILED : send_head(c, is_connected, head, len, sent);
 }
 
 static uint32_t patience_ms(const struct rx_conn *c)

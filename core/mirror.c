@@ -165,21 +165,6 @@ static bool open_pipe(struct rx_mirror *m)
     return true;
 }
 
-static bool open_socket(struct rx_mirror *m, const struct rx_backend *b)
-{
-    m->io.fd = socket(b->addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (m->io.fd < 0)
-        return false;
-    if (b->addr.sa.sa_family != AF_UNIX)
-        rx_sys_nodelay(m->io.fd);
-    int rc;
-    do
-        rc = connect(m->io.fd, &b->addr.sa, b->addr.len);
-    while (rc == -1 && errno == EINTR);
-    m->is_connected = rc == 0;
-    return rc == 0 || errno == EINPROGRESS;
-}
-
 // One of the mirror's backends; NULL: there is none now. *roster is referenced in any case.
 static const struct rx_backend *choose(struct rx_conn *c, struct rx_roster **roster)
 {
@@ -213,7 +198,9 @@ void rx_mirror_begin(struct rx_conn *c)
     ev_io_init(&m->io, mirror_on_io, -1, 0);
     ev_timer_init(&m->timer, mirror_on_timer, c->route->connect_ms / 1000.0, 0.);
     c->mirror = m;
-    if (!open_pipe(m) || !open_socket(m, b)) {
+    if (open_pipe(m))
+        m->io.fd = rx_connect_dial(c->route->mirror.pool, b, SOCK_STREAM, &m->is_connected);
+    if (m->io.fd == -1) {
         give_up(m, strerror(errno), 0);
         return;
     }
@@ -302,14 +289,13 @@ struct rx_mirror_udp *rx_mirror_udp_open(struct rx_conn *c)
     struct rx_roster *roster;
     const struct rx_backend *b = choose(c, &roster);
     struct rx_mirror_udp *m = b ? malloc(sizeof *m) : NULL;
+    bool is_connected;
     int least = 1; // its answers are dropped by the kernel: there is no room for them
     if (m) {
         *m = (struct rx_mirror_udp){ .worker = c->worker };
-        m->fd = socket(b->addr.sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (m->fd < 0 || connect(m->fd, &b->addr.sa, b->addr.len) == -1) {
+        m->fd = rx_connect_dial(c->route->mirror.pool, b, SOCK_DGRAM, &is_connected);
+        if (m->fd < 0) {
             rx_log_limited(RX_LOG_WARN, "mirror %s: %s; given up for this flow", b->name, strerror(errno));
-            if (m->fd >= 0)
-                close(m->fd);
             free(m);
             m = NULL;
         } else {

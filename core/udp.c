@@ -360,16 +360,11 @@ static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
 
 static bool open_to(struct rx_udp_flow *f, const struct rx_backend *b)
 {
-    int fd = socket(b->addr.sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool is_connected;
+    int fd = rx_connect_dial(f->c.pool, b, SOCK_DGRAM, &is_connected);
     if (fd == -1)
         return false;
     rx_udp_setup(fd);
-    if (rx_connect_bind(fd, f->c.pool, b) || connect(fd, &b->addr.sa, b->addr.len) == -1) {
-        int err = errno;
-        close(fd);
-        errno = err;
-        return false;
-    }
     ev_io_set(&f->c.ends[RX_SERVER].io, fd, EV_READ);
     return true;
 }

@@ -168,6 +168,19 @@ def test_a_mirror_gets_what_the_client_says(rx, backends, priority):
     assert mirror.wait_seen()[0] == got
 
 
+def test_a_mirror_is_reached_from_the_source_of_its_pool(rx, backends):
+    def where(sock, server):
+        server.seen.append(sock.getpeername()[0])
+        peers.read_all(sock)
+
+    echo, copy = backends(), backends(where)
+    p = rx('{ rx.ssh, to = %s, mirror = rx.pool "copy" { %s, source = "127.0.0.9" } },' % (echo.quoted, copy.quoted))
+    with p.connect() as s:
+        s.sendall(wire.SSH)
+        assert s.recv(len(wire.SSH)) == wire.SSH
+    assert copy.wait_seen(1) == ["127.0.0.9"]
+
+
 @pytest.mark.parametrize("how", ["dead", "swallows", "closes"])
 def test_a_mirror_never_hinders_the_flow(rx, backends, how):
     """Promise: one that refuses, that reads nothing, that resets: given up and counted, the flow is whole."""
