@@ -6,13 +6,13 @@
 // resolver configuration is read anew: it may have been written since.
 #include "resolve.h"
 
-#include <ares.h>
 #include <arpa/nameser.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "asker.h"
 #include "conf.h"
 #include "errand.h"
 #include "log.h"
@@ -22,8 +22,6 @@
 enum {
     BUCKETS = 256,
     PLACES_MAX = 1024, // of one name
-    ASK_MS = 1000,
-    ASK_TRIES = 2,
     RETRY_FIRST_MS = 1000,
     RETRY_MOST_MS = 30 * 1000,
 };
@@ -55,22 +53,13 @@ struct question {
     char host[256]; // of SRV; else ""
 };
 
-struct watched {
-    struct watched *next;
-    ev_io io;
-    struct rx_resolve *r;
-};
-
 struct rx_resolve {
     struct ev_loop *loop;
     struct rx_worker *workers;
     unsigned n_workers;
-    ares_channel channel; // owned; NULL: none could be had
-    char *servers;        // owned: what the channel asks; NULL: what the system says
-    bool is_stale;        // make another channel before the next question
+    struct rx_asker asker;
+    bool is_stale; // make another channel before the next question
     unsigned n_asked;
-    struct watched *watched; // owned
-    ev_timer tick;           // c-ares' time-outs
     struct name *buckets[BUCKETS];
 
     unsigned stamp;           // of what is served
@@ -183,47 +172,6 @@ void rx_resolve_furnish(struct rx_resolve *r, const struct rx_conf *conf)
 
 // ---- what a look found --------------------------------------------------------------------------------------------
 
-static int place_compare(const void *a, const void *b)
-{
-    const struct rx_place *x = a, *y = b;
-    if (x->rank != y->rank)
-        return x->rank < y->rank ? -1 : 1;
-    if (x->addr.len != y->addr.len)
-        return x->addr.len < y->addr.len ? -1 : 1;
-    int order = memcmp(&x->addr.sa, &y->addr.sa, x->addr.len);
-    return order ? order : strcmp(x->name, y->name);
-}
-
-// In an order that does not depend on the server's, each address once, ranks without gaps.
-static void places_normalise(struct rx_places *p)
-{
-    uint32_t n = 0, rank = 0, last = 0;
-    qsort(p->list, p->n, sizeof *p->list, place_compare);
-    for (uint32_t i = 0; i < p->n; i++) {
-        bool is_known = false;
-        for (uint32_t k = 0; k < n && !is_known; k++)
-            is_known = rx_addr_equal(&p->list[k].addr.sa, &p->list[i].addr.sa);
-        if (is_known)
-            continue;
-        if (n && p->list[i].rank != last)
-            rank++;
-        last = p->list[i].rank;
-        p->list[n] = p->list[i];
-        p->list[n++].rank = rank;
-    }
-    p->n = n;
-}
-
-static bool are_same(const struct rx_places *a, const struct rx_places *b)
-{
-    if (a->n != b->n)
-        return false;
-    for (uint32_t i = 0; i < a->n; i++)
-        if (place_compare(&a->list[i], &b->list[i]) || a->list[i].weight != b->list[i].weight)
-            return false;
-    return true;
-}
-
 static void place_add(struct name *n, const struct question *q, const struct sockaddr *sa, socklen_t len)
 {
     struct rx_places *d = &n->draft;
@@ -315,8 +263,8 @@ static void look_finish(struct name *n)
     bool is_changed = false;
     n->is_settled = true;
     if (is_good) {
-        places_normalise(&n->draft);
-        is_changed = !are_same(&n->draft, &n->places);
+        rx_places_normalise(&n->draft);
+        is_changed = !rx_places_are_same(&n->draft, &n->places);
         if (is_changed) {
             struct rx_places old = n->places;
             n->places = n->draft;
@@ -378,7 +326,7 @@ static void ask_addresses(struct name *n, const char *host, const struct questio
     }
     *q = *like;
     snprintf(port, sizeof port, "%u", q->port);
-    ares_getaddrinfo(n->r->channel, host, port, &hints, resolve_on_addresses, q);
+    ares_getaddrinfo(n->r->asker.channel, host, port, &hints, resolve_on_addresses, q);
 }
 
 static void resolve_on_srv(void *arg, int status, int timeouts, unsigned char *reply, int len)
@@ -407,107 +355,30 @@ static void resolve_on_srv(void *arg, int status, int timeouts, unsigned char *r
     answered(n);
 }
 
-// ---- c-ares on this loop ------------------------------------------------------------------------------------------
-
-static void rearm(struct rx_resolve *r)
-{
-    struct timeval tv;
-    ev_timer_stop(r->loop, &r->tick);
-    if (!r->channel || !ares_timeout(r->channel, NULL, &tv))
-        return;
-    ev_timer_set(&r->tick, (double)tv.tv_sec + (double)tv.tv_usec / 1e6 + 0.001, 0.);
-    ev_timer_start(r->loop, &r->tick);
-}
-
-static void resolve_on_tick(struct ev_loop *loop, ev_timer *t, int events)
-{
-    (void)loop, (void)events;
-    struct rx_resolve *r = t->data;
-    ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    rearm(r);
-}
-
-static void resolve_on_io(struct ev_loop *loop, ev_io *io, int events)
-{
-    (void)loop;
-    struct rx_resolve *r = RX_CONTAINER(io, struct watched, io)->r;
-    int fd = io->fd; // the watcher may go while this is processed
-    ares_process_fd(r->channel, events & EV_READ ? fd : ARES_SOCKET_BAD, events & EV_WRITE ? fd : ARES_SOCKET_BAD);
-    rearm(r);
-}
-
-static void resolve_on_socket(void *data, ares_socket_t fd, int is_readable, int is_writable)
-{
-    struct rx_resolve *r = data;
-    struct watched **at = &r->watched;
-    int events = (is_readable ? EV_READ : 0) | (is_writable ? EV_WRITE : 0);
-    while (*at && (*at)->io.fd != fd)
-        at = &(*at)->next;
-    struct watched *w = *at;
-    if (!w && events) {
-        if (!(w = calloc(1, sizeof *w)))
-            return; // the question times out
-        w->r = r;
-        w->next = r->watched;
-        r->watched = w;
-        ev_io_init(&w->io, resolve_on_io, fd, events);
-        ev_io_start(r->loop, &w->io);
-    } else if (w && events) {
-        ev_io_stop(r->loop, &w->io);
-        ev_io_set(&w->io, fd, events);
-        ev_io_start(r->loop, &w->io);
-    } else if (w) {
-        ev_io_stop(r->loop, &w->io);
-        *at = w->next;
-        free(w);
-    }
-}
-
-static void channel_open(struct rx_resolve *r)
-{
-    struct ares_options o = {
-        .timeout = ASK_MS, .tries = ASK_TRIES, .sock_state_cb = resolve_on_socket, .sock_state_cb_data = r
-    };
-    r->is_stale = false;
-    int rc = ares_init_options(&r->channel, &o, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
-    if (rc != ARES_SUCCESS)
-        r->channel = NULL;
-    else if (r->servers)
-        rc = ares_set_servers_ports_csv(r->channel, r->servers);
-    if (rc != ARES_SUCCESS)
-        rx_log(RX_LOG_ERROR, "resolver: %s", ares_strerror(rc));
-}
-
-static void channel_close(struct rx_resolve *r)
-{
-    if (r->channel)
-        ares_destroy(r->channel); // answers every question with ARES_EDESTRUCTION
-    r->channel = NULL;
-    ev_timer_stop(r->loop, &r->tick);
-}
-
 static void look(struct name *n)
 {
     struct rx_resolve *r = n->r;
     if (r->is_stale && !r->n_asked)
-        channel_close(r);
-    if (!r->channel)
-        channel_open(r);
+        rx_asker_close(&r->asker);
+    if (!r->asker.channel) {
+        r->is_stale = false;
+        rx_asker_open(&r->asker);
+    }
     n->draft.n = 0;
     n->least_ttl = -1;
     n->error = ARES_SUCCESS;
     n->n_asked++; // so that an answer at once does not end the look
     r->n_asked++;
-    if (!r->channel) {
+    if (!r->asker.channel) {
         n->error = ARES_ENOMEM;
         answered(n);
     } else if (n->is_srv) {
-        ares_search(r->channel, n->host, ns_c_in, ns_t_srv, resolve_on_srv, n);
+        ares_search(r->asker.channel, n->host, ns_c_in, ns_t_srv, resolve_on_srv, n);
     } else {
         ask_addresses(n, n->host, &(struct question){ .name = n, .weight = 1, .port = n->port });
         answered(n);
     }
-    rearm(r);
+    rx_asker_rearm(&r->asker);
 }
 
 static void resolve_on_due(struct ev_loop *loop, ev_timer *t, int events)
@@ -594,15 +465,6 @@ static void resolve_on_settled(struct ev_loop *loop, ev_timer *t, int events)
     each_name(t->data, tell_missing);
 }
 
-static void use_servers(struct rx_resolve *r, const char *servers)
-{
-    if (!strcmp(servers ? servers : "", r->servers ? r->servers : ""))
-        return;
-    free(r->servers);
-    r->servers = servers ? strdup(servers) : NULL;
-    channel_close(r);
-}
-
 static void want_all(struct rx_resolve *r, const struct rx_conf *conf)
 {
     for (uint32_t i = 0; i < conf->n_pools; i++)
@@ -613,7 +475,7 @@ static void want_all(struct rx_resolve *r, const struct rx_conf *conf)
 
 void rx_resolve_prepare(struct rx_resolve *r, const struct rx_conf *conf)
 {
-    use_servers(r, conf->resolver);
+    rx_asker_use(&r->asker, conf->resolver);
     want_all(r, conf);
     ev_timer_stop(r->loop, &r->settle);
     if (each_name(r, is_settled))
@@ -656,9 +518,9 @@ struct rx_resolve *rx_resolve_new(struct ev_loop *loop, struct rx_worker *worker
     r->workers = workers;
     r->n_workers = n_workers;
     r->passes = calloc(n_workers + 1, sizeof *r->passes);
-    ev_timer_init(&r->tick, resolve_on_tick, 0., 0.);
+    rx_asker_init(&r->asker, loop);
     ev_timer_init(&r->settle, resolve_on_settled, 0., 0.);
-    r->tick.data = r->settle.data = r;
+    r->settle.data = r;
     rx_errands_init(&r->errands, loop);
     if (r->passes)
         return r;
@@ -678,14 +540,13 @@ void rx_resolve_free(struct rx_resolve *r)
         return;
     r->stamp++;
     each_name(r, forget_unless_wanted); // those with questions go when the channel does
-    channel_close(r);
+    rx_asker_fini(&r->asker);
     ev_timer_stop(r->loop, &r->settle);
     rx_errands_fini(&r->errands);
     rx_limbo_sweep(&r->limbo, UINT64_MAX);
     rx_conf_unref(r->confs[0]);
     rx_conf_unref(r->confs[1]);
     free(r->passes);
-    free(r->servers);
     free(r);
     ares_library_cleanup();
 }

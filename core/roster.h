@@ -12,6 +12,7 @@
 
 #include "backend.h"
 #include "base.h"
+#include "places.h"
 
 #include "abi.h" // after base.h
 
@@ -51,19 +52,6 @@ struct rx_roster {
     bool is_checked_by_udp; // the pool's health: it says nothing about TCP then, and otherwise nothing about UDP
     struct rx_roster *next; // in limbo
     uint64_t epoch;
-};
-
-// What one member of a pool stands for at present: the answer to a name. Sorted by rank, then address.
-struct rx_place {
-    struct rx_addr addr;
-    uint32_t rank;   // SRV: its priority, as 0, 1, 2, …
-    uint32_t weight; // SRV; else 1
-    char name[264];  // SRV: "host:port"; else ""
-};
-
-struct rx_places {
-    struct rx_place *list; // owned
-    uint32_t n;
 };
 
 // The roster of a pool whose member i, where it is a name, stands for places[i] (NULL or none: not known yet).
