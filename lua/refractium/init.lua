@@ -28,8 +28,8 @@ local session_methods = {}
 session_methods.__index = session_methods
 
 ---The place (sources.lua) in the config that is running now and its file, or nil outside the config. A file that ends
----in `return rx.verb(...)` has left the stack: the first frame is then the main chunk of the one that included it, which
----is not the file that is on its way, and its place is the line of the include.
+---in `return rx.verb(...)` has left the stack: the first frame is then the main chunk of the one that included it, not
+---of the file that is on its way, and its place is the line of the include.
 function session_methods:line()
   for level = 2, 60 do
     local info = getinfo(level, "Sl")
@@ -72,8 +72,8 @@ end
 ---@param report table where findings go
 ---@param sources table the files of this load
 function M.session(report, sources)
-  return setmetatable({ report = report, sources = sources, declarations = {}, protocols = {}, names = {}, running = {} },
-    session_methods)
+  return setmetatable({ report = report, sources = sources, declarations = {}, protocols = {}, names = {},
+    running = {} }, session_methods)
 end
 
 -- What the config wrote, as it is at the time of the call, without the config's metatables: nothing of the config
