@@ -90,7 +90,8 @@ static RX_COLD enum outcome send_behind_header(struct rx_conn *c, bool is_connec
                                                uint32_t *sent)
 {
     uint8_t preface[RX_PROXY_OUT_MAX];
-    size_t size = rx_proxied_say(c, head, len, preface), n = 0;
+    const struct rx_proxied_head first = { .p = head, .len = len };
+    size_t size = rx_proxied_say(c, &first, preface), n = 0;
     *sent = 0;
     switch (rx_sys_send_two(c->ends[RX_SERVER].io.fd, preface, size, head, len, &n)) {
     case RX_IO_DONE:

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "udp.h"
 #include "worker.h"
 
 bool rx_proxied_is_trusted(const struct rx_listen *l, const union rx_ip *ip)
@@ -62,10 +63,26 @@ bool rx_proxied_is_said(const struct rx_conn *c)
     return wanted(c) != 0;
 }
 
+// A UDP socket serves all clients: where this one went came with its first datagram, or is the socket's one address.
+static union rx_ip where_to_udp(const struct rx_conn *c)
+{
+    const struct rx_udp_flow *f = RX_CONTAINER(c, const struct rx_udp_flow, c);
+    union rx_ip to = f->local;
+    if (to.sa.sa_family == AF_UNSPEC)
+        memcpy(&to, &f->listener->addr.sa, RX_MIN(sizeof to, sizeof f->listener->addr.v6));
+    else if (to.sa.sa_family == AF_INET)
+        to.v4.sin_port = htons(c->to_port);
+    else
+        to.v6.sin6_port = htons(c->to_port);
+    return to;
+}
+
 static void say_where_to(const struct rx_conn *c, struct rx_proxy_say *say)
 {
     socklen_t len = sizeof say->to;
-    if (c->proxied && c->proxied->has_addresses)
+    if (c->is_udp)
+        say->to = where_to_udp(c);
+    else if (c->proxied && c->proxied->has_addresses)
         say->to = c->proxied->to;
     else if (c->client.sa.sa_family == AF_UNSPEC || getsockname(c->ends[RX_CLIENT].io.fd, &say->to.sa, &len))
         say->to.sa.sa_family = AF_UNSPEC;
@@ -80,15 +97,16 @@ static struct rx_text only_offer(struct rx_text alpn)
     return (struct rx_text){ alpn.ptr + 1, alpn.len - 1 };
 }
 
-static void say_names(const struct rx_conn *c, const uint8_t *head, uint32_t len, struct rx_proxy_say *say)
+static void say_names(const struct rx_conn *c, const struct rx_proxied_head *head, struct rx_proxy_say *say)
 {
     const struct rx_proto *def = c->seen ? c->seen->def : NULL;
-    struct rx_facts f = { .want = RX_FACT_SNI | RX_FACT_ALPN, .scratch = c->worker->scratch, .known = c->seen };
+    struct rx_facts f = { .want = RX_FACT_SNI | RX_FACT_ALPN, .scratch = c->worker->scratch, .known = c->seen,
+                          .gram_len = head->gram_len, .n_grams = head->n_grams };
     if (c->proxied) {
         rx_proxy_tlv(rx_proxied_tlvs(c->proxied), RX_TLV_AUTHORITY, &say->authority);
         rx_proxy_tlv(rx_proxied_tlvs(c->proxied), RX_TLV_ALPN, &say->alpn);
     }
-    if (!len || !def || !(def->facts & RX_FACT_SNI) || rx_proto_ask(def, head, len, &f) != RX_MATCH)
+    if (!head->len || !def || !(def->facts & RX_FACT_SNI) || rx_proto_ask(def, head->p, head->len, &f) != RX_MATCH)
         return;
     if (f.have & RX_FACT_SNI)
         say->authority = f.sni;
@@ -96,16 +114,17 @@ static void say_names(const struct rx_conn *c, const uint8_t *head, uint32_t len
         say->alpn = only_offer(f.alpn);
 }
 
-size_t rx_proxied_say(const struct rx_conn *c, const uint8_t *head, uint32_t len, uint8_t out[RX_PROXY_OUT_MAX])
+size_t rx_proxied_say(const struct rx_conn *c, const struct rx_proxied_head *head, uint8_t out[RX_PROXY_OUT_MAX])
 {
     uint32_t how = wanted(c);
     char id[24];
-    struct rx_proxy_say say = { .version = how & RX_SEND_PROXY_V1 ? 1 : 2,
+    struct rx_proxy_say say = { .version = how & RX_SEND_PROXY_V1 && !c->is_udp ? 1 : 2,
+                                .is_datagram = c->is_udp,
                                 .has_crc = how & RX_SEND_PROXY_CRC,
                                 .from = c->client };
     say_where_to(c, &say);
     if (say.version == 2)
-        say_names(c, head, len, &say);
+        say_names(c, head, &say);
     if (how & RX_SEND_PROXY_ID) {
         snprintf(id, sizeof id, "%lx", (unsigned long)c->id); // as the log has it
         say.unique_id = (struct rx_text){ (const uint8_t *)id, (uint32_t)strlen(id) };

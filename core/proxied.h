@@ -36,5 +36,14 @@ static inline struct rx_text rx_proxied_tlvs(const struct rx_proxied *p)
 
 // Whether a backend is to be told of the client, by the route's or the pool's send_proxy.
 bool rx_proxied_is_said(const struct rx_conn *c);
-// Writes that header; `head` are the first bytes, in which the client's names are looked for. Returns its length.
-size_t rx_proxied_say(const struct rx_conn *c, const uint8_t *head, uint32_t len, uint8_t out[RX_PROXY_OUT_MAX]);
+
+// First bytes, in which the client's names are looked for.
+struct rx_proxied_head {
+    const uint8_t *p;
+    uint32_t len;
+    const uint32_t *gram_len; // UDP: the length of each datagram in p
+    uint32_t n_grams;
+};
+
+// Writes that header; returns its length. For UDP, whose datagrams each have one, it is version 2 in any case.
+size_t rx_proxied_say(const struct rx_conn *c, const struct rx_proxied_head *head, uint8_t out[RX_PROXY_OUT_MAX]);

@@ -28,6 +28,7 @@
 #include "hook.h"
 #include "log.h"
 #include "mirror.h"
+#include "proxied.h"
 #include "proto/list.h"
 #include "roster.h"
 #include "udp_io.h"
@@ -223,7 +224,9 @@ static bool pass(struct rx_udp_flow *f, enum rx_direction dir, const uint8_t *p,
     }
     tap(f, dir, io.p, (uint32_t)io.n);
     struct rx_udp_path path = dir == RX_TO_SERVER ? server_path(f) : client_path(f);
-    int rc = rx_udp_send(&path, io.p, (uint32_t)io.n);
+    const struct rx_udp_msg preface = { .p = f->preface, .len = f->preface_len };
+    int rc = f->preface && dir == RX_TO_SERVER ? rx_udp_send_behind(&path, &preface, io.p, (uint32_t)io.n)
+                                               : rx_udp_send(&path, io.p, (uint32_t)io.n);
     free(io.owned);
     bool is_backend_gone = rc && !is_loss(rc) && dir == RX_TO_SERVER;
     count_lost(c->worker, rc && !is_backend_gone);
@@ -399,13 +402,33 @@ static bool open_any(struct rx_udp_flow *f, const struct rx_target *to)
     return false;
 }
 
+// The PROXY header that each datagram of the flow has in front; the same for all. False: out of memory.
+static bool make_preface(struct rx_udp_flow *f, const struct rx_proxied_head *head)
+{
+    uint8_t out[RX_PROXY_OUT_MAX];
+    if (RX_LIKELY(!rx_proxied_is_said(&f->c)))
+        return true;
+    f->preface_len = (uint32_t)rx_proxied_say(&f->c, head, out);
+    f->preface = malloc(f->preface_len);
+    if (f->preface)
+        memcpy(f->preface, out, f->preface_len);
+    return f->preface;
+}
+
 // Sends the datagrams that are there to a backend.
 static void connect_begin(struct rx_udp_flow *f, const struct rx_target *to, const uint8_t *p, const uint32_t *len,
                           uint32_t n)
 {
     struct rx_conn *c = &f->c;
+    struct rx_proxied_head first = { .p = p, .gram_len = len, .n_grams = n };
+    for (uint32_t i = 0; i < n; i++)
+        first.len += len[i];
     if (!open_any(f, to))
         return;
+    if (!make_preface(f, &first)) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
     f->may_segment = true;
     f->roams = roam_kind(c);
     ev_set_cb(&c->ends[RX_SERVER].io, udp_on_backend);
@@ -606,6 +629,7 @@ void rx_udp_forget(struct rx_conn *c)
     }
     drop_kept(f);
     forget_id(f);
+    free(f->preface);
     if (f->mirror)
         rx_mirror_udp_free(f->mirror);
     rx_udp_table_del(&udp_of(f)->table, &f->node);
@@ -712,7 +736,7 @@ static bool hear(struct rx_udp_flow *f, struct rx_udp_msg *m)
         return c->room != RX_ROOM_DEAD;
     c->active_ms = rx_now_ms();
     struct rx_udp_msg rest = { .p = m->p + at, .len = m->len - at, .size = m->size };
-    if (c->to_kind != RX_TO_ECHO && RX_UNLIKELY(c->is_tapped)) {
+    if (c->to_kind != RX_TO_ECHO && (RX_UNLIKELY(c->is_tapped) || f->preface)) {
         rx_conn_count(c, RX_TO_SERVER, rest.len);
         return pass_all(f, RX_TO_SERVER, &rest);
     }

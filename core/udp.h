@@ -18,6 +18,8 @@ struct rx_udp_flow {
     struct rx_listener *listener; // borrowed: stays open while flows use it
     union rx_ip local;            // the address the client asked; AF_UNSPEC: the socket has one only
     struct rx_mirror_udp *mirror; // owned; NULL: none
+    uint8_t *preface;             // a PROXY header before each datagram for the backend; owned; NULL: none
+    uint32_t preface_len;
     uint32_t *gram_len;           // PEEK: the datagrams in c.head; owned
     struct named *named; // owned: an id it is known by, too; NULL: none
     uint16_t n_grams;

@@ -173,6 +173,12 @@ int rx_udp_send(const struct rx_udp_path *path, const uint8_t *p, uint32_t len)
     return send_parts(path, &iov, 1, 0);
 }
 
+int rx_udp_send_behind(const struct rx_udp_path *path, const struct rx_udp_msg *before, const uint8_t *p, uint32_t len)
+{
+    struct iovec iov[] = { { before->p, before->len }, { (void *)p, len } };
+    return send_parts(path, iov, 2, 0);
+}
+
 static bool is_loss(int rc)
 {
     return rc == -EAGAIN || rc == -EWOULDBLOCK || rc == -ENOBUFS || rc == -EMSGSIZE || rc == -EPERM;

@@ -50,6 +50,8 @@ int rx_udp_run_add(struct rx_udp_run *r, const struct rx_udp_path *path, const s
 int rx_udp_run_send(struct rx_udp_run *r, const struct rx_udp_path *path, uint32_t *lost);
 // One datagram.
 int rx_udp_send(const struct rx_udp_path *path, const uint8_t *p, uint32_t len);
+// The same, with the bytes of `before` in front of it in the same datagram.
+int rx_udp_send_behind(const struct rx_udp_path *path, const struct rx_udp_msg *before, const uint8_t *p, uint32_t len);
 
 // A backend's socket takes trains; a listening one has room for bursts of all its clients, too, and tells addresses of
 // arrival (wants_to).

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """PROXY headers: read from proxies that are believed, sent to backends; with HAProxy, nginx and curl at the other end."""
 import os
+import re
 import socket
 import struct
 import time
@@ -363,6 +364,56 @@ def test_a_large_transfer_behind_a_header_arrives_whole(rx, backends):
         assert peers.read_all(s) == data
         sender.get()
     assert b.n_accepted == 0
+
+
+@pytest.fixture
+def datagrams():
+    """A UDP socket that stands for a backend."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        s.settimeout(PATIENCE)
+        yield s
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
+@pytest.mark.parametrize("say", ["v1", "v2"])
+def test_every_datagram_has_a_header_of_version_2(rx, datagrams, listen, say):
+    """Each datagram begins with it, also those that come in one batch; answers have none."""
+    p = rx('{ rx.any, to = "127.0.0.1:%d", send_proxy = "%s" }' % (datagrams.getsockname()[1], say),
+           listen='"%s"' % listen, binds=2)
+    port = next(int(a.rsplit(":", 1)[1]) for a in udp_addresses(p))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(PATIENCE)
+        s.connect(("127.0.0.1", port))
+        sent = [b"datagram %d" % i + b"." * i for i in range(20)] + [b"same"] * 20
+        for d in sent:
+            s.send(d)
+        got = [datagrams.recvfrom(2000) for _ in sent]
+        assert {d[13] for d, _ in got} == {0x12}
+        assert [parse(d) for d, _ in got] == [(2, s.getsockname(), ("127.0.0.1", port), {}, d) for d in sent]
+        datagrams.sendto(b"answer", got[0][1])
+        assert s.recv(100) == b"answer"
+
+
+def udp_addresses(p):
+    return [found.group(1) for found in (re.search(r'listening on ([^\s"]+) \(udp\)', l) for l in p.err.lines) if found]
+
+
+def test_dig_asks_dnsdist_style_backends_through_headers(rx, need, datagrams):
+    """A resolver that expects headers sees who asked; dig has its answer."""
+    p = rx('{ rx.dns, to = "127.0.0.1:%d", send_proxy = "v2" }' % datagrams.getsockname()[1], binds=2)
+    port = next(int(a.rsplit(":", 1)[1]) for a in udp_addresses(p))
+
+    def answer():
+        data, peer = datagrams.recvfrom(2000)
+        version, source, _, _, query = parse(data)
+        datagrams.sendto(query[:2] + b"\x81\x85" + query[4:], peer)  # refused
+        return version, source[0]
+
+    asked = peers.in_thread(answer)
+    run = run_client([need("dig"), "@127.0.0.1", "-p", port, "+tries=1", "+time=5", "+noedns", "a.test"], check=False)
+    assert b"status: REFUSED" in run.stdout
+    assert asked.get() == (2, "127.0.0.1")
 
 
 # ---- real programs -------------------------------------------------------------------------------------------------
