@@ -142,6 +142,10 @@ struct rx_pool_spec {
     uint32_t ttl_min_ms, ttl_max_ms; // bounds on how long an answer to a name stands; 0: 5 s, 5 min
     struct rx_slice source; // IP address to connect from; empty: the system chooses
     uint32_t send_proxy;    // enum rx_send_proxy bits; 0: none
+    uint32_t keepalive_ms;    // 0: no keepalive. Of sockets to backends, as are the next four
+    uint32_t user_timeout_ms; // 0: the system's
+    uint32_t mark;            // 0: none
+    struct rx_slice congestion, interface; // empty: the system's
 };
 
 struct rx_backend_spec {
@@ -277,6 +281,7 @@ struct rx_route_spec {
     struct rx_target_spec mirror;   // a pool that gets a copy of what clients say; RX_TO_NONE: no
     uint32_t send_proxy;            // enum rx_send_proxy bits; 0: the pool's
     uint32_t sessions;              // the number sessions_new gave, plus 1; 0: none
+    uint32_t is_transparent;        // 1: connect to backends from the client's address
 };
 
 struct rx_hook_spec {

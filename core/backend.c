@@ -109,10 +109,11 @@ enum rx_taken rx_backend_take(struct rx_backend_state *s, uint32_t most, uint64_
     return RX_TAKEN_NOT;
 }
 
-// Out of ports or memory here, or a full queue there, says nothing about whether it lives.
+// Out of ports or memory here, a socket option that is refused, or a full queue there, says nothing about whether it lives.
 static bool is_its_fault(int why)
 {
-    return why != EADDRNOTAVAIL && why != ENOBUFS && why != ENOMEM && why != EAGAIN;
+    return why != EADDRNOTAVAIL && why != ENOBUFS && why != ENOMEM && why != EAGAIN && why != EPERM &&
+           why != ENODEV && why != ENOENT;
 }
 
 static uint64_t rest_ms(struct rx_backend_state *s, const struct rx_eject_rule *rule, uint64_t now_ms, uint32_t dice)

@@ -63,6 +63,8 @@ uint64_t rx_build_digest_pool(const struct rx_build *b, const struct rx_pool_spe
 {
     struct rx_pool_spec s = *spec;
     uint64_t h = add_text(add_fn(RX_DIGEST_START, b, s.policy), s.source);
+    h = add_text(add_text(h, s.congestion), s.interface);
+    CLEAR(s.congestion), CLEAR(s.interface);
     CLEAR(s.name), CLEAR(s.policy), CLEAR(s.source);
     return rx_digest(h, &s, sizeof s);
 }

@@ -148,6 +148,7 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
                               .connect_ms = s->connect_ms ? s->connect_ms : b->conf->listens[listen]->connect_ms,
                               .max_connections = s->max_connections,
                               .send_proxy = s->send_proxy,
+                              .is_transparent = s->is_transparent,
                               .is_plain = s->ech == 0,
                               .ech = (uint8_t)s->ech,
                               .want = s->ech ? RX_FACT_ECH : 0 };

@@ -46,6 +46,13 @@ int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
     p->tries = s->tries;
     p->slow_start_ms = s->slow_start_ms;
     p->send_proxy = s->send_proxy;
+    p->sockopt = (struct rx_sockopt){ .keepalive_s = (s->keepalive_ms + 999) / 1000,
+                                      .user_timeout_ms = s->user_timeout_ms,
+                                      .mark = s->mark,
+                                      .congestion = s->congestion.len ? keep(b, s->congestion) : NULL,
+                                      .interface = s->interface.len ? keep(b, s->interface) : NULL };
+    if ((s->congestion.len && !p->sockopt.congestion) || (s->interface.len && !p->sockopt.interface))
+        return no_memory(b);
     p->ttl_min_ms = s->ttl_min_ms ? s->ttl_min_ms : 5000;
     p->ttl_max_ms = RX_MAX(s->ttl_max_ms ? s->ttl_max_ms : 300 * 1000, p->ttl_min_ms);
     p->eject = (struct rx_eject_rule){ s->eject_after, s->eject_ms ? s->eject_ms : 1000 };

@@ -13,6 +13,7 @@
 #include "during.h"
 #include "backend.h"
 #include "proto.h"
+#include "sockopt.h"
 #include "rate.h"
 
 struct rx_matcher;
@@ -101,6 +102,7 @@ struct rx_pool {
     struct rx_eject_rule eject;
     struct rx_addr source; // what to connect from; len 0: the system chooses
     uint32_t send_proxy;   // enum rx_send_proxy bits; 0: none
+    struct rx_sockopt sockopt;
     struct rx_health_rule *health; // how health is checked; NULL: nobody does
     const char *check;             // the same as a key, of all that makes a difference
     struct rx_member *members;
@@ -154,6 +156,7 @@ struct rx_route {
     struct rx_target mirror;       // a pool that gets a copy of what clients say; RX_TO_NONE: no
     const struct rx_hooks *hooks;  // NULL: none
     uint32_t send_proxy; // enum rx_send_proxy bits; 0: the pool's
+    bool is_transparent; // backends are connected to from the client's address
     int32_t when_fn; // -1: none
     enum rx_priority priority;
     uint32_t idle_ms, udp_idle_ms, connect_ms, max_connections;

@@ -146,7 +146,10 @@ void rx_connect_enter(struct rx_conn *c, const struct rx_pool *pool);
 const struct rx_backend *rx_connect_next(struct rx_conn *c, enum rx_reason *why);
 bool rx_connect_failed(struct rx_conn *c, int err);
 // A socket (SOCK_STREAM or SOCK_DGRAM) to a backend from its pool's source address, connected or about to be; -1 with errno.
-int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, bool *is_connected);
+// `as`: the client's address to come from (a transparent route), or NULL.
+int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, const union rx_ip *as,
+                    bool *is_connected);
+const union rx_ip *rx_connect_as(const struct rx_conn *c);
 void rx_connect_forget(struct rx_conn *c); // gives up what it holds of a pool: the connection is being closed
 // `sent` bytes of the head have reached the backend already.
 void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);

@@ -146,14 +146,38 @@ static int bind_source(int fd, const struct rx_pool *pool, const struct rx_backe
     return bind(fd, &source->sa, source->len);
 }
 
-int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, bool *is_connected)
+// A socket with the pool's options and its source address, or the client's; 0, or -1 with errno and a line in the log.
+static int prepare(int fd, const struct rx_pool *pool, const struct rx_backend *b, bool is_udp, const union rx_ip *as)
+{
+    const char *what;
+    int family = b->addr.sa.sa_family;
+    if (rx_sockopt_set(fd, family, is_udp, &pool->sockopt, &what) == 0) {
+        if (!as || as->sa.sa_family != family)
+            return bind_source(fd, pool, b);
+        what = "transparent";
+        if (rx_sockopt_bind_as(fd, as) == 0)
+            return 0;
+    }
+    int err = errno;
+    rx_log_limited(RX_LOG_ERROR, "backend %s: %s: %s%s", b->name, what, strerror(err), rx_sockopt_hint(err));
+    errno = err;
+    return -1;
+}
+
+const union rx_ip *rx_connect_as(const struct rx_conn *c)
+{
+    return c->route && c->route->is_transparent ? &c->client : NULL;
+}
+
+int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, const union rx_ip *as,
+                    bool *is_connected)
 {
     int rc, fd = socket(b->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return -1;
     if (type == SOCK_STREAM && b->addr.sa.sa_family != AF_UNIX)
         rx_sys_nodelay(fd);
-    rc = bind_source(fd, pool, b);
+    rc = prepare(fd, pool, b, type == SOCK_DGRAM, as);
     if (!rc)
         do
             rc = connect(fd, &b->addr.sa, b->addr.len);
@@ -173,7 +197,7 @@ static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const
     atomic_fetch_add_explicit(&b->state->connects, 1, memory_order_relaxed);
     rx_worker_tried(c, RX_MEASURE_CONNECT);
     bool is_connected;
-    c->ends[RX_SERVER].io.fd = rx_connect_dial(c->pool, b, SOCK_STREAM, &is_connected);
+    c->ends[RX_SERVER].io.fd = rx_connect_dial(c->pool, b, SOCK_STREAM, rx_connect_as(c), &is_connected);
     return c->ends[RX_SERVER].io.fd == -1 ? FAILED : send_head(c, is_connected, head, len, sent);
 }
 

@@ -199,7 +199,7 @@ void rx_mirror_begin(struct rx_conn *c)
     ev_timer_init(&m->timer, mirror_on_timer, c->route->connect_ms / 1000.0, 0.);
     c->mirror = m;
     if (open_pipe(m))
-        m->io.fd = rx_connect_dial(c->route->mirror.pool, b, SOCK_STREAM, &m->is_connected);
+        m->io.fd = rx_connect_dial(c->route->mirror.pool, b, SOCK_STREAM, NULL, &m->is_connected);
     if (m->io.fd == -1) {
         give_up(m, strerror(errno), 0);
         return;
@@ -293,7 +293,7 @@ struct rx_mirror_udp *rx_mirror_udp_open(struct rx_conn *c)
     int least = 1; // its answers are dropped by the kernel: there is no room for them
     if (m) {
         *m = (struct rx_mirror_udp){ .worker = c->worker };
-        m->fd = rx_connect_dial(c->route->mirror.pool, b, SOCK_DGRAM, &is_connected);
+        m->fd = rx_connect_dial(c->route->mirror.pool, b, SOCK_DGRAM, NULL, &is_connected);
         if (m->fd < 0) {
             rx_log_limited(RX_LOG_WARN, "mirror %s: %s; given up for this flow", b->name, strerror(errno));
             free(m);

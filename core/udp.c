@@ -364,7 +364,7 @@ static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
 static bool open_to(struct rx_udp_flow *f, const struct rx_backend *b)
 {
     bool is_connected;
-    int fd = rx_connect_dial(f->c.pool, b, SOCK_DGRAM, &is_connected);
+    int fd = rx_connect_dial(f->c.pool, b, SOCK_DGRAM, rx_connect_as(&f->c), &is_connected);
     if (fd == -1)
         return false;
     rx_udp_setup(fd);

@@ -112,7 +112,8 @@ local function pool_id(state, pool, line, what)
     id = state.link.pool_new {
       name = pool.name or "", balance = balance, tries = pool.tries, policy = policy, slow_start_ms = o.slow_start or 0,
       eject_after = o.eject_after, eject_ms = o.eject_time, source = o.source or "",
-      send_proxy = o.send_proxy or 0,
+      send_proxy = o.send_proxy or 0, keepalive_ms = o.keepalive or 0, user_timeout_ms = o.user_timeout or 0,
+      mark = o.mark or 0, congestion = o.congestion or "", interface = o.interface or "",
       ttl_min_ms = o.ttl and o.ttl.min or 0, ttl_max_ms = o.ttl and o.ttl.max or 0,
     }
     id = id_or_report(state, id, line, what) or false
@@ -295,6 +296,7 @@ local function route(state, listener, listen_id, r, line)
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
     when = when, rate = o.rate or 0, rate_total = o.rate_total or 0, send_proxy = o.send_proxy or 0,
     sessions = o.sessions and o.sessions.id and o.sessions.id + 1 or 0,
+    is_transparent = o.transparent,
     to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
     mirror = target(state, o.mirror, line, what .. ".mirror"),
   })

@@ -22,6 +22,7 @@ local TYPES = {
   boolean = { "boolean", "boolean" },
   string = { "string", "string" },
   label = { "string", "string" },
+  short_name = { "string", "string" },
   duration = { "duration", "rx.Duration" },
   size = { "size", "rx.Size" },
   access_log = { "boolean, word or path", "boolean|string" },

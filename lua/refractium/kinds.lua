@@ -80,6 +80,16 @@ function M.string(ctx, _, v)
   return v
 end
 
+-- Of an interface or an algorithm: the kernel's names have 15 bytes at most.
+function M.short_name(ctx, row, v)
+  if not M.string(ctx, row, v) then
+    return nil
+  elseif #v > 15 or find(v, "[^%w_.:-]") then
+    return fail(ctx, "must be a name of at most 15 characters, not %s", what(v))
+  end
+  return v
+end
+
 -- Names end up in log lines and metric labels.
 function M.label(ctx, row, v)
   if not M.string(ctx, row, v) then

@@ -265,6 +265,17 @@ M.pool = section {
   { name = "source", type = "ip", default_text = "the system chooses",
     doc = "The address to connect from, for backends of the same family." },
   SEND_PROXY,
+  { name = "keepalive", type = "duration", min = "1s", max = "9h", default_text = "none",
+    doc = "After so long without a byte the kernel asks whether the backend is still there, and again after as long;"
+      .. " three questions without an answer end the connection." },
+  { name = "user_timeout", type = "duration", min = "10ms", max = "9h", default_text = "the system's",
+    doc = "How long what was sent may stay unacknowledged before the connection is closed." },
+  { name = "congestion", type = "short_name", default_text = "the system's",
+    doc = "The congestion control towards backends, as in `\"bbr\"`." },
+  { name = "mark", type = "count", min = 1, max = 4294967295, default_text = "none",
+    doc = "The mark of packets to backends, for rules of routing and firewalls. Needs CAP_NET_ADMIN." },
+  { name = "interface", type = "short_name", default_text = "as routed",
+    doc = "The network interface that connections to backends leave by." },
   { name = "health", type = "health", default_text = "nobody asks",
     doc = "Ask each backend again and again whether it is well, and send nobody to one that is not; see below." },
 }
@@ -324,7 +335,7 @@ M.route = section {
   verb = "an entry of `routes`",
   doc = "`{ PROTOCOL, conditions ..., to = TARGET, options ... }`. All conditions must hold; of a list of values one.",
   unavailable = {
-    "transparent", "identify", "policy",
+    "identify", "policy",
   },
   is_list = true,
   { name = "to", type = "target", required = true, is_function = true,
@@ -376,6 +387,9 @@ M.route = section {
   { name = "hooks", type = "hooks", doc = "What `rx.hook` returned, for the connections of this route: a list." },
   ON_OPEN, ON_DATA, ON_CLOSE, FILTER,
   SEND_PROXY,
+  { name = "transparent", type = "boolean", default = false,
+    doc = "Connect to backends from the client's own address. Needs CAP_NET_ADMIN, and a way back for the answers; see"
+      .. " the guide." },
   { name = "priority", type = "choice", values = { "both", "latency", "throughput" }, default = "both",
     doc = '`"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a'
       .. " connection begins to stream." },

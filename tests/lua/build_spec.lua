@@ -108,6 +108,18 @@ describe("rx.listen", function()
   end)
 end)
 
+describe("options of sockets", function()
+  it("are the pool's, but for transparent", function()
+    local door = built([[local p = rx.pool "p" { "h:1", keepalive = "60s", user_timeout = "5s", mark = 4294967295,
+        congestion = "reno", interface = "eth0.1" }
+      rx.listen "a:1" { routes = { { rx.tls, to = p, transparent = true }, { rx.http, to = p } } }]])
+    local p, routes = mock.calls(door, "pool_new")[1][2], mock.calls(door, "route_new")
+    assert.same({ 60000, 5000, 4294967295, "reno", "eth0.1" },
+      { p.keepalive_ms, p.user_timeout_ms, p.mark, p.congestion, p.interface })
+    assert.same({ true, false }, { routes[1][3].is_transparent, routes[2][3].is_transparent })
+  end)
+end)
+
 describe("send_proxy", function()
   it("is what to send, in bits", function()
     local door = built([[local p = rx.pool "p" { "h:1", send_proxy = "v1" }
@@ -223,7 +235,8 @@ describe("rx.protocol and rx.pool", function()
       { samples[1][3], samples[1][4], samples[2][3], samples[2][4], samples[3][3], samples[3][4] })
     assert.same({ name = "p", balance = 6, tries = 1, policy = 0, slow_start_ms = 30000, eject_after = 0,
       eject_ms = 2000, ttl_min_ms = 1000, ttl_max_ms = 10000, source = "10.0.0.1",
-      send_proxy = 0 }, spec_of(door, "pool_new"))
+      send_proxy = 0, keepalive_ms = 0, user_timeout_ms = 0, mark = 0, congestion = "", interface = "" },
+      spec_of(door, "pool_new"))
     assert.equal("127.0.0.1:5353,::1", spec_of(door, "server_set").resolver)
     local backends = mock.calls(door, "pool_backend")
     assert.same({ addr = "h:1", weight = 1, is_backup = false, max_connections = 0 }, backends[1][3])

@@ -197,6 +197,7 @@
 ---@field on_close? fun(conn: rx.Conn, why: string): any `function(conn, why)`, told that a connection has ended, with the access log's word. Every connection that `on_open` was told of gets it once.
 ---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
 ---@field send_proxy? "v1"|"v2"|rx.SendProxy Tell backends who the client is, in a PROXY header before its first byte: `"v1"`, `"v2"`, or a table, as in `{ version = "v2", unique_id = true }`. Default: none.
+---@field transparent? boolean Connect to backends from the client's own address. Needs CAP_NET_ADMIN, and a way back for the answers; see the guide. Default: `false`.
 ---@field priority? "both"|"latency"|"throughput" `"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a connection begins to stream. Default: `"both"`.
 ---@field idle_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `100ms` to `30d`.
 ---@field connect_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `10ms` to `10m`.
@@ -215,6 +216,11 @@
 ---@field ttl? rx.Ttl Bounds on how long the answer to a name stands, whatever the TTL of its records says: `{ min = "5s", max = "5m" }`.
 ---@field source? string The address to connect from, for backends of the same family. Default: the system chooses.
 ---@field send_proxy? "v1"|"v2"|rx.SendProxy Tell backends who the client is, in a PROXY header before its first byte: `"v1"`, `"v2"`, or a table, as in `{ version = "v2", unique_id = true }`. Default: none.
+---@field keepalive? rx.Duration After so long without a byte the kernel asks whether the backend is still there, and again after as long; three questions without an answer end the connection. Default: none. Range: `1s` to `9h`.
+---@field user_timeout? rx.Duration How long what was sent may stay unacknowledged before the connection is closed. Default: the system's. Range: `10ms` to `9h`.
+---@field congestion? string The congestion control towards backends, as in `"bbr"`. Default: the system's.
+---@field mark? integer The mark of packets to backends, for rules of routing and firewalls. Needs CAP_NET_ADMIN. Default: none. Range: 1 to 4294967295.
+---@field interface? string The network interface that connections to backends leave by. Default: as routed.
 ---@field health? rx.Health Ask each backend again and again whether it is well, and send nobody to one that is not; see below. Default: nobody asks.
 
 ---One backend with options: `{ "10.0.0.2:80", weight = 2 }`.

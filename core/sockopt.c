@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// Enters: a fresh socket and a pool's options. Leaves: the socket with them, or which of them the system refuses. One
+// that is refused is never passed over: marks and interfaces decide where packets go.
+#include "sockopt.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+enum { PROBES = 3 }; // that may go unanswered before a connection counts as dead
+
+static bool is_set(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof value) == 0;
+}
+
+static bool is_text_set(int fd, int level, int option, const char *text)
+{
+    return setsockopt(fd, level, option, text, (socklen_t)strlen(text) + 1) == 0;
+}
+
+static bool is_keepalive_set(int fd, uint32_t seconds)
+{
+    return is_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) && is_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)seconds) &&
+           is_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, (int)seconds) && is_set(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
+}
+
+int rx_sockopt_set(int fd, int family, bool is_udp, const struct rx_sockopt *o, const char **what)
+{
+    if (family == AF_UNIX)
+        return 0;
+    *what = "mark";
+    if (o->mark && !is_set(fd, SOL_SOCKET, SO_MARK, (int)o->mark))
+        return -1;
+    *what = "interface";
+    if (o->interface && !is_text_set(fd, SOL_SOCKET, SO_BINDTODEVICE, o->interface))
+        return -1;
+    if (is_udp)
+        return 0;
+    *what = "keepalive";
+    if (o->keepalive_s && !is_keepalive_set(fd, o->keepalive_s))
+        return -1;
+    *what = "user_timeout";
+    if (o->user_timeout_ms && !is_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)o->user_timeout_ms))
+        return -1;
+    *what = "congestion";
+    if (o->congestion && !is_text_set(fd, IPPROTO_TCP, TCP_CONGESTION, o->congestion))
+        return -1;
+    return 0;
+}
+
+int rx_sockopt_bind_as(int fd, const union rx_ip *ip)
+{
+    union rx_ip from = *ip;
+    bool is_v4 = ip->sa.sa_family == AF_INET;
+    if (is_v4)
+        from.v4.sin_port = 0;
+    else
+        from.v6.sin6_port = 0;
+    if (!(is_v4 ? is_set(fd, IPPROTO_IP, IP_TRANSPARENT, 1) : is_set(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)))
+        return -1;
+    is_set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    return bind(fd, &from.sa, is_v4 ? sizeof from.v4 : sizeof from.v6);
+}
+
+const char *rx_sockopt_hint(int err)
+{
+    switch (err) {
+    case EPERM:
+        return " (needs CAP_NET_ADMIN)";
+    case ENODEV:
+        return " (there is no such interface)";
+    case ENOENT:
+        return " (the kernel has no such algorithm: see net.ipv4.tcp_available_congestion_control)";
+    default:
+        return "";
+    }
+}

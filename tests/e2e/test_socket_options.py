@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Options of sockets to backends, as the kernel shows them (ss), and connecting from the client's own address."""
+import contextlib
+import ctypes
+import os
+import re
+import socket
+import subprocess
+import threading
+
+import pytest
+
+import peers
+from harness import PATIENCE, find_program, wait_for
+
+pytestmark = pytest.mark.sanitize
+
+CLONE_NEWNET = 0x40000000
+
+
+def ss(port):
+    """What the kernel says of the connection to that port, seen from its client's end."""
+    return subprocess.run(["ss", "-Htnoei", "state", "established", "dport", "= :%d" % port], capture_output=True, text=True,
+                          timeout=PATIENCE, check=True).stdout
+
+
+def held(rx, b, options):
+    p = rx("{ rx.any, to = p }", prelude="local p = rx.pool 'p' { %s, %s }" % (b.quoted, options))
+    s = p.connect()
+    s.sendall(b"x")
+    assert s.recv(1) == b"x"
+    return p, s
+
+
+def port_of(b):
+    return int(b.address.rsplit(":", 1)[1])
+
+
+def test_keepalive_and_congestion_are_as_asked_for(rx, backends):
+    b = backends(peers.echo)
+    _, s = held(rx, b, 'keepalive = "70s", congestion = "reno"')
+    with s:
+        shown = ss(port_of(b))
+    assert re.search(r"timer:\(keepalive,1min\d*", shown), shown
+    assert " reno " in shown
+
+
+def test_without_options_sockets_are_the_system_s(rx, backends):
+    b = backends(peers.echo)
+    _, s = held(rx, b, 'tries = 1')
+    with s:
+        shown = ss(port_of(b))
+    assert "keepalive" not in shown and "fwmark" not in shown
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as f:
+        assert " %s " % f.read().strip() in shown
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="marks need CAP_NET_ADMIN")
+def test_a_mark_is_on_the_socket(rx, backends):
+    b = backends(peers.echo)
+    _, s = held(rx, b, "mark = 0x1234")
+    with s:
+        assert "fwmark:0x1234" in ss(port_of(b))
+
+
+def test_an_interface_that_reaches_the_backend_is_used(rx, backends):
+    b = backends(peers.echo)
+    _, s = held(rx, b, 'interface = "lo"')
+    s.close()
+
+
+@pytest.mark.parametrize("option,words", [
+    ('interface = "nowhere0"', "interface: No such device (there is no such interface)"),
+    ('congestion = "nonesuch"', "congestion: No such file or directory (the kernel has no such algorithm")])
+def test_an_option_that_is_refused_is_told_and_never_passed_over(rx, backends, option, words):
+    b = backends(peers.echo)
+    p = rx("{ rx.any, to = p }", prelude="local p = rx.pool 'p' { %s, %s, eject_after = 1 }" % (b.quoted, option))
+    for _ in range(3):
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError), p.connect() as s:
+            s.sendall(b"x")
+            assert peers.how_it_ends(s)[0] == "reset"
+    assert [line["reason"] for line in p.access(3)] == ["backend_down"] * 3
+    assert p.err.wait(re.escape(words))
+    assert b.n_accepted == 0
+    assert not p.err.find("ejected")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="user_timeout is tested by dropping packets in a namespace")
+def test_unacknowledged_data_ends_the_connection_after_user_timeout(rx, namespaces):
+    """Its backend vanishes without a word: the link goes down."""
+    with namespaces.server("10.79.2.2", 9000):
+        p = rx('{ rx.any, to = p }', listen='"10.79.1.1:0"', preexec=namespaces.enter("router"),
+               prelude="local p = rx.pool 'p' { '10.79.2.2:9000', user_timeout = '500ms' }")
+        with namespaces.connect("client", ("10.79.1.1", p.port)) as s:
+            s.sendall(b"who")
+            s.recv(100)
+            namespaces.ip("-n", namespaces.name("server"), "link", "set", "up0", "down")
+            s.sendall(b"lost")
+            s.settimeout(PATIENCE)
+            assert peers.how_it_ends(s)[0] == "reset"
+    assert p.access_one()["reason"] == "server_reset"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other addresses than one's own need CAP_NET_ADMIN")
+def test_a_transparent_route_connects_from_the_client_s_address(rx, namespaces):
+    """Client, router and server each in a network of its own: the server sees the client, and its answers come back."""
+    with namespaces.server("10.79.2.2", 9000) as seen:
+        p = rx('{ rx.any, to = "10.79.2.2:9000", transparent = true }', listen='"10.79.1.1:0"',
+               preexec=namespaces.enter("router"))
+        with namespaces.connect("client", ("10.79.1.1", p.port)) as s:
+            s.sendall(b"who")
+            assert s.recv(100) == b"10.79.1.2"
+    assert seen == ["10.79.1.2"]
+
+
+class Namespaces:
+    """client (10.79.1.2) -- router (10.79.1.1, 10.79.2.1) -- server (10.79.2.2), which sends all back by the router."""
+
+    def __init__(self):
+        self.names = []
+        for who in ("client", "router", "server"):
+            self.ip("netns", "add", self.name(who))
+            self.names.append(self.name(who))
+        for who, net in (("client", 1), ("server", 2)):
+            n, r = self.name(who), self.name("router")
+            self.ip("-n", r, "link", "add", "to-%s" % who, "type", "veth", "peer", "name", "up0", "netns", n)
+            self.ip("-n", r, "addr", "add", "10.79.%d.1/24" % net, "dev", "to-%s" % who)
+            self.ip("-n", r, "link", "set", "to-%s" % who, "up")
+            self.ip("-n", n, "addr", "add", "10.79.%d.2/24" % net, "dev", "up0")
+            self.ip("-n", n, "link", "set", "up0", "up")
+            self.ip("-n", n, "route", "add", "default", "via", "10.79.%d.1" % net)
+        self.ip("-n", self.name("router"), "link", "set", "lo", "up")
+        # What the guide says: answers for clients, which are not for us by their address, are ours all the same.
+        self.ip("-n", self.name("router"), "rule", "add", "iif", "to-server", "lookup", "100")
+        self.ip("-n", self.name("router"), "route", "add", "local", "default", "dev", "lo", "table", "100")
+
+    @staticmethod
+    def name(who):
+        return "rxt-%d-%s" % (os.getpid(), who)
+
+    @staticmethod
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True, timeout=PATIENCE, capture_output=True)
+
+    def enter(self, who):
+        """A function that puts its thread, or the process that is about to be, into that network."""
+        path, libc = "/run/netns/" + self.name(who), ctypes.CDLL(None, use_errno=True)
+
+        def go():
+            fd = os.open(path, os.O_RDONLY)
+            if libc.setns(fd, CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+            os.close(fd)
+
+        return go
+
+    def inside(self, who, function):
+        """The function's result, called in a thread that is there."""
+        def call():
+            self.enter(who)()
+            return function()
+
+        return peers.in_thread(call).get()
+
+    def connect(self, who, address):
+        return self.inside(who, lambda: socket.create_connection(address, PATIENCE))
+
+    @contextlib.contextmanager
+    def server(self, host, port):
+        """Tells each client its address, and notes it."""
+        def listen():
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind((host, port))
+            s.listen()
+            return s
+
+        seen, listener = [], self.inside("server", listen)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, peer = listener.accept()
+                    seen.append(peer[0])
+                    sock.recv(100)
+                    sock.sendall(peer[0].encode())
+                    kept.append(sock)
+
+        kept = []
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield seen
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(PATIENCE)
+        listener.close()
+        for sock in kept:
+            sock.close()
+
+    def close(self):
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], timeout=PATIENCE, check=False)
+
+
+@pytest.fixture
+def namespaces():
+    if not find_program("ip"):
+        pytest.skip("ip is not installed")
+    try:
+        n = Namespaces()
+    except subprocess.CalledProcessError as e:
+        pytest.skip("no network namespaces here: %s" % e.stderr.decode().strip())
+    yield n
+    n.close()
