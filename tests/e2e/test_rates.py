@@ -51,6 +51,7 @@ def test_a_client_gets_its_burst_and_then_its_rate(rx):
     n, took = ask_for(p, 3)
     assert 20 * took * 0.85 - 2 <= n <= 20 * took * 1.1 + 2, (n, took)
     assert ask(p, source="127.0.0.2")
+    p.access(1, where=lambda line: line["reason"] == "rate_ip")
     assert set(reasons(p)) == {"answered", "rate_ip"}
 
 
@@ -75,6 +76,7 @@ def test_a_connection_rate_is_shared_by_all_clients(rx, place, reason):
     p = rx(ROUTE, **{place: 'connection_rate = "10/m",'})
     answers = [ask(p, source="127.0.0.%d" % (i + 1)) for i in range(15)]
     assert answers.count(True) == 10
+    p.access(15)
     assert reasons(p) == {"answered": 10, reason: 5}
 
 
