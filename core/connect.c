@@ -15,6 +15,7 @@
 #include "log.h"
 #include "proxied.h"
 #include "roster.h"
+#include "sockopt.h"
 #include "sys.h"
 #include "worker.h"
 
