@@ -124,7 +124,8 @@ describe("send_proxy", function()
   it("is what to send, in bits", function()
     local door = built([[local p = rx.pool "p" { "h:1", send_proxy = "v1" }
       rx.listen "a:1" { routes = { { rx.tls, to = p },
-        { rx.http, to = p, send_proxy = { unique_id = true, crc32c = true } }, { rx.ssh, to = p, send_proxy = "v2" } } }]])
+        { rx.http, to = p, send_proxy = { unique_id = true, crc32c = true } },
+        { rx.ssh, to = p, send_proxy = "v2" } } }]])
     local routes = mock.calls(door, "route_new")
     assert.same({ 1, 0, 14, 2 }, {
       mock.calls(door, "pool_new")[1][2].send_proxy, routes[1][3].send_proxy, routes[2][3].send_proxy,

@@ -48,7 +48,8 @@ rx.listen "0.0.0.0:443" {
       { "rate_per_ip = '5/d'", 'rate_per_ip: must be a rate like "50/s", not "5/d" (units: /s, /m, /h)' },
       { "rate_per_ip = '0/s'", 'rate_per_ip: must be between 1 and 1000000, not "0/s"' },
       { "rate_per_ip = {}", 'rate_per_ip: must be a rate like "50/s", not nil' },
-      { "connection_rate = { '5/s', burst = 0 }", "connection_rate.burst: must be a whole number from 1 to 1000000, not 0" },
+      { "connection_rate = { '5/s', burst = 0 }",
+        "connection_rate.burst: must be a whole number from 1 to 1000000, not 0" },
       { "connection_rate = { '5/s', bursts = 2 }",
         'connection_rate.bursts: unexpected key in a rate { "50/s", burst = 100 }' },
       { "connection_rate = { '5/h', burst = 6 }", "connection_rate.burst: 6 is more than an hour of 5/h" },
@@ -290,7 +291,8 @@ describe("a route", function()
     { "rx.tls", "when = true", ".when", "must be a function, not a boolean" },
     { "rx.tls", "send_proxy = 'v3'", ".send_proxy",
       'must be "v1", "v2" or a table like { version = "v2", unique_id = true }, not "v3"' },
-    { "rx.tls", "send_proxy = { version = 'v1', crc32c = true }", ".send_proxy", 'version "v1" has no room for crc32c' },
+    { "rx.tls", "send_proxy = { version = 'v1', crc32c = true }", ".send_proxy",
+        'version "v1" has no room for crc32c' },
   }
   for _, case in ipairs(wrong) do
     it("has conditions and options that make sense: " .. case[2], function()
@@ -405,7 +407,8 @@ describe("a pool", function()
       'must be a status from 100 to 599 or a range like "200-299", not 42')
     pool_says('"h:1", health = { check = "http", method = "HEAD", expect = "x" }', ".health",
       "an answer to HEAD has no body to expect something in")
-    pool_says('"h:1", health = { check = "udp" }', ".health", 'check = "udp" needs send: what is not asked does not answer')
+    pool_says('"h:1", health = { check = "udp" }', ".health",
+        'check = "udp" needs send: what is not asked does not answer')
     pool_says('"h:1", health = { send = "hex:012" }', ".health.send",
       'must have two hex digits for each byte behind "hex:", not "hex:012"')
     pool_says('"h:1", health = { expect = "~(" }', ".health.expect", 'bad regex "~(": missing )')

@@ -51,7 +51,8 @@ end)
 
 describe("is refused:", function()
   it("a hook that does nothing", function()
-    says("rx.hook 'h' {}" .. END, 'refractium.lua:1: hook "h": has nothing to do: give on_open, on_data, on_close or filter')
+    says("rx.hook 'h' {}" .. END,
+        'refractium.lua:1: hook "h": has nothing to do: give on_open, on_data, on_close or filter')
   end)
 
   it("a misspelt function", function()
@@ -74,7 +75,8 @@ describe("is refused:", function()
 
   it("a mirror that is no backend", function()
     says("rx.listen 'a:1' { routes = { { rx.tls, to = 'h:1', mirror = rx.echo } } }",
-      'refractium.lua:1: listen "a:1".routes[1].mirror: must be a pool or an address: it gets a copy of what clients say')
+      'refractium.lua:1: listen "a:1".routes[1].mirror: must be a pool or an address: ' ..
+        'it gets a copy of what clients say')
     says("rx.listen 'a:1' { routes = { { rx.tls, to = rx.echo, mirror = 'h:1' } } }",
       'refractium.lua:1: listen "a:1".routes[1].mirror: only what goes to a pool or an address is mirrored')
   end)
@@ -87,7 +89,8 @@ describe("is refused:", function()
   end)
 
   it("a file without a path, or with an option nobody knows", function()
-    says("rx.file(3)" .. END, 'refractium.lua:1: rx.file: needs the path of a file, as in rx.file "access.log", not a number')
+    says("rx.file(3)" .. END,
+        'refractium.lua:1: rx.file: needs the path of a file, as in rx.file "access.log", not a number')
     says("rx.file('f', { mx = '1m' })" .. END, 'refractium.lua:1: rx.file "f": has no option mx (only max)')
   end)
 

@@ -53,7 +53,8 @@ it's ''''']], { a = 'x\t"\\\195\169\240\159\152\128', b = "C:\\temp", c = 'one\n
   end)
 
   it("has numbers, booleans and dates", function()
-    reads("a=1_000\nb=-0\nc=+7\nd=0xdead_beef\ne=0o17\nf=0b101\ng=1.5e-3\nh=-inf\ni=nan\nj=true\nk=1979-05-27 07:32:00Z",
+    reads("a=1_000\nb=-0\nc=+7\nd=0xdead_beef\ne=0o17\nf=0b101\ng=1.5e-3\n" ..
+        "h=-inf\ni=nan\nj=true\nk=1979-05-27 07:32:00Z",
       { a = 1000, b = 0, c = 7, d = 0xdeadbeef, e = 15, f = 5, g = 0.0015, h = "-inf", i = "nan", j = true,
         k = "1979-05-27 07:32:00Z" })
   end)
@@ -159,7 +160,8 @@ describe("an import", function()
   end)
 
   it("loses nothing: what it does not know stands at the top", function()
-    local config = made('colour = "blue"\n[server]\nport = "x"\n[[protocols]]\nname = "http"\nforward_to = 3\n'):gsub("\n%-%- ", " ")
+    local config = made('colour = "blue"\n[server]\nport = "x"\n[[protocols]]\n' ..
+        'name = "http"\nforward_to = 3\n'):gsub("\n%-%- ", " ")
     assert.truthy(config:find('colour = blue %(line 1%), server.port = x %(line 3%), protocols%[1%].name = http'))
     assert.truthy(config:find("protocols%[1%].forward_to = 3 %(line 6%)"))
   end)
@@ -187,7 +189,8 @@ describe("an import", function()
     local config = made(text .. 'tcp_target = ["127.0.0.1:1"]\n')
     assert.truthy(config:find('fallback_tcp = "127.0.0.1:1"', 1, true))
     assert.truthy(config:find('-- dns_cache_min_ttl, dns_cache_max_ttl: ttl = { min = "20s", max = "2h" }', 1, true))
-    assert.truthy(made('listen_port = 1\ndns_cache_min_ttl = "2y"\n'):find("-- dns_cache_min_ttl = 2y (line 2)", 1, true))
+    assert.truthy(made('listen_port = 1\ndns_cache_min_ttl = "2y"\n'):find(
+        "-- dns_cache_min_ttl = 2y (line 2)", 1, true))
   end)
 
   it("puts narrower TLS routes of rpxy-l4 before wider ones", function()

@@ -193,7 +193,8 @@ describe("scripts/protocols", function()
           assert.is_nil(text:find(word, 1, word:sub(1, 1) ~= "%"), word)
         end
         for key in pairs(proto) do
-          assert.truthy(("name transport prefix prefixes identify first is_server_first samples"):find(key, 1, true), key)
+          assert.truthy(("name transport prefix prefixes identify first is_server_first samples"):find(
+              key, 1, true), key)
         end
       end)
 

@@ -94,7 +94,8 @@ describe("a function that makes another on every call", function()
 
   it("is warned about, where it does", function()
     local words = 'protocol "g": creates a function on every call: move it out'
-    assert.same({ "refractium.lua:3: " .. words }, warnings "local n = #buf\nlocal f = function() return n end return f()")
+    assert.same({ "refractium.lua:3: " .. words },
+        warnings "local n = #buf\nlocal f = function() return n end return f()")
     assert.same({ "refractium.lua:2: " .. words }, warnings "return (function() return buf[0] == 1 end)()")
     local _, _, warned = mock.config("rx.listen 'a:1' { routes = { { rx.tls, to = rx.drop,\nwhen = function(conn)\n"
       .. "local t = { function() end } return #t == conn.id end } } }")
@@ -111,7 +112,8 @@ end)
 
 describe("a listener's identify", function()
   local function says(body)
-    local functions, view = loaded("local web = rx.pool 'web' { 'h:1' } local game = rx.protocol 'game' { prefix = 'G' }"
+    local functions, view = loaded("local web = rx.pool 'web' { 'h:1' } " ..
+        "local game = rx.protocol 'game' { prefix = 'G' }"
       .. " rx.listen 'a:1' { routes = { { game, to = web } }, identify = function(buf) " .. body .. " end }")
     return mock.call(view, functions[1], { bytes = "abc" })
   end

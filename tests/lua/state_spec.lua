@@ -185,7 +185,8 @@ describe("a shared table", function()
 
   it("cannot be used while the config loads, nor have odd limits", function()
     assert.matches("can only be used in functions", errors_of(SHARED .. " t:get 'a'")[1])
-    assert.matches("max_entries: must be between 1 and 10000000, not 0", errors_of("rx.shared 't' { max_entries = 0 }")[1])
+    assert.matches("max_entries: must be between 1 and 10000000, not 0",
+        errors_of("rx.shared 't' { max_entries = 0 }")[1])
     assert.matches('has no unit', errors_of("rx.shared 't' { ttl = 3 }")[1])
   end)
 end)
