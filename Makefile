@@ -82,7 +82,7 @@ run: ## install what is missing to build, build, and serve ./refractium.lua
 	@printf '%s\n' '' 'Serving ./refractium.lua. From a second terminal, try:' '' \
 	  '    curl localhost:8080' '    ssh -p 8080 localhost' \
 	  '    openssl s_client -connect localhost:8080 -servername a.test </dev/null' \
-	  '    dig +tcp @localhost -p 8080 example.com' '' \
+	  '    dig @localhost -p 8080 example.com' '' \
 	  'Each shows what was recognised. Edit refractium.lua: it takes effect when you save it. Ctrl-C stops it.' ''
 	@build/refractium -c refractium.lua
 

@@ -172,8 +172,6 @@ def protocols():
         "line, too. *waits*: its clients may wait for the server's greeting, so a route on it also takes clients that say",
         "nothing within `peek_timeout`.",
         "",
-        "This version serves TCP.",
-        "",
         "| value | conditions | shown only | clients | first byte |",
         "| --- | --- | --- | --- | --- |",
     ]
