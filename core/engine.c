@@ -51,7 +51,7 @@ struct engine {
 
 static void order_all(struct engine *e, enum rx_order order)
 {
-    for (unsigned i = 0; i < e->n_started; i++)
+    for (unsigned i = 0; i < e->n_workers; i++) // one that has not started finds it when it does
         rx_worker_order(&e->workers[i], order);
 }
 
@@ -329,7 +329,8 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     rx_reload_start(&e->reload);
     rx_hooker_use(e->hooker, conf);
     const struct rx_sessions_ear ear = { engine_on_ban, engine_on_logged, e };
-    rx_sessions_listen(&ear);
+    rx_sessions_listen(&ear); // these before a worker runs: it may ban with its first connection
+    rx_ban_on_add(engine_on_ban, e);
     rx_guard_use(e->guard, conf);
     if (rx_reload_record(&e->reload)) {
         code = RX_EXIT_BIND;
@@ -352,11 +353,9 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     } else {
         if ((rc = start_watchdog(e)))
             rx_log(RX_LOG_WARN, "no watchdog: %s", strerror(-rc));
-        rx_ban_on_add(engine_on_ban, e);
         rx_notify_ready(e->loop, engine_status, e);
         ev_run(e->loop, 0);
         rx_notify_end(e->loop);
-        rx_ban_on_add(NULL, NULL);
         code = RX_EXIT_OK;
     }
     for (unsigned i = 0; i < e->n_started; i++)
@@ -370,6 +369,7 @@ end:
     rx_admin_free(e->admin);
     rx_sessions_listen(NULL);
     rx_guard_free(e->guard);
+    rx_ban_on_add(NULL, NULL);
     rx_hooker_free(e->hooker); // it hears the workers' last words, and wakes them
     rx_health_free(e->health);
     rx_resolve_free(e->names);
