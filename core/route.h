@@ -48,6 +48,10 @@ enum rx_verdict rx_decide(const struct rx_listen *listen, const struct rx_ask *a
 
 // Whether one route's conditions hold. MORE: a fact it needs is still pending.
 enum rx_verdict rx_route_holds(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask);
+// The same for a route that rx_names_find, or the list of those it does not know, has brought up.
+enum rx_verdict rx_route_holds_listed(const struct rx_route *r, const struct rx_facts *f, const struct rx_ask *ask);
+// Whether its conditions on the client and the time hold, which are known from the first moment.
+bool rx_route_admits(const struct rx_route *r, const struct rx_ask *ask);
 // The name fact (sni, host, qname) that a protocol's routes are told apart by; 0 when it has none.
 uint32_t rx_name_fact(const struct rx_known *known);
 const struct rx_text *rx_fact_text(const struct rx_facts *f, uint32_t fact);

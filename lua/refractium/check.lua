@@ -7,163 +7,21 @@
 -- model. Lines are looked up only for findings.
 
 local builtin = require "refractium.builtin"
+local check_route = require "refractium.check_route"
+local context = require "refractium.context"
 local forward = require "refractium.forward"
-local init = require "refractium.init"
 local kinds = require "refractium.kinds"
 local schema = require "refractium.schema"
 local sessions = require "refractium.sessions"
 local suggest = require "refractium.suggest"
 local units = require "refractium.units"
-local value = require "refractium.value"
 
-local floor, ipairs, next, rawget, setmetatable, tostring, type =
-  math.floor, ipairs, next, rawget, setmetatable, tostring, type
-local concat, find, format, sort = table.concat, string.find, string.format, table.sort
+local find, format, ipairs, next, type = string.find, string.format, ipairs, next, type
 
 local ADDR_LISTEN = 0
 local PEEK_TIMEOUT_HIGH, PER_IP_HIGH = 5000, 200 -- beyond these a warning, as the predecessors gave
 
 local M = {}
-
--- The place being looked at ---------------------------------------------------------------------------------
-
-local context = {}
-context.__index = context
-
-function context:push(key)
-  self.path[#self.path + 1] = key
-end
-
-function context:pop()
-  self.path[#self.path] = nil
-end
-
-function context:at(key, fn)
-  self:push(key)
-  fn()
-  self:pop()
-end
-
-function context:where()
-  local declaration = self.declaration
-  return declaration.line and self.locate and self.locate:line(declaration, self.path) or declaration.line
-end
-
-function context:describe(text)
-  local parts = { self.declaration.title or init.title(self.declaration.verb, self.declaration.name) }
-  for _, key in ipairs(self.path) do
-    parts[#parts + 1] = kinds.path_part(key)
-  end
-  return concat(parts) .. ": " .. text
-end
-
-function context:fail(text)
-  self.report:error(self:where(), self:describe(text))
-end
-
-function context:warn(text)
-  self.report:warn(self:where(), self:describe(text))
-end
-
-function context:twice(what, first)
-  return format("%s twice (first %s)", what, self.report.sources:text_from(first, self.declaration.line))
-end
-
-function context:begin(declaration)
-  self.declaration = declaration
-  self.path = {}
-end
-
-local function key_names(section)
-  local names = {}
-  for _, row in ipairs(section) do
-    names[#names + 1] = row.name
-  end
-  return names
-end
-
--- Reports a key that no row describes; returns the one that was probably meant.
-local function unknown_key(ctx, section, key)
-  if type(key) ~= "string" then
-    ctx:fail("unexpected entry without a name")
-  elseif section.not_yet[key] then
-    ctx:fail(format("%s is not available in this version", key))
-  else
-    local names = key_names(section)
-    ctx:fail(format("unknown key%s", suggest.hint(key, names)))
-    return suggest.closest(key, names)
-  end
-end
-
-local function is_position(section, key)
-  return section.is_list and type(key) == "number" and key >= 1 and floor(key) == key
-end
-
--- Defaults in the form build.lua wants, made once for each section.
-local function defaults(section)
-  if not section.default_values then
-    local values = {}
-    for _, row in ipairs(section) do
-      local v = row.default
-      if row.type == "duration" and v then
-        v = units.duration(v)
-      elseif row.type == "percent" then
-        v = units.percent(v)
-      elseif row.type == "size" and v then
-        v = units.size(v)
-      elseif row.type == "workers" then
-        v = 0
-      end
-      values[row.name] = v
-    end
-    section.default_values = values
-  end
-  return section.default_values
-end
-
--- Reports keys that no row describes, in an order that does not depend on the table's; returns, as a set, the
--- names that were probably meant.
-local function unknown_keys(ctx, section, t)
-  local unknown
-  for key in next, t do
-    if not section.by_name[key] and not is_position(section, key) then
-      unknown = unknown or {}
-      unknown[#unknown + 1] = key
-    end
-  end
-  local meant = {}
-  if unknown then
-    sort(unknown, function(a, b) return tostring(a) < tostring(b) end)
-  end
-  for _, key in ipairs(unknown or {}) do
-    ctx:push(key)
-    meant[unknown_key(ctx, section, key) or false] = true
-    ctx:pop()
-  end
-  return meant
-end
-
----The options of `t` by name, judged by their rows, with defaults for what is absent.
-function context:fields(section, t)
-  local out, meant = {}, unknown_keys(self, section, t)
-  local values = defaults(section)
-  for i = 1, #section do
-    local row = section[i]
-    local name = row.name
-    local v = rawget(t, name)
-    if v == nil then
-      out[name] = values[name]
-      if row.required and not meant[name] then
-        self:fail(format("%s is missing", name))
-      end
-    elseif not value.is_unknown(v) then
-      self:push(name)
-      out[name] = kinds[row.type](self, row, v)
-      self:pop()
-    end
-  end
-  return out
-end
 
 -- Protocols and pools ---------------------------------------------------------------------------------------
 
@@ -294,170 +152,6 @@ local function check_hooks(ctx, model)
   end)
 end
 
--- Routes ----------------------------------------------------------------------------------------------------
-
--- Keys of a route that narrow it down.
-local CONDITIONS = {}
-for _, row in ipairs(schema.route) do
-  if row.cond or row.name == "ech" or row.name == "when" then
-    CONDITIONS[#CONDITIONS + 1] = row.name
-  end
-end
-
-local ALWAYS = { from = true, not_from = true, to_port = true, during = true, when = true }
-
-local NAME_FACTS = { sni = true, host = true, qname = true }
-
-local function misfit(proto, fact)
-  if not proto.is_builtin then
-    return format("a protocol of your own has no %s (only key, from, not_from, to_port, during and when)", fact)
-  elseif fact == "key" then
-    return format("%s has no key; only protocols of your own do", proto.text)
-  end
-  local having = builtin.having(fact)
-  local other = NAME_FACTS[fact] and builtin.name_fact(proto.name)
-  if other then
-    return format('%s has no %s (did you mean "%s"?)', proto.text, fact, other)
-  end
-  return format("%s has no %s (only rx.%s)", proto.text, fact, concat(having, ", rx."))
-end
-
-local function fits(proto, fact)
-  if ALWAYS[fact] then
-    return true
-  elseif proto.is_builtin then
-    return fact ~= "key" and builtin.can_learn(proto.name, fact)
-  end
-  return fact == "key"
-end
-
-local function check_conditions(ctx, proto, entry)
-  for i = 1, #CONDITIONS do
-    local key = CONDITIONS[i]
-    if rawget(entry, key) ~= nil and not fits(proto, key) then
-      ctx:at(key, function() ctx:fail(misfit(proto, key)) end)
-    end
-  end
-end
-
--- The entry's protocol, and for rx.web another one.
-local function route_protocol(ctx, entry)
-  local first = entry[1]
-  local record = value.of(first)
-  if record and record.kind == "web" then
-    return ctx.session.protocols.tls, ctx.session.protocols.quic
-  end
-  if record and (record.kind == "protocol" or record.kind == "unknown" or record.kind == "pending") then
-    return record.kind == "protocol" and record or nil
-  end
-  ctx:push(1)
-  if type(first) == "string" then
-    if ctx.session.protocols[first] and ctx.session.protocols[first].is_builtin then
-      ctx:fail(format('write the value rx.%s, not the string "%s"', first, first))
-    elseif ctx.session.protocols[first] then
-      ctx:fail(format('write the value that rx.protocol "%s" { ... } returned, not its name', first))
-    else
-      ctx:fail(ctx.session:no_protocol(first, true))
-    end
-  elseif first == nil then
-    ctx:pop()
-    ctx:fail("begins with no protocol: { rx.tls, to = ... }")
-    return nil
-  else
-    ctx:fail(format("must be a protocol value like rx.tls, not %s", kinds.what(first)))
-  end
-  ctx:pop()
-  return nil
-end
-
-local function has_conditions(entry)
-  for i = 1, #CONDITIONS do
-    if rawget(entry, CONDITIONS[i]) ~= nil then
-      return true
-    end
-  end
-  return false
-end
-
--- What the route is about: an earlier one without conditions takes all of it when it is about as much.
--- `of`: which part of the entry, where it has two.
-local function check_transport(ctx, proto, of, options, state, index, is_bare)
-  local own = builtin.transport_of(proto)
-  local mine = options.transport or own
-  if own ~= "both" and own ~= mine then
-    ctx:at("transport", function() ctx:fail(format("%s is spoken over %s only", proto.text, own)) end)
-    return
-  end
-  local shadow = state.taken[proto.name .. "/" .. mine] or state.taken[proto.name .. "/both"]
-  if shadow then
-    ctx:warn(format("is never reached%s: routes[%d] takes all of %s", of, shadow, proto.text))
-  elseif is_bare then
-    state.taken[proto.name .. "/" .. mine] = index
-  end
-end
-
--- What the entry means: a route; for rx.web two that share everything but the protocol.
-local function route(ctx, entry, state, index)
-  if type(entry) ~= "table" or value.of(entry) then
-    if not value.is_unknown(entry) then
-      ctx:fail(format("must be a route { rx.tls, to = ... }, not %s", kinds.what(entry)))
-    end
-    return nil
-  end
-  local proto, other = route_protocol(ctx, entry)
-  local options = ctx:fields(schema.route, entry)
-  if #entry > 1 then
-    ctx:at(2, function() ctx:fail("one protocol for each route; a condition needs its name, as in sni = ...") end)
-  end
-  if proto then
-    local takes_all = not has_conditions(entry) and not (options.to and options.to.kind == "script")
-    check_conditions(ctx, proto, entry)
-    check_transport(ctx, proto, other and " for " .. proto.text or "", options, state, index, takes_all)
-    if other then
-      check_transport(ctx, other, " for " .. other.text, options, state, index, takes_all)
-    end
-  end
-  if options.fallback and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
-    ctx:at("fallback", function() ctx:fail("only a route to a pool or an address can run out of backends") end)
-  end
-  if options.mirror and options.mirror.kind ~= "pool" then
-    ctx:at("mirror", function() ctx:fail("must be a pool or an address: it gets a copy of what clients say") end)
-  elseif options.mirror and options.to and options.to.kind ~= "pool" and options.to.kind ~= "script" then
-    ctx:at("mirror", function() ctx:fail("only what goes to a pool or an address is mirrored") end)
-  end
-  if options.sessions then
-    sessions.use(ctx, options.sessions)
-  end
-  return { proto = proto, options = options, index = index, transport = options.transport },
-    other and { proto = other, options = options, index = index, transport = options.transport } or nil
-end
-
-local function check_routes(ctx, listen, list)
-  local state = { taken = {} }
-  ctx:push("routes")
-  local n = #list
-  for key in next, list do
-    if type(key) ~= "number" or key < 1 or key > n or floor(key) ~= key then
-      ctx:at(key, function()
-        ctx:fail("unexpected key in the list of routes (a route is a table: { rx.tls, to = ... })")
-      end)
-    end
-  end
-  local first = value.of(list[1])
-  if first and (first.kind == "protocol" or first.kind == "web") then
-    ctx:fail("must be a list of routes: { { rx.tls, to = ... } }")
-    n = 0
-  end
-  for i = 1, n do
-    ctx:push(i)
-    local one, other = route(ctx, list[i], state, i)
-    listen.routes[#listen.routes + 1] = one
-    listen.routes[#listen.routes + 1] = other
-    ctx:pop()
-  end
-  ctx:pop()
-end
-
 -- Listeners -------------------------------------------------------------------------------------------------
 
 local function check_address(ctx, address, taken)
@@ -477,7 +171,7 @@ local function listen(ctx, declaration, taken)
   local options = ctx:fields(schema.listen, declaration.options)
   local out = { declaration = declaration, addresses = addresses, options = options, routes = {} }
   if options.routes then
-    check_routes(ctx, out, options.routes)
+    check_route.check(ctx, out, options.routes)
     out.has_routes = #options.routes > 0
   end
   return out
@@ -712,20 +406,12 @@ end
 ---shared: list of { name, max_entries, ttl, record }
 ---sessions: list of { name, options }; tails: list of { path, options }
 ---A target is { kind = "pool", pool = ... } or { kind = action, text = ... }.
-
-function M.context(session, link, report, locate)
-  return setmetatable({
-    session = session, link = link, report = report, locate = locate, path = {}, declaration = { title = "" },
-    pools = {}, pool_by_name = {}, anonymous = {},
-  }, context)
-end
-
 ---@return rx.Model
 function M.run(ctx, rules, cli)
   local model = {
     server = {}, protocols = {}, pools = {}, hooks = {}, listens = {}, tests = {}, metrics = {}, shared = {},
   }
-  for name, v in next, defaults(schema.server) do
+  for name, v in next, context.defaults(schema.server) do
     model.server[name] = v
   end
   ctx.has_rules = #rules > 0

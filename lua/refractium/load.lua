@@ -12,6 +12,7 @@
 local abi = require "refractium.abi"
 local build = require "refractium.build"
 local check = require "refractium.check"
+local context = require "refractium.context"
 local dispatch = require "refractium.dispatch"
 local env = require "refractium.env"
 local forward = require "refractium.forward"
@@ -161,7 +162,7 @@ local function read_config(path, session, link, view, cli)
       missing_file(findings, path, wrong, not cli.config)
     end
   end
-  local ctx = check.context(session, link, findings, file and files or nil)
+  local ctx = context.new(session, link, findings, file and files or nil)
   ctx.is_file_read, ctx.is_cut_short = path ~= nil, path ~= nil and not is_complete
   return ctx
 end
