@@ -282,6 +282,7 @@ struct rx_route_spec {
     uint32_t send_proxy;            // enum rx_send_proxy bits; 0: the pool's
     uint32_t sessions;              // the number sessions_new gave, plus 1; 0: none
     uint32_t is_transparent;        // 1: connect to backends from the client's address
+    uint32_t is_eager;              // 1: a backend is connected to while the client may still speak
 };
 
 struct rx_hook_spec {

@@ -121,6 +121,18 @@ int rx_door_listen_proxy(struct rx_build *b, int32_t listen, struct rx_slice fro
     return 0;
 }
 
+// Where it goes must be known while nobody has said anything.
+static int check_eager(struct rx_build *b, const struct rx_route *r)
+{
+    if (!(r->transport & RX_TCP) || !(r->proto->is_silent || r->proto->is_server_first))
+        return fail(b, "eager is for rx.silent and for protocols whose server speaks first");
+    if (r->to.kind != RX_TO_POOL)
+        return fail(b, "eager needs a pool or an address in `to`");
+    if (r->to.pool->policy_fn >= 0)
+        return fail(b, "eager: the pool's balance is a function, which is asked when the client has been heard");
+    return 0;
+}
+
 int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_spec *s)
 {
     struct rx_known *known = known_at(b, s->proto);
@@ -149,6 +161,7 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
                               .max_connections = s->max_connections,
                               .send_proxy = s->send_proxy,
                               .is_transparent = s->is_transparent,
+                              .is_eager = s->is_eager,
                               .is_plain = s->ech == 0,
                               .ech = (uint8_t)s->ech,
                               .want = s->ech ? RX_FACT_ECH : 0 };
@@ -168,6 +181,8 @@ int rx_door_route_new(struct rx_build *b, int32_t listen, const struct rx_route_
     if (s->sessions > b->conf->n_sessions)
         return fail(b, "no such sessions");
     d->r.sessions = s->sessions ? b->conf->sessions[s->sessions - 1] : NULL;
+    if (d->r.is_eager && check_eager(b, &d->r))
+        return -1;
     bool has_by = d->r.sessions && d->r.sessions->by_fn >= 0;
     bool has_policy = d->r.to.kind == RX_TO_POOL && d->r.to.pool->policy_fn >= 0;
     d->r.is_scripted = d->r.when_fn >= 0 || d->r.to.kind == RX_TO_SCRIPT || has_policy || has_by;
@@ -301,6 +316,7 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
             struct rx_route *r = &l->routes[k++];
             *r = b->routes[i].r;
             l->has_during |= r->n_during > 0;
+            l->has_eager |= r->is_eager;
             r->is_by_name = r->is_plain && (r->name_cond.n || r->name_cond.n_regex);
             r->is_plain &= !r->is_by_name;
         }

@@ -105,6 +105,8 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     struct rx_worker *w = c->worker;
     if (c->room == RX_ROOM_DEAD)
         return;
+    if (c->early)
+        rx_connect_drop_early(c);
     rx_access_line(c, why);
     rx_stat_add(&w->stat.closed[why], 1);
     rx_histogram_add(&w->stat.duration, rx_now_ms() - c->start_ms);

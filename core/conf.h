@@ -157,6 +157,7 @@ struct rx_route {
     const struct rx_hooks *hooks;  // NULL: none
     uint32_t send_proxy; // enum rx_send_proxy bits; 0: the pool's
     bool is_transparent; // backends are connected to from the client's address
+    bool is_eager;       // a backend is connected to while the client may still speak
     int32_t when_fn; // -1: none
     enum rx_priority priority;
     uint32_t idle_ms, udp_idle_ms, connect_ms, max_connections;
@@ -220,6 +221,7 @@ struct rx_listen {
     struct rx_rate connection_rate, rate_per_ip; // of new connections
     struct rx_rates *rates;                      // in the gate; NULL without rate_per_ip
     bool has_during;                             // some route of it asks for the time
+    bool has_eager;                              // some route of it is eager
     bool has_rates;                              // here or of the server
     uint8_t over_limit;                          // enum rx_target_kind: what becomes of whom a limit keeps out
     struct rx_served *served;        // ref: of who is on no route; NULL where nothing is served

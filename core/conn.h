@@ -90,12 +90,15 @@ struct rx_conn {
     bool is_identified;    // the listener's identify said where to, without a route
     bool is_fallback_used; // the pool's fallback was taken already
 
+    const struct rx_route *early; // in PEEK: the eager route whose backend it has, or will have; NULL: none
+
     // connect.c: which backends were tried
     uint32_t cursor, attempt;
     uint64_t *tried;   // owned: a bit for each backend of the roster; NULL: none was
     bool is_probe;     // it finds out whether an ejected backend is back
     int64_t turn;      // a policy's choice in the roster, -1: the pool's balance
     uint64_t until_ms; // connect_timeout ends here, for all attempts together
+    bool was_early;    // peek.c: eager routes were looked for
 
     struct rx_wheel_node deadline;
     struct rx_conn *next, *prev; // worker's list of the living, or (next) its graveyard
@@ -140,6 +143,10 @@ const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *a
 // `head` is what the client said so far; it may lie in the worker's buffer and is copied when it must be kept.
 void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len);
 void rx_connect_on_deadline(struct rx_conn *c);
+// A connection in PEEK, whose client has said nothing yet, gets a backend of this eager route. May close it.
+void rx_connect_early(struct rx_conn *c, const struct rx_route *r);
+// It goes elsewhere: that backend never heard of it, nor will the client of the backend.
+void rx_connect_drop_early(struct rx_conn *c);
 // For UDP, which need not wait: a pool's backends are to be tried; the next one, counted as c->backend (NULL: none is left,
 // with *why); it failed with this errno: false when that closed c.
 void rx_connect_enter(struct rx_conn *c, const struct rx_pool *pool);

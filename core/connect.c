@@ -4,6 +4,7 @@
 // The head is sent right after connect(): on a local network the handshake is over by then, which saves a turn of
 // the loop and two epoll calls. A backend that refuses, resets or does not answer within connect_timeout (for all
 // attempts together) is followed by the next; this file owns that loop.
+// Also here, for PEEK: the backend of an eager route, reached before the client has spoken.
 // Once a backend may have seen a byte, no other ever sees it: the kernel takes bytes for a socket only when its
 // handshake is over (TCP fast open is not used), and a send that took any ends this room.
 #include <errno.h>
@@ -20,6 +21,11 @@
 #include "worker.h"
 
 static void connect_on_writable(struct ev_loop *loop, ev_io *io, int events);
+
+static const struct rx_route *route_of(const struct rx_conn *c)
+{
+    return c->early ? c->early : c->route;
+}
 
 static void let_go(struct rx_conn *c)
 {
@@ -167,7 +173,8 @@ static int prepare(int fd, const struct rx_pool *pool, const struct rx_backend *
 
 const union rx_ip *rx_connect_as(const struct rx_conn *c)
 {
-    return c->route && c->route->is_transparent ? &c->client : NULL;
+    const struct rx_route *r = route_of(c);
+    return r && r->is_transparent ? &c->client : NULL;
 }
 
 int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, const union rx_ip *as,
@@ -204,7 +211,8 @@ static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const
 
 static uint32_t patience_ms(const struct rx_conn *c)
 {
-    return c->route ? c->route->connect_ms : c->listen->connect_ms;
+    const struct rx_route *r = route_of(c);
+    return r ? r->connect_ms : c->listen->connect_ms;
 }
 
 static void all_down(struct rx_conn *c, enum rx_reason why, const uint8_t *head, uint32_t len)
@@ -297,13 +305,18 @@ const struct rx_backend *rx_connect_next(struct rx_conn *c, enum rx_reason *why)
     }
 }
 
-static void connected(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent)
+static void count_connected(struct rx_conn *c)
 {
     uint64_t since = c->until_ms - patience_ms(c), now = rx_now_ms();
     rx_histogram_add(&c->worker->stat.connect, now > since ? now - since : 0);
     rx_backend_connected(c->backend->state, now);
     free(c->tried);
     c->tried = NULL;
+}
+
+static void connected(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent)
+{
+    count_connected(c);
     rx_weld_begin(c, head, len, sent);
 }
 
@@ -361,9 +374,114 @@ void rx_connect_enter(struct rx_conn *c, const struct rx_pool *pool)
     c->until_ms = rx_now_ms() + patience_ms(c);
 }
 
+// ---- before the client has spoken ------------------------------------------------------------------------------------
+// An eager route's backend is connected to while the connection waits in PEEK, which has its deadline. What the backend
+// says stays in the kernel's buffer, where the window bounds it, until the client is known to be one of this route's.
+// Up to here nothing of the client's was sent but a PROXY header; so a backend that is gone by then is no loss.
+
+static void early_on_writable(struct ev_loop *loop, ev_io *io, int events);
+
+static void drop_backend(struct rx_conn *c)
+{
+    let_go(c);
+    rx_connect_forget(c);
+    free(c->dir[RX_TO_SERVER].rest);
+    c->dir[RX_TO_SERVER].rest = NULL;
+    c->dir[RX_TO_SERVER].rest_len = 0;
+    c->pool = NULL;
+    c->attempt = 0;
+}
+
+void rx_connect_drop_early(struct rx_conn *c)
+{
+    drop_backend(c);
+    if (c->route != c->early)
+        atomic_fetch_sub_explicit(c->early->active, 1, memory_order_relaxed);
+    c->early = NULL;
+}
+
+static void early_connected(struct rx_conn *c)
+{
+    rx_conn_watch(c, RX_SERVER, 0);
+    count_connected(c);
+    if (c->dir[RX_TO_SERVER].rest) // not even a PROXY header fits: nobody to wait for
+        rx_connect_drop_early(c);
+}
+
+static void early_try(struct rx_conn *c)
+{
+    enum rx_reason why;
+    const struct rx_backend *b;
+    while ((b = rx_connect_next(c, &why))) {
+        uint32_t sent;
+        switch (open_to(c, b, NULL, 0, &sent)) {
+        case CONNECTED:
+            early_connected(c);
+            return;
+        case WAITING:
+            rx_conn_watch(c, RX_SERVER, EV_WRITE);
+            return;
+        case FAILED:
+            if (errno == EMFILE || errno == ENFILE) {
+                rx_connect_drop_early(c);
+                return;
+            }
+            if (!rx_connect_failed(c, errno))
+                return;
+            break;
+        }
+    }
+    rx_connect_drop_early(c); // they are tried anew when the client's silence is over
+}
+
+static void early_on_writable(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop, (void)events;
+    struct rx_conn *c = RX_CONTAINER(io, struct rx_conn, ends[RX_SERVER].io);
+    int err = rx_sys_take_error(io->fd);
+    uint32_t sent;
+    if (!err && send_head(c, true, NULL, 0, &sent) != FAILED)
+        early_connected(c);
+    else if (rx_connect_failed(c, err ? err : errno))
+        early_try(c);
+}
+
+void rx_connect_early(struct rx_conn *c, const struct rx_route *r)
+{
+    if (atomic_fetch_add_explicit(r->active, 1, memory_order_relaxed) >= r->max_connections && r->max_connections) {
+        atomic_fetch_sub_explicit(r->active, 1, memory_order_relaxed);
+        return;
+    }
+    c->early = r;
+    rx_connect_enter(c, r->to.pool);
+    ev_set_cb(&c->ends[RX_SERVER].io, early_on_writable);
+    early_try(c);
+}
+
+// The client is one of the eager route's. False: its backend is gone again.
+static bool take_early(struct rx_conn *c, const uint8_t *head, uint32_t len)
+{
+    bool is_waiting = ev_is_active(&c->ends[RX_SERVER].io);
+    c->early = NULL;
+    ev_set_cb(&c->ends[RX_SERVER].io, connect_on_writable);
+    if (is_waiting) {
+        c->until_ms = rx_now_ms() + patience_ms(c);
+        wait_connected(c, head, len);
+        return true;
+    }
+    if (!rx_sys_is_alive(c->ends[RX_SERVER].io.fd)) {
+        drop_backend(c);
+        return false;
+    }
+    rx_weld_begin(c, head, len, 0);
+    return true;
+}
+
 void rx_connect_begin(struct rx_conn *c, const struct rx_target *to, const uint8_t *head, uint32_t len)
 {
     c->room = RX_ROOM_CONNECT;
+    if (c->early && take_early(c, head, len))
+        return;
     rx_connect_enter(c, to->pool);
     ev_set_cb(&c->ends[RX_SERVER].io, connect_on_writable);
     try_next(c, head, len);

@@ -186,7 +186,7 @@ const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *a
                d->seen ? d->seen->name : "-", d->route ? d->route->name : "-", ask->n, rx_note_name(d->note));
     if (d->route) {
         count_for(c, d->route);
-        if (route_is_full(d->route)) {
+        if (c->early != d->route && route_is_full(d->route)) {
             rx_close(c, RX_REASON_LIMIT_ROUTE);
             return NULL;
         }
@@ -215,6 +215,8 @@ static bool decide(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx
         c->need = d.need;
         return false;
     }
+    if (RX_UNLIKELY(c->early != NULL) && c->early != d.route)
+        rx_connect_drop_early(c);
     const struct rx_target *to = rx_peek_settle(c, &ask, &d);
     if (to)
         follow(c, to, &d, head, len, rx_reason_of_note(d.note));
@@ -369,6 +371,13 @@ bool rx_peek_admit(struct rx_conn *c)
     return false;
 }
 
+// How long a client may be silent before eager routes are looked for: those who speak, mostly do at once, and need not
+// cost a backend a connection.
+static uint32_t patience_ms(const struct rx_listen *l)
+{
+    return l->peek_ms / 10;
+}
+
 void rx_peek_begin(struct rx_conn *c)
 {
     c->room = RX_ROOM_PEEK;
@@ -376,7 +385,7 @@ void rx_peek_begin(struct rx_conn *c)
     if (!c->is_headless && !rx_peek_admit(c))
         return;
     ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
-    rx_conn_deadline(c, c->listen->peek_ms);
+    rx_conn_deadline(c, c->listen->has_eager ? patience_ms(c->listen) : c->listen->peek_ms);
     // A first route that needs no byte (rx.any), or that this client may not take, can settle it before a word is said.
     if (!c->is_headless &&
         (c->listen->n_routes == 0 || c->listen->routes[0].proto->is_any || !c->listen->routes[0].is_plain))
@@ -385,9 +394,22 @@ void rx_peek_begin(struct rx_conn *c)
     peek_read(c);
 }
 
+// Nothing has been said for a while: what would become of it if that went on?
+static void look_ahead(struct rx_conn *c)
+{
+    struct rx_ask ask = rx_peek_ask(c, NULL, 0, RX_ENDED_TIMEOUT);
+    struct rx_decision d;
+    c->was_early = true;
+    rx_conn_deadline(c, c->listen->peek_ms - patience_ms(c->listen));
+    if (!c->is_headless && !c->head_len && rx_decide(c->listen, &ask, &d) == RX_MATCH && d.route && d.route->is_eager)
+        rx_connect_early(c, d.route);
+}
+
 void rx_peek_on_deadline(struct rx_conn *c)
 {
-    if (c->is_headless)
+    if (c->listen->has_eager && !c->was_early)
+        look_ahead(c);
+    else if (c->is_headless)
         rx_close(c, c->head_len ? RX_REASON_PROXY_INVALID : RX_REASON_PROXY_MISSING);
     else
         decide(c, c->head, c->head_len, RX_ENDED_TIMEOUT);

@@ -55,7 +55,8 @@ void rx_proxied_unref(struct rx_proxied *p)
 
 static uint32_t wanted(const struct rx_conn *c)
 {
-    return c->route && c->route->send_proxy ? c->route->send_proxy : c->pool->send_proxy;
+    const struct rx_route *r = c->early ? c->early : c->route;
+    return r && r->send_proxy ? r->send_proxy : c->pool->send_proxy;
 }
 
 bool rx_proxied_is_said(const struct rx_conn *c)

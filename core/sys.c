@@ -91,6 +91,16 @@ void rx_sys_reset_on_close(int fd)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
+bool rx_sys_is_alive(int fd)
+{
+    char one;
+    ssize_t n;
+    do
+        n = recv(fd, &one, 1, MSG_PEEK | MSG_DONTWAIT);
+    while (n == -1 && errno == EINTR);
+    return n > 0 || (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK));
+}
+
 int rx_sys_take_error(int fd)
 {
     int err = 0;

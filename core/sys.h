@@ -24,6 +24,8 @@ enum rx_io rx_sys_splice(int from, int to, size_t len, size_t *n);
 void rx_sys_nodelay(int fd);
 // Make the next close() send a reset instead of a FIN.
 void rx_sys_reset_on_close(int fd);
+// Whether a stream socket still has something to say, or may: false after a reset, and at the end of the stream.
+bool rx_sys_is_alive(int fd);
 // The pending SO_ERROR of a socket, cleared by reading it; 0 when there is none.
 int rx_sys_take_error(int fd);
 // Raise RLIMIT_NOFILE to its hard limit; returns the limit in force.

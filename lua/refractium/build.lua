@@ -296,7 +296,7 @@ local function route(state, listener, listen_id, r, line)
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
     when = when, rate = o.rate or 0, rate_total = o.rate_total or 0, send_proxy = o.send_proxy or 0,
     sessions = o.sessions and o.sessions.id and o.sessions.id + 1 or 0,
-    is_transparent = o.transparent,
+    is_transparent = o.transparent, is_eager = o.eager,
     to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
     mirror = target(state, o.mirror, line, what .. ".mirror"),
   })

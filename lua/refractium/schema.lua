@@ -390,6 +390,9 @@ M.route = section {
   { name = "transparent", type = "boolean", default = false,
     doc = "Connect to backends from the client's own address. Needs CAP_NET_ADMIN, and a way back for the answers; see"
       .. " the guide." },
+  { name = "eager", type = "boolean", default = false,
+    doc = "For `rx.silent` and protocols whose server speaks first: connect to the backend while the client may still"
+      .. " speak, so that one who does not has the greeting the moment `peek_timeout` ends; see the guide." },
   { name = "priority", type = "choice", values = { "both", "latency", "throughput" }, default = "both",
     doc = '`"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a'
       .. " connection begins to stream." },

@@ -198,6 +198,7 @@
 ---@field filter? fun(conn: rx.Conn, direction: "to_server"|"to_client", buf: rx.Buf): string|rx.Action|nil `function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails.
 ---@field send_proxy? "v1"|"v2"|rx.SendProxy Tell backends who the client is, in a PROXY header before its first byte: `"v1"`, `"v2"`, or a table, as in `{ version = "v2", unique_id = true }`. Default: none.
 ---@field transparent? boolean Connect to backends from the client's own address. Needs CAP_NET_ADMIN, and a way back for the answers; see the guide. Default: `false`.
+---@field eager? boolean For `rx.silent` and protocols whose server speaks first: connect to the backend while the client may still speak, so that one who does not has the greeting the moment `peek_timeout` ends; see the guide. Default: `false`.
 ---@field priority? "both"|"latency"|"throughput" `"latency"` copies at once, `"throughput"` lets the kernel move the bytes, `"both"` changes over as a connection begins to stream. Default: `"both"`.
 ---@field idle_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `100ms` to `30d`.
 ---@field connect_timeout? rx.Duration As in `rx.listen`, for this route. Default: the listener's. Range: `10ms` to `10m`.
