@@ -63,6 +63,8 @@ static void hear(const struct followed *f, const struct rx_tail_said *said)
         h.max_ips = rx_script_limits(f->guard->conf->guard_script, (uint32_t)s->limits_fn, id, h.id_len);
     }
     rx_sessions_hear(s, &h, &none);
+    if (rx_sessions_is_brimming(s))
+        rx_sessions_flush(false); // the loop comes round only after many more lines
 }
 
 static void guard_on_line(void *data, const char *line, size_t n)

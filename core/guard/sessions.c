@@ -3,28 +3,25 @@
 // out a ban, a line for the block log and word to the workers.
 //
 // A name's ledger, counters, bans and waiting lines outlive generations. The ledger has its own locks; `lock` here is
-// held for moments, and never while one of those is. A block log is gathered in memory and written by one thread: nobody
-// waits for a disk.
+// held for moments, and never while one of those is.
 #include "sessions.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "ban.h"
+#include "blocklog.h"
 #include "digest.h"
 #include "json.h"
 #include "log.h"
 #include "nft.h"
 #include "wheel.h"
 
-enum { WAITING_MAX = 256 * 1024, BANS_MAX = 65536, WORD_MAX = 600 };
+enum { BANS_MAX = 65536, WORD_MAX = 600 };
 
 // A ban that was given for this name: what a changed timeout is about.
 struct given {
@@ -37,7 +34,8 @@ struct rx_sessions_live {
     char *name;                    // owned
     unsigned refs;                 // under all_lock
     struct rx_ledger *ledger;      // owned
-    atomic_ulong violations, banned, log_lost;
+    struct rx_block_log log;
+    atomic_ulong violations, banned;
 
     pthread_mutex_t lock;
     uint64_t timeout_ms;
@@ -46,14 +44,7 @@ struct rx_sessions_live {
     uint32_t n_fresh; // of those given: the last ones, which the kernel has not
     char *ports;   // owned: what the kernel drops; NULL: nothing
     bool is_tcp, is_udp, is_kernel_stale;
-    char *path;    // owned: of the block log; NULL: none
-    char *waiting; // owned: lines to be written
-    size_t n_waiting;
-
-    // the writer's alone
-    int fd;
-    char *open_path; // owned
-    struct rx_nft *nft; // owned
+    struct rx_nft *nft; // owned; the guard's thread alone
 };
 
 static struct rx_sessions_live *all;
@@ -68,15 +59,11 @@ static void live_free(struct rx_sessions_live *l)
     if (!l)
         return;
     rx_ledger_free(l->ledger);
-    if (l->fd >= 0)
-        close(l->fd);
 #ifndef RX_WITHOUT_GUARD
     rx_nft_free(l->nft);
 #endif
     free(l->ports);
-    free(l->open_path);
-    free(l->path);
-    free(l->waiting);
+    rx_block_log_fini(&l->log);
     free(l->given);
     free(l->name);
     pthread_mutex_destroy(&l->lock);
@@ -89,7 +76,7 @@ static struct rx_sessions_live *live_new(const char *name, const struct rx_ledge
     if (!l)
         return NULL;
     pthread_mutex_init(&l->lock, NULL);
-    l->fd = -1;
+    rx_block_log_init(&l->log);
     l->refs = 1;
     l->timeout_ms = rule->timeout_ms;
     l->name = strdup(name);
@@ -165,7 +152,7 @@ struct rx_sessions_totals rx_sessions_totals(struct rx_sessions_live *l)
                                         .evicted = t.evicted,
                                         .violations = atomic_load(&l->violations),
                                         .banned = atomic_load(&l->banned),
-                                        .log_lost = atomic_load(&l->log_lost) };
+                                        .log_lost = atomic_load(&l->log.lost) };
 }
 
 // ---- limits of single identities --------------------------------------------------------------------------------------
@@ -267,9 +254,8 @@ void rx_sessions_apply(const struct rx_sessions *s)
     l->is_tcp = s->is_tcp;
     l->is_udp = s->is_udp;
     l->is_kernel_stale = true;
-    free(l->path);
-    l->path = s->block_log ? strdup(s->block_log) : NULL;
     pthread_mutex_unlock(&l->lock);
+    rx_block_log_set(&l->log, s->block_log);
     tell(true);
 }
 
@@ -320,7 +306,7 @@ static int json_line(char *line, size_t size, const struct rx_sessions *s, const
     rx_json_close(&j);
     if (rx_json_take(&j, &text, &len))
         return -1;
-    int n = snprintf(line, size, "%s", text);
+    int n = snprintf(line, size, "%.*s", (int)len, text); // it ends without a NUL
     free(text);
     return n;
 }
@@ -329,76 +315,20 @@ static void log_line(const struct rx_sessions *s, const struct rx_heard *h, cons
                      const struct rx_cidr *origin)
 {
     char line[3 * WORD_MAX], a[RX_ADDR_TEXT], b[RX_ADDR_TEXT];
-    struct rx_sessions_live *l = s->live;
     rx_cidr_print(out, a);
     rx_cidr_print(origin, b);
     int n = (s->is_log_json ? json_line : text_line)(line, sizeof line, s, h, a, b);
     if (n < 0 || (size_t)n >= sizeof line)
         n = 0;
-    pthread_mutex_lock(&l->lock);
-    bool fits = n && l->n_waiting + (size_t)n <= WAITING_MAX && (l->waiting || (l->waiting = malloc(WAITING_MAX)));
-    if (fits) {
-        memcpy(l->waiting + l->n_waiting, line, (size_t)n);
-        l->n_waiting += (size_t)n;
-    }
-    pthread_mutex_unlock(&l->lock);
-    if (!fits)
-        atomic_fetch_add_explicit(&l->log_lost, 1, memory_order_relaxed);
+    rx_block_log_add(&s->live->log, line, (size_t)n);
     tell(true);
-}
-
-static void log_open(struct rx_sessions_live *l, const char *path, bool is_anew)
-{
-    struct stat here, there;
-    bool is_same = l->fd >= 0 && l->open_path && !strcmp(l->open_path, path);
-    if (is_same && !is_anew && fstat(l->fd, &here) == 0 && stat(path, &there) == 0 && here.st_ino == there.st_ino &&
-        here.st_dev == there.st_dev)
-        return;
-    if (l->fd >= 0)
-        close(l->fd);
-    free(l->open_path);
-    l->open_path = strdup(path);
-    l->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640);
-    if (l->fd < 0)
-        rx_log_limited(RX_LOG_WARN, "sessions %s: block_log %s: %s", l->name, path, strerror(errno));
-}
-
-static unsigned long count_lines(const char *text, size_t n)
-{
-    unsigned long lines = 0;
-    for (const char *end = text + n; text < end && (text = memchr(text, '\n', (size_t)(end - text))); text++)
-        lines++;
-    return lines;
-}
-
-static void flush(struct rx_sessions_live *l, bool is_anew)
-{
-    pthread_mutex_lock(&l->lock);
-    char *path = l->path ? strdup(l->path) : NULL, *text = l->waiting;
-    size_t n = l->n_waiting;
-    if (n) {
-        l->waiting = NULL;
-        l->n_waiting = 0;
-    }
-    pthread_mutex_unlock(&l->lock);
-    if (path && (n || is_anew || l->fd < 0))
-        log_open(l, path, is_anew);
-    free(path);
-    if (!n)
-        return;
-    ssize_t done = l->fd < 0 ? -1 : write(l->fd, text, n);
-    if (done < 0 && l->fd >= 0)
-        rx_log_limited(RX_LOG_WARN, "sessions %s: block_log %s: %s", l->name, l->open_path, strerror(errno));
-    if (done < (ssize_t)n)
-        atomic_fetch_add(&l->log_lost, count_lines(text + RX_MAX(done, (ssize_t)0), n - (size_t)RX_MAX(done, (ssize_t)0)));
-    free(text);
 }
 
 void rx_sessions_flush(bool is_anew)
 {
     pthread_mutex_lock(&all_lock); // no name goes meanwhile
     for (struct rx_sessions_live *l = all; l; l = l->next)
-        flush(l, is_anew);
+        rx_block_log_flush(&l->log, l->name, is_anew);
     pthread_mutex_unlock(&all_lock);
 }
 
@@ -546,6 +476,11 @@ static void deal_with(const struct rx_sessions *s, const struct rx_heard *h, con
     }
     if (a->must_close && !s->is_dry)
         tell(false);
+}
+
+bool rx_sessions_is_brimming(const struct rx_sessions *s)
+{
+    return atomic_load_explicit(&s->live->log.is_brimming, memory_order_relaxed);
 }
 
 bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, struct rx_seat **seat)

@@ -70,6 +70,8 @@ void rx_sessions_kernel_leave(void);
 
 // Writes what the block logs have gathered; by one thread. `is_anew`: look for files that were moved away at once.
 void rx_sessions_flush(bool is_anew);
+// Its block log has gathered much: who is heard of next may not find room.
+bool rx_sessions_is_brimming(const struct rx_sessions *s);
 
 struct rx_sessions_totals {
     unsigned long identities, addresses, evicted;

@@ -20,7 +20,7 @@
 #include "log.h"
 #include "wheel.h"
 
-enum { LINE_MAX_BYTES = 64 * 1024, PIECE = 1024 * 1024, FILES = 4, QUIET_MS = 10000 };
+enum { LINE_MAX_BYTES = 64 * 1024, PIECE = 1024 * 1024, FILES = 16, QUIET_MS = 10000 };
 
 struct file {
     int fd;
@@ -145,8 +145,11 @@ static void enter_file(struct rx_follower *t)
     f.ino = st.st_ino;
     if (!t->has_begun)
         begin_at_end(&f, (uint64_t)st.st_size);
-    if (t->n_files == FILES)
+    if (t->n_files == FILES) {
+        while (read_file(t, &t->files[0]))
+            continue; // what it still has comes before what is new
         leave_file(t, 0);
+    }
     t->files[t->n_files++] = f;
     if (t->told.fd >= 0)
         inotify_add_watch(t->told.fd, t->path, IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF);

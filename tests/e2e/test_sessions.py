@@ -210,7 +210,7 @@ def test_no_line_is_lost_while_the_log_is_rotated_under_load(rx, tmp_path, is_la
             time.sleep(0.05)  # it writes to the old file meanwhile
             writer.reopen.set()
     assert turns >= 2
-    wait_for(lambda: len(lines_of(log)) >= n - 1, what="all lines")
+    wait_for(lambda: len(lines_of(log)) >= n - 1, what="all lines of %d" % n)
     addresses = {line.split(" from ")[1].split()[0] for line in lines_of(log)}
     assert len(addresses) == n - 1
 
