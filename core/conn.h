@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A connection and the rooms it waits in: the header to read first.
 //
-//   accept ──► PEEK ──► CONNECT ──► WELD ──► close        (UDP: PEEK ──► FLOW ──► close, both in udp.c)
+//   accept ──► PEEK ──► CONNECT ──► WELD ──► close        (UDP: PEEK ──► FLOW ──► close, see udp.c)
 //                │         │ ▲
 //                │         └─┘ another backend (connect.c owns this loop)
 //                └─► ANSWER ──► close          (no backend: respond, describe, echo, tarpit)

@@ -21,7 +21,7 @@ struct rx_udp_flow {
     uint8_t *preface;             // a PROXY header before each datagram for the backend; owned; NULL: none
     uint32_t preface_len;
     uint32_t *gram_len;           // PEEK: the datagrams in c.head; owned
-    struct named *named; // owned: an id it is known by, too; NULL: none
+    struct rx_udp_named *named; // owned: an id it is known by, too; NULL: none
     uint16_t n_grams;
     uint8_t roams;      // enum rx_roam_kind: its backend gives out such ids
     uint8_t run;        // what it is sent in this turn: a number in the worker's runs, from 1; 0: none

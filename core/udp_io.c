@@ -179,7 +179,7 @@ int rx_udp_send_behind(const struct rx_udp_path *path, const struct rx_udp_msg *
     return send_parts(path, iov, 2, 0);
 }
 
-static bool is_loss(int rc)
+bool rx_udp_is_loss(int rc)
 {
     return rc == -EAGAIN || rc == -EWOULDBLOCK || rc == -ENOBUFS || rc == -EMSGSIZE || rc == -EPERM;
 }
@@ -192,9 +192,9 @@ static int send_singly(struct rx_udp_run *r, const struct rx_udp_path *path, uin
         for (uint32_t at = 0; at < r->part[i].len || at == 0; at += r->size) {
             uint32_t len = RX_MIN(r->size, r->part[i].len - at);
             int rc = rx_udp_send(path, r->part[i].p + at, len);
-            if (is_loss(rc))
+            if (rx_udp_is_loss(rc))
                 ++*lost;
-            if (rc && !is_loss(rc))
+            if (rc && !rx_udp_is_loss(rc))
                 return rc;
             failed = rc ? rc : failed;
             if (!r->size)
@@ -226,7 +226,7 @@ int rx_udp_run_send(struct rx_udp_run *r, const struct rx_udp_path *path, uint32
             rc = send_singly(r, path, lost);
         } else if (rc == -EMSGSIZE) { // larger than the path's MTU: the kernel segments nothing that would be fragmented
             rc = send_singly(r, path, lost);
-        } else if (is_loss(rc)) {
+        } else if (rx_udp_is_loss(rc)) {
             *lost += r->segments;
         }
     }

@@ -48,6 +48,8 @@ struct rx_udp_path {
 // -ENOBUFS lost datagrams (counted in *lost), others speak for the path.
 int rx_udp_run_add(struct rx_udp_run *r, const struct rx_udp_path *path, const struct rx_udp_msg *m, uint32_t *lost);
 int rx_udp_run_send(struct rx_udp_run *r, const struct rx_udp_path *path, uint32_t *lost);
+// Whether an error of a send lost datagrams only, and says nothing of the path.
+bool rx_udp_is_loss(int rc);
 // One datagram.
 int rx_udp_send(const struct rx_udp_path *path, const uint8_t *p, uint32_t len);
 // The same, with the bytes of `before` in front of it in the same datagram.

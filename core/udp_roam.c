@@ -8,7 +8,7 @@
 enum {
     LONG = 0x80,
     FIXED = 0x40,
-    HEADER = 7, // a long header with two empty ids
+    HEADER = 7,     // a long header with two empty ids
     SHORT_MIN = 21, // RFC 9000 10.3: no packet that can be told from a stateless reset is shorter
     RESPONSE = 92,
     DATA_MIN = 32,
@@ -48,9 +48,8 @@ bool rx_roam_said(enum rx_roam_kind kind, const uint8_t *p, uint32_t n, uint32_t
 
 uint64_t rx_roam_hash(const struct rx_udp_table *t, const void *socket, const struct rx_roam_id *id)
 {
-    uint8_t padded[sizeof(uint64_t) * 3] = { 0 };
-    uint64_t words[RX_COUNT(padded) / sizeof(uint64_t)];
-    memcpy(padded, id, sizeof *id);
-    memcpy(words, padded, sizeof words);
-    return rx_udp_hash_words(t, socket, words, RX_COUNT(words));
+    uint8_t key[sizeof socket + sizeof *id];
+    memcpy(key, &socket, sizeof socket);
+    memcpy(key + sizeof socket, id, sizeof *id);
+    return rx_hash(&t->secret, key, sizeof key);
 }

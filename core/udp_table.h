@@ -4,6 +4,7 @@
 #pragma once
 
 #include "addr.h"
+#include "hash.h"
 
 struct rx_udp_key {
     const void *socket; // told apart by address
@@ -19,14 +20,12 @@ struct rx_udp_node {
 struct rx_udp_table {
     struct rx_udp_node **buckets; // owned; a power of two
     size_t n_buckets, n;
-    uint64_t secret[2];
+    struct rx_hash_key secret;
 };
 
 int rx_udp_table_init(struct rx_udp_table *t); // 0 or -ENOMEM
 void rx_udp_table_fini(struct rx_udp_table *t);
 uint64_t rx_udp_hash(const struct rx_udp_table *t, const struct rx_udp_key *k);
-// The same over words of the caller's.
-uint64_t rx_udp_hash_words(const struct rx_udp_table *t, const void *socket, const uint64_t *words, size_t n);
 // The first node with this hash after `n` (NULL: from the start); the caller compares the rest.
 struct rx_udp_node *rx_udp_table_find(const struct rx_udp_table *t, uint64_t hash, const struct rx_udp_node *n);
 void rx_udp_table_add(struct rx_udp_table *t, struct rx_udp_node *n, uint64_t hash);
