@@ -480,6 +480,7 @@ struct rx_view_door {
     // Appends to file number i: 0, 1 when it is full, -1 where files cannot be written (only hooks write them).
     int (*file_write)(struct rx_call *call, uint32_t i, const char *text, uint32_t len);
     double (*file_size)(struct rx_call *call, uint32_t i); // bytes; -1 as above
+    double (*spent_s)(void); // CPU time of this thread
 };
 
 struct rx_door {

@@ -192,6 +192,13 @@ static uint32_t view_backend_active(struct rx_call *call, uint32_t i)
 }
 
 // The budget begins when it is first asked for: a call that ends before the first tick never looks at the clock.
+static double view_spent_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static uint64_t view_now_ns(void)
 {
     uint64_t now = rx_sys_now_ns();
@@ -280,6 +287,7 @@ void rx_script_view_init(struct rx_script *s)
                                      .backend_name = view_backend_name,
                                      .backend_active = view_backend_active,
                                      .now_ns = view_now_ns,
+                                     .spent_s = view_spent_s,
                                      .log = view_log,
                                      .re_new = view_re_new,
                                      .re_find = view_re_find,

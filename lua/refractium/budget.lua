@@ -231,8 +231,8 @@ function M.new(view)
   end
 
   -- Looks at the clock are rare, and so would be compiled late: while functions are warmed up they can be had often.
-  function view.look_often(is_on)
-    every = is_on and 2 or TICKS
+  function view.look_often(ticks)
+    every = ticks or TICKS
     left = every
   end
 

@@ -61,8 +61,8 @@ local function fn_id(state, kind, fn, line, what, samples)
   end
   local where = place(state, state.report.sources:of_function(fn), place(state, line))
   local id = id_or_report(state, state.link.fn_new(kind, where), line, what)
-  warn_of_new(state, fn, what)
-  if id then
+  if id and not state.is_collecting then
+    warn_of_new(state, fn, what)
     state.link.fn_text(id, state.report.sources:text_of_function(fn))
   end
   state.functions[#state.functions + 1] = { kind = kind, fn = fn, where = where, samples = samples }
@@ -97,10 +97,9 @@ local function health(state, id, h, line, what)
 end
 
 -- Pools without a name have the options nobody gave.
-local function default_options()
-  local eject = schema.pool.by_name
-  return { eject_after = eject.eject_after.default, eject_time = units.duration(eject.eject_time.default) }
-end
+local pool_rows = schema.pool.by_name
+local DEFAULT_OPTIONS =
+  { eject_after = pool_rows.eject_after.default, eject_time = units.duration(pool_rows.eject_time.default) }
 
 -- Pools without a name are made where a route first needs them.
 local function pool_id(state, pool, line, what)
@@ -108,7 +107,7 @@ local function pool_id(state, pool, line, what)
   if id == nil then
     local balance = BALANCE[pool.balance or "round_robin"]
     local policy = fn_id(state, dispatch.POLICY, pool.policy, line, what)
-    local o = pool.options or default_options()
+    local o = pool.options or DEFAULT_OPTIONS
     id = state.link.pool_new {
       name = pool.name or "", balance = balance, tries = pool.tries, policy = policy, slow_start_ms = o.slow_start or 0,
       eject_after = o.eject_after, eject_ms = o.eject_time, source = o.source or "",
@@ -285,24 +284,36 @@ end
 
 local ECH = { [true] = 1, [false] = 2 }
 
-local function route(state, listener, listen_id, r, line)
+local function route_new(state, listen_id, r, line, what, made)
   local o = r.options
-  local what = r.where or format("%s.routes[%d]", listener.title, r.index)
-  local when = fn_id(state, dispatch.WHEN, o.when, line, what .. ".when")
   local id = state.link.route_new(listen_id, {
     where = r.where or place(state, line), name = o.name or "", proto = proto_id(state, r.proto.name, line, what),
     priority = PRIORITY[o.priority], ech = o.ech ~= nil and ECH[o.ech] or 0,
     transport = r.transport and TRANSPORT[r.transport] or 0,
     idle_ms = o.idle_timeout or 0, connect_ms = o.connect_timeout or 0, max_connections = o.max_connections or 0,
-    when = when, rate = o.rate or 0, rate_total = o.rate_total or 0, send_proxy = o.send_proxy or 0,
+    when = made.when, rate = o.rate or 0, rate_total = o.rate_total or 0, send_proxy = o.send_proxy or 0,
     sessions = o.sessions and o.sessions.id and o.sessions.id + 1 or 0,
     is_transparent = o.transparent, is_eager = o.eager,
-    to = target(state, o.to, line, what .. ".to"), fallback = target(state, o.fallback, line, what .. ".fallback"),
-    mirror = target(state, o.mirror, line, what .. ".mirror"),
+    to = made.to, fallback = made.fallback, mirror = made.mirror,
   })
-  id = id_or_report(state, id, line, what)
+  return id_or_report(state, id, line, what)
+end
+
+-- Of a route only its functions and pools are numbered.
+local function route(state, listener, listen_id, r, line)
+  local o = r.options
+  local what = r.where or format("%s.routes[%d]", listener.title, r.index)
+  local made = {
+    when = fn_id(state, dispatch.WHEN, o.when, line, what .. ".when"),
+    to = target(state, o.to, line, what .. ".to"),
+    fallback = target(state, o.fallback, line, what .. ".fallback"),
+    mirror = target(state, o.mirror, line, what .. ".mirror"),
+  }
+  local id = state.is_collecting and 0 or route_new(state, listen_id, r, line, what, made)
   if id then
-    conditions(state, id, o, line, what)
+    if not state.is_collecting then
+      conditions(state, id, o, line, what)
+    end
     use_hooks(state, "route", id, o, what, line)
   end
 end
@@ -336,7 +347,8 @@ local function listen(state, listener)
     id_or_report(state, state.link.listen_proxy(id, from), line, listener.title)
   end
   use_hooks(state, "listen", id, o, listener.title, line)
-  local lines = line and state.locate and state.locate:entries(listener.declaration, { "routes" }) or {}
+  local has_lines = line and state.locate and not state.is_collecting
+  local lines = has_lines and state.locate:entries(listener.declaration, { "routes" }) or {}
   for _, r in ipairs(listener.routes) do
     route(state, listener, id, r, not r.where and (lines[r.index] or line) or nil)
   end
@@ -378,7 +390,10 @@ end
 ---@return table functions number → { kind, fn, where, samples }
 ---@return table pools pool of the model → its number
 function M.run(link, report, model, locate, session)
-  local state = { link = link, report = report, locate = locate, pools = {}, protos = {}, hooks = {}, functions = {} }
+  local state = {
+    link = link, report = report, locate = locate, pools = {}, protos = {}, hooks = {}, functions = {},
+    is_collecting = session and session.is_quiet,
+  }
   kept(state, model)
   for _, p in ipairs(model.protocols) do
     protocol(state, p)

@@ -129,7 +129,8 @@ local function unknown_keys(ctx, section, t)
   return meant
 end
 
----The options of `t` by name, judged by their rows, with defaults for what is absent.
+---The options of `t` by name, judged by their rows, with defaults for what is absent. Conditions have no functions,
+---and a state that collects those leaves them out.
 function context:fields(section, t)
   local out, meant = {}, unknown_keys(self, section, t)
   local values = defaults(section)
@@ -142,7 +143,7 @@ function context:fields(section, t)
       if row.required and not meant[name] then
         self:fail(format("%s is missing", name))
       end
-    elseif not value.is_unknown(v) then
+    elseif not value.is_unknown(v) and not (self.is_collecting and row.cond) then
       self:push(name)
       out[name] = kinds[row.type](self, row, v)
       self:pop()
@@ -155,7 +156,7 @@ end
 function M.new(session, link, report, locate)
   return setmetatable({
     session = session, link = link, report = report, locate = locate, path = {}, declaration = { title = "" },
-    pools = {}, pool_by_name = {}, anonymous = {},
+    pools = {}, pool_by_name = {}, anonymous = {}, is_collecting = session.is_quiet,
   }, context)
 end
 

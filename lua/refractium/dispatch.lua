@@ -358,6 +358,7 @@ end
 
 local ROUNDS = 60 -- a function is compiled after 56 calls
 local LOOKS = 24 -- a branch after 10
+local TICKS = { 2, 3, 5 } -- between looks at the clock: each tick of a function is to have its branch compiled
 local SHARED_MAX = 32
 
 -- How clients begin: what a function will be shown most often.
@@ -425,10 +426,12 @@ function M.warm(functions, view)
       warm_one(fn, samples, ROUNDS, view)
       warm_one(fn, BEGINNINGS, ROUNDS, view)
       warm_one(fn, shared, ROUNDS, view)
-      view.look_often(true)
-      warm_one(fn, samples, ROUNDS, view)
-      warm_one(fn, BEGINNINGS, LOOKS, view)
-      view.look_often(false)
+      for _, ticks in ipairs(TICKS) do
+        view.look_often(ticks)
+        warm_one(fn, samples, LOOKS, view)
+        warm_one(fn, BEGINNINGS, LOOKS, view)
+      end
+      view.look_often()
     end
   end
   call.ptr, call.len, call.is_open, call.until_ns = was[1], was[2], was[3], was[4]

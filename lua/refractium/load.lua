@@ -23,13 +23,12 @@ local value = require "refractium.value"
 local views = require "refractium.view"
 
 local error, ipairs, jit, setfenv, tostring, type, xpcall = error, ipairs, jit, setfenv, tostring, type, xpcall
-local clock = os.clock
 local find, format = string.find, string.format
 local getinfo, sethook = debug.getinfo, debug.sethook
 
 local DEFAULT_FILE = "refractium.lua"
 
--- A config only declares; one that runs for so long has lost its way.
+-- A config only declares; one that runs for so long has lost its way. Of this thread's time: others may be busy.
 local RUN_SECONDS, HOOK_INSTRUCTIONS = 2, 1000000
 
 -- The deepest line of the config that was running; the message may carry another place, or none.
@@ -54,7 +53,7 @@ end
 
 -- Calls the chunk with an end to its patience. Compiled code does not call hooks, so nothing is compiled meanwhile.
 -- Once over the limit every instruction of the config raises: a pcall around the loop does not help it on.
-local function call_with_limit(chunk, files)
+local function call_with_limit(chunk, files, clock)
   local deadline = clock() + RUN_SECONDS
   local function on_count()
     if clock() > deadline then
@@ -81,7 +80,7 @@ end
 
 -- A chunk of the file in the config's environment; nil after what is wrong with it was reported.
 local function compile(file, session, environment)
-  local chunk, place, wrong = session.sources:compile(file)
+  local chunk, place, wrong = session.sources:compile(file, session.is_quiet)
   if not chunk then
     session.report:error(place, place and wrong or file.path .. ": " .. wrong)
     return nil
@@ -106,13 +105,13 @@ local function new_environment(session, link, view)
 end
 
 ---Runs the config; true when it ran to its end.
-local function run(file, session, environment)
+local function run(file, session, environment, view)
   local chunk = compile(file, session, environment)
   if not chunk then
     return false
   end
   session.running, file.is_running = { file }, true
-  local ok, wrong = call_with_limit(chunk, session.sources)
+  local ok, wrong = call_with_limit(chunk, session.sources, view.spent_s)
   if not ok then
     add_with_line(session.report, session.sources:split(wrong))
   end
@@ -156,7 +155,7 @@ local function read_config(path, session, link, view, cli)
   if path then
     file, wrong = files:add(path)
     if file then
-      is_complete = run(file, session, environment)
+      is_complete = run(file, session, environment, view)
       init.report_pending(session)
     else
       missing_file(findings, path, wrong, not cli.config)

@@ -85,14 +85,18 @@ end
 M.resolve = resolve
 
 ---Compiles a file, with ticks in it for the script budget; nil, place and words when it is no Lua.
----The text as it was written is compiled first: what is said of it must not speak of words nobody wrote.
-function M:compile(file)
+---The text as it was written is compiled first, unless it is known to be good: what is said of it must not speak of
+---words nobody wrote.
+function M:compile(file, is_good)
   if sub(file.raw, 1, 1) == "\27" then
     return nil, nil, "is bytecode, not Lua text"
   end
-  local chunk, wrong = load(file.text, file.source, "t")
-  if not chunk then
-    return nil, self:split(wrong)
+  local chunk, wrong
+  if not is_good then
+    chunk, wrong = load(file.text, file.source, "t")
+    if not chunk then
+      return nil, self:split(wrong)
+    end
   end
   local ticking, line, why = budget.transform(file.text)
   if not ticking then

@@ -525,6 +525,7 @@ local function open_c(pointer)
   local view = { call = door.call }
   for _, name in ipairs {
     "conn_text", "conn_number", "pool_size", "backend_name", "backend_active", "now_ns", "log", "re_new", "re_find",
+    "spent_s",
   } do
     view[name] = door[name]
   end
@@ -542,7 +543,7 @@ local function open_c(pointer)
 end
 
 local function none()
-  return { call = { is_open = 0 }, now_ns = function() return 0 end }
+  return { call = { is_open = 0 }, now_ns = function() return 0 end, spent_s = os.clock }
 end
 
 ---@param door any light userdata of a `struct rx_view_door *`, a table of the same functions with a call of type

@@ -109,6 +109,7 @@ function M.view()
     ffi.C.clock_gettime(1, time)
     return ffi.cast("uint64_t", time.s) * 1000000000ULL + ffi.cast("uint64_t", time.ns)
   end
+  view.spent_s = os.clock
   view.state = M.state(view.call)
   function view.log(level, text, len) text = text:sub(1, len) view.logged[#view.logged + 1] = { level, text } end
   return view
