@@ -176,8 +176,9 @@ void rx_bind_unlink_first(const struct rx_conf *conf, uint32_t n, const struct r
 int rx_bind_open_told(struct rx_bind *b, int *fds, unsigned n)
 {
     char text[RX_ADDR_TEXT];
-    struct rx_addr bound;
-    int rc = rx_bind_open(b, fds, n, &bound);
+    int rc = rx_bind_open(b, fds, n, &b->bound);
+    if (rc)
+        b->bound.len = 0;
     if (rc && may_skip(b, -rc))
         return 1;
     if (rc) {
@@ -185,6 +186,12 @@ int rx_bind_open_told(struct rx_bind *b, int *fds, unsigned n)
                strerror(-rc), hint_for(-rc));
         return -1;
     }
-    rx_log(RX_LOG_INFO, "listening on %s%s", rx_addr_print(&bound.sa, text), b->is_udp ? " (udp)" : "");
     return 0;
+}
+
+void rx_bind_tell(const struct rx_bind *b)
+{
+    char text[RX_ADDR_TEXT];
+    if (b->bound.len)
+        rx_log(RX_LOG_INFO, "listening on %s%s", rx_addr_print(&b->bound.sa, text), b->is_udp ? " (udp)" : "");
 }

@@ -10,8 +10,10 @@ int rx_bind_open(struct rx_bind *bind, int *fds, unsigned n, struct rx_addr *bou
 // Removes the socket file of a unix address, if it is still the one rx_bind_open made.
 void rx_bind_unlink(const struct rx_bind *bind);
 
-// The same, with a line in the log. 0, 1 when it may be left out ("*:P" on a machine without IPv6), or -1.
+// The same, and fills in bind->bound; says why not in the log. 0, 1 when it may be left out ("*:P" on a machine without IPv6), or -1.
 int rx_bind_open_told(struct rx_bind *bind, int *fds, unsigned n);
+// The line in the log that it is open. At start the last thing: who waits for it finds everything there.
+void rx_bind_tell(const struct rx_bind *bind);
 uint32_t rx_bind_count(const struct rx_conf *conf);
 bool rx_bind_is_in(const struct rx_conf *conf, const struct rx_bind *b);
 // Removes the socket files of the first n addresses of `conf`, but for those that `keep` (NULL: nobody) serves.

@@ -187,7 +187,8 @@ struct rx_route {
 
 struct rx_bind {
     struct rx_addr addr;
-    const char *text; // as written
+    struct rx_addr bound; // once it is: the port 0 stands for
+    const char *text;     // as written
     bool is_udp;
     struct {
         uint64_t device, inode;

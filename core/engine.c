@@ -129,6 +129,13 @@ static int bind_all(struct engine *e)
     return 0;
 }
 
+static void tell_bound(const struct rx_conf *conf)
+{
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        for (uint32_t k = 0; k < conf->listens[i]->n_binds; k++)
+            rx_bind_tell(&conf->listens[i]->binds[k]);
+}
+
 // libev does not tell who sent a signal.
 static struct {
     struct ev_loop *loop;
@@ -353,6 +360,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     } else {
         if ((rc = start_watchdog(e)))
             rx_log(RX_LOG_WARN, "no watchdog: %s", strerror(-rc));
+        tell_bound(e->reload.conf);
         rx_notify_ready(e->loop, engine_status, e);
         ev_run(e->loop, 0);
         rx_notify_end(e->loop);

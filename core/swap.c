@@ -38,7 +38,10 @@ static struct rx_swap **swaps_empty(struct rx_conf *conf, enum rx_swap_kind kind
 // 0 with fds, or 1 when none is needed, or -1.
 static int open_new(struct rx_bind *b, const struct rx_conf *old, enum rx_swap_kind kind, int *fds, unsigned n)
 {
-    return kind == RX_SWAP_TRY || rx_bind_is_in(old, b) ? 1 : rx_bind_open_told(b, fds, n);
+    int rc = kind == RX_SWAP_TRY || rx_bind_is_in(old, b) ? 1 : rx_bind_open_told(b, fds, n);
+    if (rc == 0)
+        rx_bind_tell(b);
+    return rc;
 }
 
 struct rx_swap **rx_swaps_new(struct rx_conf *conf, const struct rx_conf *old, enum rx_swap_kind kind, unsigned n,
