@@ -453,6 +453,7 @@ def test_top_puts_the_busiest_first(rx, backends):
     p = rx("{ rx.any, to = %s }" % backends(peers.echo).quoted, options='peek_timeout = "100ms",')
     quiet, busy = p.connect(), p.connect()
     quiet.sendall(b"hello")
+    assert quiet.recv(100) == b"hello"  # it is recognised, and has had its share of bytes
     is_over = threading.Event()
 
     def chat():
