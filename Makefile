@@ -96,11 +96,16 @@ test: deps ## everything: unit, Lua and end-to-end tests, then the sanitizer bui
 UNIT     := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNITHELP := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 UNITBIN  := $(UNIT:%=$(OUT)/tests/%)
+UNITOBJ  := $(UNITHELP:%.c=$(OUT)/%.o)
 
-$(OUT)/tests/%: tests/unit/%.c $(UNITHELP) $(LIB)
+$(OUT)/tests/unit/%.o: tests/unit/%.c | $(OUT)/embed_list.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(UNITHELP) $(LIB) $(LDLIBS) -lcmocka -ljansson
--include $(UNITBIN:%=%.d)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OUT)/tests/%: $(OUT)/tests/unit/%.o $(UNITOBJ) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -ljansson
+.SECONDARY: $(UNIT:%=$(OUT)/tests/unit/%.o)
+-include $(wildcard $(OUT)/tests/unit/*.d)
 
 unit-bins: $(UNITBIN)
 .PHONY: unit-bins
