@@ -272,6 +272,12 @@ static void a_capture_is_put_together(void **state)
     rx_input_free(&in);
     for (size_t cut = 0; cut < n; cut++) { // however short, it is an answer or an error
         save(0, bytes, cut);
+        if (rx_input_read(&in, &a, err) == 0)
+            rx_input_free(&in);
+        else
+            assert_non_null(strstr(err, "--pcap: "));
+        if (cut % 32) // all that ships is loaded each time
+            continue;
         int code = explain(NULL, &a);
         assert_true(code == 0 || (code == 1 && strstr(out[1], "--pcap: ")));
     }
