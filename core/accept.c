@@ -17,7 +17,7 @@
 
 enum { ACCEPT_BATCH = 64, REST_MS = 100 };
 
-static void listener_rest(struct rx_listener *l)
+void rx_accept_rest(struct rx_listener *l)
 {
     ev_io_stop(l->worker->loop, &l->io);
     ev_timer_set(&l->retry, REST_MS / 1000.0, 0.);
@@ -205,7 +205,7 @@ static void shed(struct rx_listener *l)
         }
     }
     w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    listener_rest(l);
+    rx_accept_rest(l);
 }
 
 struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, bool is_udp, enum rx_reason *why)
@@ -288,8 +288,12 @@ bool rx_accept_named(struct rx_conn *c)
 
 void rx_accept_on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
+    (void)loop;
     struct rx_listener *l = RX_CONTAINER(io, struct rx_listener, io);
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        rx_accept_rest(l);
+        return;
+    }
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         union rx_ip from;
         int fd = accept_one(l, &from);
@@ -305,7 +309,7 @@ void rx_accept_on_readable(struct ev_loop *loop, ev_io *io, int events)
         }
         if (errno == ENOBUFS || errno == ENOMEM) {
             rx_log_limited(RX_LOG_WARN, "accept: out of memory: resting");
-            listener_rest(l);
+            rx_accept_rest(l);
             return;
         }
         // ECONNABORTED and the network errors of accept(2) concern one client only.

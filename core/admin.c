@@ -152,7 +152,9 @@ static void client_on_io(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     struct rx_admin_client *c = RX_CONTAINER(io, struct rx_admin_client, io);
-    if (c->out && events & EV_WRITE)
+    if (events & EV_ERROR)
+        client_free(c);
+    else if (c->out && events & EV_WRITE)
         client_write(c);
     else if (!c->out && events & EV_READ)
         client_read(c);
@@ -175,9 +177,10 @@ static bool may_ask(int fd)
 
 static void admin_on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)events;
     struct rx_admin *a = io->data;
     int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (events & EV_ERROR)
+        ev_timer_again(loop, &a->again);
     if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
         ev_io_stop(loop, io); // rests until descriptors are there again
         ev_timer_again(loop, &a->again);

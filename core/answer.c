@@ -385,9 +385,13 @@ static void on_sent(struct rx_conn *c)
 
 static void answer_on_client(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
+    (void)loop;
     struct rx_conn *c = RX_CONTAINER(io, struct rx_conn, ends[RX_CLIENT].io);
     struct rx_answer *a = c->answer;
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
     if (!a)
         return;
     if (a->say_len) {

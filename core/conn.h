@@ -128,7 +128,10 @@ struct rx_conn {
 
 // ---- the path, in the order a connection walks it ---------------------------------------------------------------
 
+// (Everything that is watched may be told EV_ERROR: epoll had no room for it, and it is watched no more.)
 void rx_accept_on_readable(struct ev_loop *loop, ev_io *w, int events);
+// Takes nobody in for a moment: the system has run out of something.
+void rx_accept_rest(struct rx_listener *l);
 // A client's connection, counted everywhere and not yet in any room; NULL with *why when it is turned away.
 struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, bool is_udp, enum rx_reason *why);
 // Says that one was.

@@ -349,8 +349,12 @@ static void try_next(struct rx_conn *c, const uint8_t *head, uint32_t len)
 
 static void connect_on_writable(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
+    (void)loop;
     struct rx_conn *c = RX_CONTAINER(io, struct rx_conn, ends[RX_SERVER].io);
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
     int err = rx_sys_take_error(io->fd);
     uint32_t sent = 0;
     if (!err && send_head(c, true, c->head, c->head_len, &sent) != FAILED) {

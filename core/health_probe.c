@@ -318,8 +318,12 @@ static void advance(struct rx_probe *p)
 
 static void probe_on_io(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
-    advance(RX_CONTAINER(io, struct rx_probe, io));
+    (void)loop;
+    struct rx_probe *p = RX_CONTAINER(io, struct rx_probe, io);
+    if (events & EV_ERROR)
+        failed(p, ENOMEM);
+    else
+        advance(p);
 }
 
 // ---- beginning and end ------------------------------------------------------------------------------------------------

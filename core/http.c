@@ -31,7 +31,7 @@ void rx_http_free(struct rx_http *h)
 #include "embed.h"
 #include "http_request.h"
 
-enum { CONNECTIONS = 64, PATIENCE_S = 10, MEMORY = 8192 };
+enum { CONNECTIONS = 64, PATIENCE_S = 10, REST_S = 1, MEMORY = 8192 };
 
 // ---- on the loop ----------------------------------------------------------------------------------------------------
 
@@ -48,14 +48,21 @@ void rx_http_serve(struct rx_http *h)
 
 static void http_on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
-    rx_http_serve(RX_CONTAINER(io, struct rx_http, io));
+    struct rx_http *h = RX_CONTAINER(io, struct rx_http, io);
+    rx_http_serve(h);
+    if (events & EV_ERROR) { // epoll has no room for it now
+        ev_timer_stop(loop, &h->timer);
+        ev_timer_set(&h->timer, REST_S, 0.);
+        ev_timer_start(loop, &h->timer);
+    }
 }
 
 static void http_on_timer(struct ev_loop *loop, ev_timer *t, int events)
 {
-    (void)loop, (void)events;
-    rx_http_serve(RX_CONTAINER(t, struct rx_http, timer));
+    (void)events;
+    struct rx_http *h = RX_CONTAINER(t, struct rx_http, timer);
+    ev_io_start(loop, &h->io); // when it was stopped: above
+    rx_http_serve(h);
 }
 
 static int open_socket(const char *address, struct rx_addr *bound)

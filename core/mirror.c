@@ -130,6 +130,10 @@ static bool discard(struct rx_mirror *m)
 static void mirror_on_io(struct ev_loop *loop, ev_io *io, int events)
 {
     struct rx_mirror *m = RX_CONTAINER(io, struct rx_mirror, io);
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        give_up(m, strerror(ENOMEM), 0);
+        return;
+    }
     if (!m->is_connected) {
         int err = rx_sys_take_error(io->fd);
         if (err) {

@@ -354,8 +354,12 @@ static void peek_read(struct rx_conn *c)
 
 static void peek_on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
+    (void)loop;
     struct rx_conn *c = RX_CONTAINER(io, struct rx_conn, ends[RX_CLIENT].io);
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
     peek_read(c);
 }
 

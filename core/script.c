@@ -22,7 +22,10 @@
 #include "sys.h"
 #include "watchdog.h"
 
-enum { MEMORY_LIMIT = 64 * 1024 * 1024 };
+enum {
+    MEMORY_LIMIT = 64 * 1024 * 1024,
+    NEST = 32 * 1024, // a new state takes 12 KB
+};
 
 static int preload_one(lua_State *L)
 {
@@ -159,24 +162,36 @@ static void push_chunks(lua_State *L, const struct rx_conf *conf)
     }
 }
 
-// Runs the loader: leaves errors, functions, files on the stack. b is NULL in a worker's state, which only collects.
-static bool run(struct rx_script *s, struct rx_build *b, const struct rx_args *a, const struct rx_conf *conf)
+// One load in one state. All of it runs protected: whatever asks Lua for memory may be refused it, which outside of a
+// protected call ends the process.
+struct loading {
+    struct rx_script *s;
+    struct rx_build *b; // NULL in a worker's state, which only collects
+    const struct rx_args *a;
+    const struct rx_conf *conf; // with sources to run; NULL: the files are read
+    struct rx_seen *seen;       // NULL: nobody asks
+    bool is_taken;              // the functions, and what else was wanted, were
+};
+
+// Runs the loader: leaves errors, functions, files on the stack.
+static void run(lua_State *L, const struct loading *l)
 {
-    lua_State *L = s->L;
     luaL_openlibs(L);
     rx_script_preload(L);
+    lua_settop(L, 0);
     lua_pushcfunction(L, traceback);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "refractium.load");
     if (lua_pcall(L, 1, 1, 1))
-        return false;
+        lua_error(L);
     lua_pushlightuserdata(L, (void *)&rx_door);
-    lua_pushlightuserdata(L, b);
-    push_chunks(L, conf);
-    push_cli(L, a);
-    set_true(L, "collect", !b);
-    lua_pushlightuserdata(L, &s->view);
-    return lua_pcall(L, 5, 3, 1) == 0;
+    lua_pushlightuserdata(L, l->b);
+    push_chunks(L, l->conf);
+    push_cli(L, l->a);
+    set_true(L, "collect", !l->b);
+    lua_pushlightuserdata(L, &l->s->view);
+    if (lua_pcall(L, 5, 3, 1))
+        lua_error(L);
 }
 
 // Takes the functions from the stack: each becomes a reference, in the order of their numbers.
@@ -233,6 +248,28 @@ static int take_sources(struct rx_script *s, struct rx_build *b)
     return 0;
 }
 
+static int load_protected(lua_State *L)
+{
+    struct loading *l = lua_touserdata(L, 1);
+    run(L, l);
+    if (l->seen)
+        take_seen(L, l->seen);
+    if (!l->b)
+        l->is_taken = take_functions(l->s, l->conf->n_fns) == 0;
+    else if (!rx_build_errors(l->b))
+        l->is_taken = take_functions(l->s, rx_build_functions(l->b)) == 0 && take_sources(l->s, l->b) == 0;
+    return 0;
+}
+
+// NULL, or what is wrong: good until the state is used again.
+static const char *load(struct loading *l)
+{
+    lua_State *L = l->s->L;
+    if (!lua_cpcall(L, load_protected, l))
+        return NULL;
+    return lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the config could not be run";
+}
+
 static struct rx_script *script_new(struct rx_conf *conf);
 
 struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report, void *data)
@@ -240,22 +277,25 @@ struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx
     struct rx_conf *conf = NULL;
     struct rx_build *b = rx_build_new(report, data);
     struct rx_script *s = b ? script_new(NULL) : NULL;
-    bool has_run = b && s && run(s, b, a, NULL);
-    if (has_run && seen)
-        take_seen(s->L, seen);
-    if (!b || !s) {
+    struct loading l = { .s = s, .b = b, .a = a, .seen = seen };
+    const char *wrong = s ? load(&l) : NULL;
+    if (!s) {
         static const char words[] = "out of memory";
         report(data, RX_REPORT_ERROR, words, sizeof words - 1);
-    } else if (!has_run) {
-        rx_build_report(b, RX_REPORT_ERROR, "%s", lua_tostring(s->L, -1));
+    } else if (wrong) {
+        rx_build_report(b, RX_REPORT_ERROR, "%s", wrong);
     } else if (!rx_build_errors(b)) {
         bool has_file = a->is_config_typed || a->n_forward == 0;
         uint32_t n = rx_build_functions(b);
-        if (take_functions(s, n) || take_sources(s, b))
+        if (!l.is_taken)
             rx_build_report(b, RX_REPORT_ERROR, "the config's functions could not be kept");
         else
             conf = rx_build_finish(b, has_file ? a->config : NULL);
-        if (conf && n && (conf->scripts = calloc(1, sizeof(struct rx_script *)))) {
+        if (conf && n && !(conf->scripts = calloc(1, sizeof(struct rx_script *)))) {
+            rx_build_report(b, RX_REPORT_ERROR, "out of memory");
+            rx_conf_unref(conf);
+            conf = NULL;
+        } else if (conf && n) {
             s->conf = conf;
             conf->scripts[conf->n_scripts++] = s;
             lua_settop(s->L, 0);
@@ -271,11 +311,14 @@ struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx
 static struct rx_script *spawn_one(struct rx_conf *conf, const struct rx_args *a, rx_report_fn *report, void *data)
 {
     struct rx_script *s = script_new(conf);
-    if (s && run(s, NULL, a, conf) && take_functions(s, conf->n_fns) == 0) {
+    struct loading l = { .s = s, .a = a, .conf = conf };
+    const char *why = s ? load(&l) : "out of memory";
+    if (!why && l.is_taken) {
         lua_settop(s->L, 0);
         return s;
     }
-    const char *why = s && lua_isstring(s->L, -1) ? lua_tostring(s->L, -1) : "the config ran differently";
+    if (!why)
+        why = "the config ran differently";
     report(data, RX_REPORT_ERROR, why, strlen(why));
     rx_script_free(s);
     return NULL;
@@ -329,22 +372,63 @@ const char *rx_script_template(size_t *len)
 
 _Thread_local struct rx_script *rx_script_running;
 
+// LuaJIT crashes when it is refused memory while it makes a state. So that memory is there before: the nest, from which
+// pieces are only ever taken.
+static void *nest_alloc(struct rx_script *s, size_t size)
+{
+    size_t at = s->nest.used;
+    size = (size + 15) & ~(size_t)15;
+    if (s->nest.is_closed || size > NEST - at)
+        return NULL;
+    s->nest.used += size;
+    return s->nest.bytes + at;
+}
+
+static bool is_in_nest(const struct rx_script *s, const void *ptr)
+{
+    return (const uint8_t *)ptr >= s->nest.bytes && (const uint8_t *)ptr < s->nest.bytes + NEST;
+}
+
+static void *move_out(void *ptr, size_t old, size_t size)
+{
+    void *p = malloc(size);
+    if (p)
+        memcpy(p, ptr, RX_MIN(old, size));
+    return p;
+}
+
 static void *limited_alloc(void *data, void *ptr, size_t old, size_t size)
 {
     struct rx_script *s = data;
+    bool is_nested = ptr && is_in_nest(s, ptr);
     if (!ptr)
         old = 0;
     if (!size) {
-        free(ptr);
+        if (!is_nested)
+            free(ptr);
         s->memory -= old;
         return NULL;
     }
     if (size > old && s->memory + (size - old) > MEMORY_LIMIT)
         return NULL; // LuaJIT raises LUA_ERRMEM
-    void *p = realloc(ptr, size);
-    if (p)
-        s->memory += size - old;
-    return p;
+    void *p = nest_alloc(s, size);
+    if (p && ptr)
+        memcpy(p, ptr, RX_MIN(old, size));
+    if (p && ptr && !is_nested)
+        free(ptr);
+    if (!p)
+        p = is_nested ? move_out(ptr, old, size) : realloc(ptr, size);
+    if (!p && size > old)
+        return NULL;
+    s->memory += size - old;
+    return p ? p : ptr; // Lua counts on it that what shrinks is there
+}
+
+// Only for what is called outside of a protected call after all: LuaJIT ends the process next, and would do so in silence.
+static int on_panic(lua_State *L)
+{
+    rx_log(RX_LOG_ERROR, "script: %s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error");
+    return 0;
 }
 
 static struct rx_script *script_new(struct rx_conf *conf)
@@ -354,11 +438,15 @@ static struct rx_script *script_new(struct rx_conf *conf)
         return NULL;
     s->conf = conf;
     rx_script_view_init(s);
-    s->L = lua_newstate(limited_alloc, s);
+    s->nest.bytes = malloc(NEST);
+    s->L = s->nest.bytes ? lua_newstate(limited_alloc, s) : NULL;
+    s->nest.is_closed = true;
     if (!s->L) {
+        free(s->nest.bytes);
         free(s);
         return NULL;
     }
+    lua_atpanic(s->L, on_panic);
     return s;
 }
 
@@ -397,6 +485,7 @@ void rx_script_free(struct rx_script *s)
     pthread_mutex_lock(&shown_lock); // its generation goes next, and its functions with it
     pthread_mutex_unlock(&shown_lock);
     lua_close(s->L);
+    free(s->nest.bytes);
     rx_script_dynamics_free(s);
     rx_script_state_free(s);
     for (uint32_t i = 0; i < s->n_res; i++)
@@ -438,15 +527,26 @@ bool rx_script_last_wrong(const struct rx_fn *fn, char *text, size_t size, uint6
     return *at_ms;
 }
 
+// Collecting makes the table of strings smaller, and a new one first.
+static int collect(lua_State *L)
+{
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
 static void failed(struct rx_script *s, struct rx_fn *fn, int rc)
 {
-    const char *why = lua_isstring(s->L, -1) ? lua_tostring(s->L, -1) : "error";
-    char text[sizeof s->wrong];
+    char text[sizeof s->wrong], number[32];
+    const char *why = "error";
+    if (lua_type(s->L, -1) == LUA_TSTRING)
+        why = lua_tostring(s->L, -1);
+    else if (lua_type(s->L, -1) == LUA_TNUMBER) // not made a string by Lua, which may be out of memory
+        snprintf(number, sizeof number, "%.14g", lua_tonumber(s->L, -1)), why = number;
     bool is_over = s->call.until_ns && rx_sys_now_ns() >= s->call.until_ns;
     rx_log_escape((const uint8_t *)why, strlen(why), text, sizeof text);
     memcpy(s->wrong, text, sizeof text);
     if (rc == LUA_ERRMEM)
-        lua_gc(s->L, LUA_GCCOLLECT, 0); // LuaJIT does not collect before it gives up
+        lua_cpcall(s->L, collect, NULL); // LuaJIT does not collect before it gives up
     if (s->lent_until_ns)
         return;
     atomic_fetch_add_explicit(&fn->errors, 1, memory_order_relaxed);

@@ -34,6 +34,11 @@ struct rx_script {
     uint32_t n_res;
     unsigned n_searches;
     size_t memory;
+    struct {
+        uint8_t *bytes; // owned: what the state is made in
+        size_t used;
+        bool is_closed; // it is made
+    } nest;
     char *text; // owned: the text an rx.respond of a function says
     struct rx_sink **sinks; // owned: the config's files, in the hook thread's state
     uint32_t n_sinks;

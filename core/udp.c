@@ -152,8 +152,12 @@ static bool hear(struct rx_udp_flow *f, struct rx_udp_msg *m)
 
 void rx_udp_on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
+    (void)loop;
     struct rx_listener *l = RX_CONTAINER(io, struct rx_listener, io);
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        rx_accept_rest(l);
+        return;
+    }
     struct rx_udp *u = l->worker->udp;
     for (int turn = 0; turn < RX_UDP_TURNS; turn++) {
         struct rx_udp_msg *msgs;

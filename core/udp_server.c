@@ -13,9 +13,13 @@
 
 static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
+    (void)loop;
     struct rx_conn *c = RX_CONTAINER(io, struct rx_conn, ends[RX_SERVER].io);
     struct rx_udp_flow *f = rx_udp_of(c);
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
     struct rx_udp *u = rx_udp_in(f);
     for (int turn = 0; turn < RX_UDP_TURNS; turn++) {
         struct rx_udp_msg *msgs;

@@ -140,6 +140,7 @@ static void watch_on_quiet(struct ev_loop *loop, ev_timer *t, int revents)
     (void)revents;
     struct rx_watch *w = RX_CONTAINER(t, struct rx_watch, quiet);
     ev_timer_stop(loop, t);
+    ev_io_start(loop, &w->io); // epoll may have had no room for it
     const char *which = NULL;
     for (unsigned i = 0; i < w->files.n; i++) {
         struct rx_seen_file *f = &w->files.list[i];

@@ -458,6 +458,10 @@ void rx_weld_resume(struct rx_conn *c)
 
 static void weld_on_io(struct rx_conn *c, enum rx_side side, int events)
 {
+    if (RX_UNLIKELY(events & EV_ERROR)) {
+        rx_close(c, RX_REASON_NO_MEMORY);
+        return;
+    }
     c->active_ms = rx_now_ms();
     struct rx_dir *in = &c->dir[side];
     if (events & EV_READ) {
