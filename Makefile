@@ -135,6 +135,19 @@ build/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(FUZZHELP) $(LIB)
 fuzz: ## fuzz every parser and the decider for FUZZ_SECONDS each
 	@sh tests/fuzz/run.sh $(FUZZ_SECONDS)
 
+# ---- making calls fail ---------------------------------------------------------------------------------------------
+FAULT_SECONDS ?= 300
+
+build/fault/fault.so: tests/fault/fault.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -Wall -Wextra -O1 -g -shared -fPIC -fno-optimize-sibling-calls -o $@ $<
+
+fault: build/fault/fault.so ## every call that may fail fails once, under AddressSanitizer, for FAULT_SECONDS each way
+	@$(MAKE) -s MODE=asan all
+	@RX_BIN=build/asan/refractium python3 tests/fault/fault.py --seconds $(FAULT_SECONDS)
+	@RX_BIN=build/asan/refractium python3 tests/fault/fault.py --start --seconds $(FAULT_SECONDS)
+.PHONY: fault
+
 # ---- measuring ----------------------------------------------------------------------------------------------------
 bench: bench-identify bench-lua bench-quic bench-compare bench-udp ## all measurements
 bench-identify: all $(OUT)/bench/identify ## nanoseconds per identification

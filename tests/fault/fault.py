@@ -136,7 +136,7 @@ QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x04test\x00\x00\
 class Stage:
     """The program with the shim in it, and what is around it."""
 
-    def __init__(self, is_armed_at_start=None):
+    def __init__(self, is_armed_at_start=None, is_warm=True):
         self.folder = tempfile.mkdtemp(prefix="rx-fault-")
         self.page_path = os.path.join(self.folder, "page")
         with open(self.page_path, "wb") as f:
@@ -157,9 +157,10 @@ class Stage:
         if not is_armed_at_start:
             harness.wait_for(lambda: self.status() is not None, what="its admin socket")
             self.metrics_port = int(self.p.err.wait(r"metrics on http://127\.0\.0\.1:(\d+)/").group(1))
-            for _ in range(3):
+            for _ in range(2 if is_warm else 0):
                 for scene in SCENES.values():
                     scene(self)
+            self.serves()
             harness.wait_for(lambda: not self.status()["totals"]["active"], what="the first clients to leave")
             self.fds = self.p.fds()
 

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""A sample of what `make fault` does: single calls fail while clients are served."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+import harness
+from harness import ROOT, SANITIZER
+
+sys.path.insert(0, os.path.join(ROOT, "tests", "fault"))
+
+pytestmark = pytest.mark.sanitize
+
+
+@pytest.fixture(scope="module")
+def fault():
+    import fault as driver  # pylint: disable=import-outside-toplevel
+    if not harness.find_program("gcc"):
+        pytest.skip("gcc is not installed")
+    subprocess.run(["make", "-s", "-C", ROOT, "build/fault/fault.so"], check=True)
+    return driver
+
+
+def test_a_call_that_fails_costs_at_most_its_connection(fault):
+    """Promise: no crash, no leak, nothing stuck, and accepted = closed + live, whichever call fails."""
+    if SANITIZER == "tsan":
+        pytest.skip("its runtime asks for memory that may not be refused")
+    said = []
+    tried, fired, wrong = fault.run(seconds=6, say=said.append)
+    assert not wrong, "\n".join(wrong)
+    assert tried > 10 and fired > 5, (tried, fired)
+
+
+def test_a_spell_of_failures_is_over_when_it_is_over(fault):
+    """Promise: what failed again and again is served again afterwards: a listener that epoll had no room for, too."""
+    if SANITIZER == "tsan":
+        pytest.skip("its runtime asks for memory that may not be refused")
+    x = fault.Stage(is_warm=False)
+    try:
+        for kind in ("accept4", "epoll_ctl", "splice"):
+            fault.play(x, "splice", kind, 1, 4, fault.KINDS[kind][0])
+            x.alive()
+            x.serves()
+        x.adds_up()
+    finally:
+        x.stop()
+
+
+def test_a_config_is_refused_when_memory_runs_out_and_the_running_one_stays(fault):
+    """Promise: a load that is refused memory, in C or in Lua, ends as a refused load; the process goes on."""
+    if SANITIZER == "tsan":
+        pytest.skip("its runtime asks for memory that may not be refused")
+    x = fault.Stage(is_warm=False)
+    try:
+        for first in (5, 9, 30, 200, 1000, 5000, 12000):
+            fault.play(x, "reload", "malloc", first, 1, fault.E.ENOMEM)
+            x.alive()
+        fault.play(x, "counted", "malloc", 1, 12, fault.E.ENOMEM)
+        x.serves()
+        x.adds_up()
+    finally:
+        x.stop()
