@@ -86,6 +86,7 @@ struct rx_server_spec {
     uint32_t max_connections; // all listeners together
     uint32_t max_sessions;    // the same for UDP
     uint32_t drain_ms;        // how long SIGTERM lets connections finish
+    uint32_t upgrade_ms;      // how long a new binary may take to be ready; 0: half a minute
     uint32_t hot_reload;      // 1: watch the file
     uint32_t canary_ppm;      // millionths of new connections a new config gets first, at most half; 0: no canary
     uint32_t canary_ms;       // for so long

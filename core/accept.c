@@ -83,6 +83,21 @@ static enum rx_reason admit(struct rx_worker *w, const struct rx_conf *conf, con
     return RX_REASON_DONE;
 }
 
+uint32_t rx_admission_adopt(struct rx_conn *c, bool is_proxy)
+{
+    struct rx_limit *per_ip = c->is_udp ? c->listen->sessions_per_ip : c->listen->per_ip;
+    uint32_t place = 0;
+    if (c->is_udp)
+        atomic_fetch_add_explicit(c->worker->sessions, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(c->worker->active, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(c->is_udp ? c->listen->sessions : c->listen->active, 1, memory_order_relaxed);
+    if (c->is_pending)
+        atomic_fetch_add_explicit(c->listen->pending, 1, memory_order_relaxed);
+    if (!is_proxy && per_ip && !rx_limit_take(per_ip, &c->client, &place))
+        place = 0;
+    return place;
+}
+
 void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, uint32_t place, bool is_udp, bool is_pending)
 {
     struct rx_limit *per_ip = is_udp ? l->sessions_per_ip : l->per_ip;

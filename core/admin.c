@@ -12,6 +12,7 @@
 
 #include "admin_client.h"
 #include "sys.h"
+#include "upgrade.h"
 
 enum { IDLE_S = 120, SLOW_S = 10, AGAIN_S = 1 };
 
@@ -244,6 +245,7 @@ struct rx_admin *rx_admin_new(struct ev_loop *loop, const struct rx_instance *i)
     a->clients.next = a->clients.prev = &a->clients;
     rx_rounds_init(&a->rounds, loop, i);
     i->reload->ear = (struct rx_reload_ear){ rx_admin_on_finding, rx_admin_on_outcome, a };
+    i->upgrade->ear = (struct rx_upgrade_ear){ rx_admin_on_upgrade_finding, rx_admin_on_upgraded, a };
     bool is_chosen = !rc;
     if (is_chosen)
         rc = rx_admin_place_open(&a->place);
@@ -268,6 +270,27 @@ void rx_admin_leave(struct rx_admin *a)
     rx_admin_place_close(&a->place);
 }
 
+int rx_admin_socket(const struct rx_admin *a, struct rx_bind *bind)
+{
+    *bind = a->place.bind;
+    return a->place.fd;
+}
+
+void rx_admin_hand_on(struct rx_admin *a)
+{
+    if (a)
+        a->place.bind.file.inode = 0;
+    rx_admin_leave(a);
+}
+
+bool rx_admin_is_busy(const struct rx_admin *a)
+{
+    for (const struct rx_admin_client *c = a ? a->clients.next : NULL; c && c != &a->clients; c = c->next)
+        if (c->is_waiting || c->out)
+            return true;
+    return false;
+}
+
 void rx_admin_free(struct rx_admin *a)
 {
     if (!a)
@@ -276,7 +299,9 @@ void rx_admin_free(struct rx_admin *a)
     while (a->clients.next != &a->clients)
         client_free(a->clients.next);
     a->about->reload->ear = (struct rx_reload_ear){ 0 };
+    a->about->upgrade->ear = (struct rx_upgrade_ear){ 0 };
     rx_rounds_fini(&a->rounds);
     rx_findings_free(&a->findings);
+    rx_findings_free(&a->news);
     free(a);
 }

@@ -13,6 +13,12 @@ struct rx_admin;
 struct rx_admin *rx_admin_new(struct ev_loop *loop, const struct rx_instance *i);
 // Gives the place up, for a successor; who is connected stays.
 void rx_admin_leave(struct rx_admin *a);
+// The open socket and its address, -1: none; a successor is given both.
+int rx_admin_socket(const struct rx_admin *a, struct rx_bind *bind);
+// The successor has it: as rx_admin_leave, and the file stays.
+void rx_admin_hand_on(struct rx_admin *a);
+// Whether somebody waits for an answer, or for the rest of one.
+bool rx_admin_is_busy(const struct rx_admin *a);
 // After the workers were joined.
 void rx_admin_free(struct rx_admin *a);
 

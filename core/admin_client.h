@@ -23,7 +23,7 @@ struct rx_admin_client {
     bool is_waiting;        // its answer is being made
     bool is_eof, is_last;   // close after what is on its way
     struct rx_round *round; // borrowed; NULL: none
-    bool is_reload;               // waits for the outcome of one
+    bool is_reload, is_upgrade;   // waits for the outcome of one
 };
 
 struct rx_admin {
@@ -36,6 +36,7 @@ struct rx_admin {
     unsigned n_clients;
     struct rx_rounds rounds;
     struct rx_findings findings;  // of the reload somebody waits for
+    struct rx_findings news;      // the same of the upgrade
 };
 
 // admin_do.c: answers, now or later.
@@ -45,6 +46,9 @@ void rx_admin_forget(struct rx_admin_client *c);
 // Hears of reloads; data: the admin.
 void rx_admin_on_finding(void *data, unsigned severity, const char *text, size_t len);
 void rx_admin_on_outcome(void *data, bool is_taken, const char *line);
+// The same of upgrades.
+void rx_admin_on_upgrade_finding(void *data, unsigned severity, const char *text, size_t len);
+void rx_admin_on_upgraded(void *data, bool is_done, const char *line);
 
 // admin.c: sends what `j` holds, and frees it. The client is still there afterwards.
 void rx_admin_answer(struct rx_admin_client *c, struct rx_json *j);

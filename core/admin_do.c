@@ -9,6 +9,7 @@
 #include "admin_client.h"
 #include "backend.h"
 #include "ban.h"
+#include "upgrade.h"
 
 #ifndef RX_VERSION
 #define RX_VERSION "0.1.0"
@@ -110,25 +111,40 @@ static void put_findings(struct rx_json *j, const struct rx_findings *f)
     rx_json_close(j);
 }
 
-static void answer_reload(struct rx_admin_client *c, bool is_taken, const char *line)
+// key: of a number in a good result.
+struct outcome {
+    bool is_good;
+    const char *line, *key;
+    uint64_t number;
+    const struct rx_findings *findings;
+};
+
+static void answer_outcome(struct rx_admin_client *c, const struct outcome *o)
 {
     struct rx_json j = { 0 };
-    c->is_reload = false;
     rx_json_open(&j, '{');
     rx_json_key(&j, "ok");
-    rx_json_bool(&j, is_taken);
-    if (is_taken) {
+    rx_json_bool(&j, o->is_good);
+    if (o->is_good) {
         rx_json_key(&j, "result");
         rx_json_open(&j, '{');
-        put_text(&j, "outcome", line);
-        put_number(&j, "generation", c->admin->about->reload->conf->id);
-        put_findings(&j, &c->admin->findings);
+        put_text(&j, "outcome", o->line);
+        put_number(&j, o->key, o->number);
+        put_findings(&j, o->findings);
         rx_json_close(&j);
     } else {
-        put_text(&j, "error", line);
-        put_findings(&j, &c->admin->findings);
+        put_text(&j, "error", o->line);
+        put_findings(&j, o->findings);
     }
     answer_end(c, &j);
+}
+
+static void answer_reload(struct rx_admin_client *c, bool is_taken, const char *line)
+{
+    const struct rx_admin *a = c->admin;
+    const struct outcome o = { is_taken, line, "generation", a->about->reload->conf->id, &a->findings };
+    c->is_reload = false;
+    answer_outcome(c, &o);
 }
 
 void rx_admin_on_outcome(void *data, bool is_taken, const char *line)
@@ -140,6 +156,15 @@ void rx_admin_on_outcome(void *data, bool is_taken, const char *line)
     rx_findings_free(&a->findings);
 }
 
+static const char *peer_of(const struct rx_admin_client *c, char *who, size_t size)
+{
+    struct ucred peer = { 0 };
+    socklen_t len = sizeof peer;
+    getsockopt(c->io.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+    snprintf(who, size, "pid %d, uid %u", (int)peer.pid, (unsigned)peer.uid);
+    return who;
+}
+
 static void do_reload(struct rx_admin_client *c)
 {
     struct rx_reload *r = c->admin->about->reload;
@@ -148,12 +173,41 @@ static void do_reload(struct rx_admin_client *c)
         return;
     }
     c->is_reload = true;
-    struct ucred peer = { 0 };
-    socklen_t len = sizeof peer;
     char who[64];
-    getsockopt(c->io.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
-    snprintf(who, sizeof who, "pid %d, uid %u", (int)peer.pid, (unsigned)peer.uid);
-    rx_reload_request(r, "admin", who);
+    rx_reload_request(r, "admin", peer_of(c, who, sizeof who));
+}
+
+// ---- upgrade ----------------------------------------------------------------------------------------------------------
+
+void rx_admin_on_upgrade_finding(void *data, unsigned severity, const char *text, size_t len)
+{
+    rx_findings_add(&((struct rx_admin *)data)->news, severity, text, len);
+}
+
+void rx_admin_on_upgraded(void *data, bool is_done, const char *line)
+{
+    struct rx_admin *a = data;
+    const struct outcome o = { is_done, line, "pid", (uint64_t)a->about->upgrade->pid, &a->news };
+    for (struct rx_admin_client *c = a->clients.next; c != &a->clients; c = c->next)
+        if (c->is_upgrade) {
+            c->is_upgrade = false;
+            answer_outcome(c, &o);
+        }
+    rx_findings_free(&a->news);
+}
+
+static void do_upgrade(struct rx_admin_client *c)
+{
+    struct rx_upgrade *u = c->admin->about->upgrade;
+    const char *obstacle = rx_upgrade_obstacle(u);
+    char who[64], error[200];
+    if (obstacle) {
+        snprintf(error, sizeof error, "refused, %s", obstacle);
+        rx_admin_refuse(c, error);
+        return;
+    }
+    c->is_upgrade = true;
+    rx_upgrade_request(u, peer_of(c, who, sizeof who));
 }
 
 // ---- what is answered at once ---------------------------------------------------------------------------------------
@@ -260,6 +314,9 @@ void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
     case RX_REQUEST_RELOAD:
         do_reload(c);
         return;
+    case RX_REQUEST_UPGRADE:
+        do_upgrade(c);
+        return;
     case RX_REQUEST_LOG:
         do_log(c, q);
         return;
@@ -281,5 +338,5 @@ void rx_admin_forget(struct rx_admin_client *c)
     if (c->round)
         c->round->done = NULL;
     c->round = NULL;
-    c->is_reload = false;
+    c->is_reload = c->is_upgrade = false;
 }

@@ -14,6 +14,7 @@ enum { RX_REQUEST_LINE = 4096, RX_REQUEST_TEXT = 256, RX_REQUEST_ERROR = 256 };
     X(TOP, "top", RX_HAS_SORT | RX_HAS_FILTER | RX_HAS_LIMIT, 0)                                             \
     X(KILL, "kill", 0, RX_HAS_CONN)                                                                          \
     X(RELOAD, "reload", 0, 0)                                                                                \
+    X(UPGRADE, "upgrade", 0, 0)                                                                              \
     X(LOG, "log", RX_HAS_LEVEL, 0)                                                                           \
     X(BAN, "ban", RX_HAS_TTL, RX_HAS_IP)                                                                     \
     X(UNBAN, "unban", 0, RX_HAS_IP)                                                                          \

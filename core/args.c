@@ -73,6 +73,11 @@ static const struct command {
       "Has the running instance load its config again, and says what came of it: exit code 1 when the\n"
       "config was refused and the old one stays." FINDING,
       RX_CMD_RELOAD, IN_CTL, 0 },
+    { "upgrade", "", "have it replaced by the binary on disk, losing nothing",
+      "Has the running instance start the binary that is on disk now, with the arguments it has itself, and\n"
+      "hand everything over to it: listening sockets and live connections. Waits for the outcome: exit code\n"
+      "1 when the new one was no good and the old one goes on." FINDING,
+      RX_CMD_UPGRADE, IN_CTL, 0 },
     { "kill", " CONN", "end one of its connections",
       "Ends a connection of the running instance, named by its id as in the access log and in top." FINDING,
       RX_CMD_KILL, IN_CTL, 1 },
@@ -460,7 +465,7 @@ int rx_args_parse(struct rx_args *a, int argc, char **argv)
 {
     struct parse p = { .a = a };
     size_t most = (size_t)RX_MAX(argc, 1);
-    *a = (struct rx_args){ .bind = "0.0.0.0", .port = "8080", .record = "refractium.record" };
+    *a = (struct rx_args){ .argv = argv, .bind = "0.0.0.0", .port = "8080", .record = "refractium.record" };
     a->forward = calloc(most, sizeof *a->forward);
     a->files = calloc(most, sizeof *a->files);
     p.words = calloc(most, sizeof *p.words);

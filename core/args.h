@@ -8,11 +8,12 @@
 enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT, RX_CMD_RECORD,
                   RX_CMD_REPLAY,
                   // to a running instance (ctl.h)
-                  RX_CMD_STATUS, RX_CMD_TOP, RX_CMD_RELOAD, RX_CMD_KILL, RX_CMD_LOG,
+                  RX_CMD_STATUS, RX_CMD_TOP, RX_CMD_RELOAD, RX_CMD_UPGRADE, RX_CMD_KILL, RX_CMD_LOG,
                   RX_CMD_BAN, RX_CMD_UNBAN, RX_CMD_DRAIN, RX_CMD_UNDRAIN };
 
 struct rx_args {
     enum rx_command command;
+    char **argv;      // as main got it
     const char *word; // the command as typed; "" for none
     const char *only; // "tcp" or "udp": serve that transport alone; NULL: both
     const char *bind, *port, *config;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "heir.h"
 #include "log.h"
 #include "sys.h"
 #include "udp_io.h"
@@ -82,12 +83,34 @@ static int open_unix(const struct rx_addr *addr)
     return fd;
 }
 
+// Sockets that another process has left us: `have` of the n. UDP goes without the others: one socket more, and the kernel
+// would send clients to other ones than before.
+static int complete(const struct rx_bind *b, int *fds, unsigned have, unsigned n, struct rx_addr *bound)
+{
+    bool is_unix = b->addr.sa.sa_family == AF_UNIX;
+    socklen_t len = sizeof bound->v6;
+    if (!is_unix)
+        getsockname(fds[0], &bound->sa, &len);
+    for (unsigned k = have; k < n; k++) {
+        fds[k] = b->is_udp ? -1 : is_unix ? fcntl(fds[0], F_DUPFD_CLOEXEC, 0) : open_inet(bound, false, false);
+        int rc = b->is_udp || (fds[k] >= 0 && (is_unix || listen(fds[k], BACKLOG) == 0)) ? 0 : fds[k] < -1 ? fds[k] : -errno;
+        if (!rc)
+            continue;
+        while (k > 0)
+            close(fds[--k]);
+        return rc;
+    }
+    return 0;
+}
+
 int rx_bind_open(struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *bound)
 {
-    unsigned k = 0;
+    unsigned k = rx_heir_take(bind_to, fds, n);
     int rc;
     bool is_unix = bind_to->addr.sa.sa_family == AF_UNIX;
     *bound = bind_to->addr;
+    if (k)
+        return complete(bind_to, fds, k, n, bound);
     for (; k < n; k++) {
         if (is_unix && k)
             rc = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
@@ -123,6 +146,8 @@ fail:
 void rx_bind_unlink(const struct rx_bind *b)
 {
     struct stat st;
+    if (rx_heir_is())
+        return; // still the old process's
     if (b->addr.sa.sa_family == AF_UNIX && b->file.inode && lstat(b->addr.un.sun_path, &st) == 0 &&
         st.st_ino == b->file.inode && st.st_dev == b->file.device)
         unlink(b->addr.un.sun_path);

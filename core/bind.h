@@ -6,6 +6,7 @@
 
 // Opens the sockets of one address, one per worker in fds[n] (a unix socket once, duplicated). 0, or negative errno.
 // All share the address by SO_REUSEPORT, yet one that another process holds is refused. *bound: the real address.
+// Sockets that were left to us are taken instead (heir.h): of UDP those beyond them are -1 then.
 int rx_bind_open(struct rx_bind *bind, int *fds, unsigned n, struct rx_addr *bound);
 // Removes the socket file of a unix address, if it is still the one rx_bind_open made.
 void rx_bind_unlink(const struct rx_bind *bind);

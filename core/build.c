@@ -169,6 +169,8 @@ int fn_check(struct rx_build *b, int32_t fn, enum rx_fn_kind kind, int32_t *out)
     return 0;
 }
 
+enum { UPGRADE_MS = 30000 };
+
 static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
 {
     struct rx_conf *c = b->conf;
@@ -177,6 +179,7 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->max_connections = s->max_connections ? s->max_connections : 10000;
     c->max_sessions = s->max_sessions ? s->max_sessions : 65536;
     c->drain_ms = s->drain_ms;
+    c->upgrade_ms = s->upgrade_ms ? s->upgrade_ms : UPGRADE_MS;
     c->hot_reload = s->hot_reload;
     c->canary_share = (uint32_t)(RX_MIN(s->canary_ppm, 500000u) * 4294967296ull / 1000000);
     c->canary_ms = s->canary_ms;
@@ -432,6 +435,7 @@ struct rx_build *rx_build_new(rx_report_fn *report, void *data)
     c->max_connections = 10000;
     c->max_sessions = 65536;
     c->drain_ms = 30000;
+    c->upgrade_ms = UPGRADE_MS;
     c->hot_reload = true;
     c->script_budget_ms = 50;
     b->conf = c;

@@ -290,7 +290,7 @@ struct rx_conf {
     struct rx_conf *next_dead;       // reap's
     const char *file; // NULL: from the command line alone
 
-    uint32_t workers, max_connections, max_sessions, drain_ms;
+    uint32_t workers, max_connections, max_sessions, drain_ms, upgrade_ms;
     struct rx_rate connection_rate, rate_per_ip; // of all listeners together
     struct rx_gate *gate;                        // ref: where they are counted; NULL without
     struct rx_rates *rates;                      // in the gate; NULL without rate_per_ip

@@ -123,6 +123,7 @@ struct rx_conn {
     struct rx_mirror *mirror; // owned; NULL: none
     bool is_tapped;           // welding, bytes are shown to hooks or a mirror
     bool is_filtered;         // and go through filters
+    char *route_was;          // owned: its route, in another process, that this config has not; NULL: it was none
     char *told;               // owned: "sni=… host=…" for the access log; NULL when that is off
 };
 
@@ -138,6 +139,8 @@ struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, boo
 void rx_accept_tell(struct rx_listener *l, const union rx_ip *ip, enum rx_reason why);
 void rx_peek_begin(struct rx_conn *c);
 void rx_peek_on_deadline(struct rx_conn *c);
+// One that another process was deciding on, with what it had read. is_decided: it had come to an end of that.
+void rx_peek_adopt(struct rx_conn *c, bool is_decided);
 // For UDP, which has its own way to wait: what the decider is asked; whether on_accept lets it in (else it is closed); what
 // follows from a decision: where it goes, NULL when that closed it.
 struct rx_ask rx_peek_ask(struct rx_conn *c, const uint8_t *head, uint32_t len, enum rx_ended ended);
@@ -164,6 +167,8 @@ void rx_connect_forget(struct rx_conn *c); // gives up what it holds of a pool: 
 // `sent` bytes of the head have reached the backend already.
 void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_t sent);
 void rx_weld_on_deadline(struct rx_conn *c);
+// One that another process was welding: its ends and directions are as they were there.
+void rx_weld_adopt(struct rx_conn *c);
 // A direction that was paused may go on.
 void rx_weld_resume(struct rx_conn *c);
 // Sends what the turn's small messages left in the outbox; before the loop sleeps. May close connections.
@@ -195,5 +200,7 @@ const char *rx_conn_route_word(const struct rx_conn *c);
 const char *rx_conn_to_word(const struct rx_conn *c);
 // Admits a connection as the client its PROXY header named. False: it is closed.
 bool rx_accept_named(struct rx_conn *c);
+// Counts one that another process let in, whatever the limits; its place among those of its address.
+uint32_t rx_admission_adopt(struct rx_conn *c, bool is_proxy);
 // Gives back the places accept.c took.
 void rx_admission_give(struct rx_worker *w, const struct rx_listen *l, uint32_t place, bool is_udp, bool is_pending);

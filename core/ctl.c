@@ -175,10 +175,11 @@ static void print_findings(const json_t *of)
     rx_findings_free(&f);
 }
 
-static int run_reload(struct rx_ctl *c, const struct rx_args *a)
+// A reload or an upgrade: the outcome, after what was found wrong.
+static int run_outcome(struct rx_ctl *c, const struct rx_args *a)
 {
     int code = RX_EXIT_RUNTIME;
-    json_t *answer = rx_ctl_ask(c, json_pack("{s:s}", "cmd", "reload"));
+    json_t *answer = rx_ctl_ask(c, json_pack("{s:s}", "cmd", c->word));
     if (!answer)
         return code;
     print_findings(json_object_get(answer, "result") ? json_object_get(answer, "result") : answer);
@@ -265,7 +266,8 @@ static int run(struct rx_ctl *c, const struct rx_args *a)
     case RX_CMD_TOP:
         return rx_ctl_top(c, a);
     case RX_CMD_RELOAD:
-        return run_reload(c, a);
+    case RX_CMD_UPGRADE:
+        return run_outcome(c, a);
     case RX_CMD_KILL:
         return run_kill(c, a);
     case RX_CMD_LOG:

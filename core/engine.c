@@ -16,6 +16,7 @@
 #include "bind.h"
 #include "health.h"
 #include "guard.h"
+#include "heir.h"
 #include "hook.h"
 #include "http.h"
 #include "log.h"
@@ -27,6 +28,7 @@
 #include "resolve.h"
 #include "sessions.h"
 #include "sys.h"
+#include "upgrade.h"
 #include "watchdog.h"
 #include "worker.h"
 
@@ -43,10 +45,12 @@ struct engine {
     struct rx_instance self; // what the admin socket tells of us
     struct rx_admin *admin;  // owned; NULL: none
     struct rx_http *http;    // owned; NULL: no metrics
-    ev_signal term, intr, rotated;
+    struct rx_upgrade upgrade;
+    ev_signal term, intr, rotated, renewed;
     ev_async hup;
     ev_timer drain, poll, look;
     bool is_stopping;
+    unsigned n_polls; // with nothing left but an answer to who asked for the upgrade
 };
 
 static void order_all(struct engine *e, enum rx_order order)
@@ -68,13 +72,20 @@ static void engine_on_poll(struct ev_loop *loop, ev_timer *t, int events)
 {
     (void)events;
     struct engine *e = t->data;
-    if (atomic_load(&e->active) == 0)
+    if (atomic_load(&e->active) == 0 && (!e->upgrade.is_done || !rx_admin_is_busy(e->admin) || ++e->n_polls > 25))
         ev_break(loop, EVBREAK_ALL);
+}
+
+static void wait_drained(struct engine *e)
+{
+    ev_timer_set(&e->drain, e->reload.conf->drain_ms / 1000.0, 0.);
+    ev_timer_start(e->loop, &e->drain);
+    ev_timer_start(e->loop, &e->poll);
 }
 
 static void engine_on_stop(struct ev_loop *loop, ev_signal *s, int events)
 {
-    (void)events;
+    (void)loop, (void)events;
     struct engine *e = s->data;
     if (e->is_stopping) {
         rx_log(RX_LOG_INFO, "stopping at once");
@@ -83,6 +94,7 @@ static void engine_on_stop(struct ev_loop *loop, ev_signal *s, int events)
     }
     e->is_stopping = true;
     rx_reload_stop(&e->reload);
+    rx_upgrade_stop(&e->upgrade);
     rx_admin_leave(e->admin);
     char line[100];
     snprintf(line, sizeof line, "stopping: %u connections may finish within %u s", atomic_load(&e->active),
@@ -90,9 +102,26 @@ static void engine_on_stop(struct ev_loop *loop, ev_signal *s, int events)
     rx_log(RX_LOG_INFO, "%s", line);
     rx_notify_stopping(e->reload.conf->drain_ms, line);
     order_all(e, RX_ORDER_DRAIN);
-    ev_timer_set(&e->drain, e->reload.conf->drain_ms / 1000.0, 0.);
-    ev_timer_start(loop, &e->drain);
-    ev_timer_start(loop, &e->poll);
+    wait_drained(e);
+}
+
+// Another process serves. What is left here finishes here; files of sockets and tables of the kernel are the other's.
+static void engine_on_succeeded(void *data)
+{
+    struct engine *e = data;
+    e->is_stopping = true;
+    rx_reload_stop(&e->reload);
+    rx_admin_hand_on(e->admin);
+    rx_sessions_kernel_hand_on();
+    e->reload.n_bound = 0;
+    wait_drained(e);
+}
+
+static void engine_on_renewed(struct ev_loop *loop, ev_signal *s, int events)
+{
+    (void)loop, (void)events;
+    struct engine *e = s->data;
+    rx_upgrade_request(&e->upgrade, "SIGUSR2");
 }
 
 static void engine_on_rotated(struct ev_loop *loop, ev_signal *s, int events)
@@ -107,12 +136,34 @@ static void engine_on_look(struct ev_loop *loop, ev_timer *t, int events)
     rx_log_files_look(false);
 }
 
+static struct rx_listener *newest(struct rx_worker *w)
+{
+    return w->listeners[w->n_listeners - 1];
+}
+
+// A process with more workers had more sockets, and clients wait in each.
+static int bind_extras(struct engine *e, const struct rx_listen *l, struct rx_bind *b)
+{
+    for (unsigned slot = e->n_workers;; slot++) {
+        struct rx_worker *w = &e->workers[slot % e->n_workers];
+        int fd = rx_heir_more();
+        int rc = fd < 0 ? 0 : rx_worker_listen(w, l, b, fd);
+        if (fd < 0 || rc)
+            return rc;
+        newest(w)->slot = slot;
+        newest(w)->is_extra = true;
+    }
+}
+
 static int bind_one(struct engine *e, const struct rx_listen *l, struct rx_bind *b)
 {
     int *fds = calloc(e->n_workers, sizeof *fds);
     int rc = fds ? rx_bind_open_told(b, fds, e->n_workers) : -1;
     for (unsigned i = 0; !rc && i < e->n_workers; i++)
-        rc = rx_worker_listen(&e->workers[i], l, b, fds[i]);
+        if (fds[i] >= 0 && !(rc = rx_worker_listen(&e->workers[i], l, b, fds[i])))
+            newest(&e->workers[i])->slot = i;
+    if (!rc)
+        rc = bind_extras(e, l, b);
     free(fds);
     return rc < 0 ? rc : 0;
 }
@@ -179,10 +230,11 @@ static void watch_hup(struct engine *e)
 
 static void watch_signals(struct engine *e)
 {
-    ev_signal *all[] = { &e->term, &e->intr, &e->rotated };
+    ev_signal *all[] = { &e->term, &e->intr, &e->rotated, &e->renewed };
     ev_signal_init(&e->term, engine_on_stop, SIGTERM);
     ev_signal_init(&e->intr, engine_on_stop, SIGINT);
     ev_signal_init(&e->rotated, engine_on_rotated, SIGUSR1);
+    ev_signal_init(&e->renewed, engine_on_renewed, SIGUSR2);
     for (unsigned i = 0; i < RX_COUNT(all); i++) {
         all[i]->data = e;
         ev_signal_start(e->loop, all[i]);
@@ -329,7 +381,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         goto end;
     rx_resolve_on_change(e->names, engine_on_names, e);
     watch_signals(e); // before anybody can know that we are here
-    if (bind_all(e)) {
+    if (rx_heir_ask() || bind_all(e)) {
         code = RX_EXIT_BIND;
         goto end;
     }
@@ -343,7 +395,9 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         code = RX_EXIT_BIND;
         goto end;
     }
-    e->self = (struct rx_instance){ &e->reload, e->workers, &e->active, &e->sessions, e->n_workers, rx_now_ms() };
+    e->self = (struct rx_instance){ &e->reload, e->workers,   &e->active, &e->sessions,
+                                    e->n_workers, rx_now_ms(), &e->upgrade };
+    rx_upgrade_init(&e->upgrade, e->loop, &e->self);
     if (rx_http_new(&e->http, e->loop, &e->self)) {
         code = RX_EXIT_BIND;
         goto end;
@@ -354,6 +408,12 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         code = RX_EXIT_OK;
         goto end;
     }
+    if (rx_heir_succeed(e->workers, e->n_workers))
+        goto end;
+    e->upgrade.admin = e->admin;
+    e->upgrade.http = e->http;
+    e->upgrade.leave = engine_on_succeeded;
+    e->upgrade.data = e;
     if ((rc = start_workers(e))) {
         rx_log(RX_LOG_ERROR, "cannot start a worker: %s", strerror(-rc));
         order_all(e, RX_ORDER_STOP);
@@ -371,8 +431,12 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     rx_watchdog_stop();
     tell_totals(e);
 end:
+    if (rx_heir_is()) // they are the old process's still
+        rx_sessions_kernel_hand_on();
+    rx_upgrade_fini(&e->upgrade);
     rx_http_free(e->http);
     signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
     rx_record_stop();
     rx_admin_free(e->admin);
     rx_sessions_listen(NULL);
@@ -382,6 +446,7 @@ end:
     rx_health_free(e->health);
     rx_resolve_free(e->names);
     rx_bind_unlink_first(e->reload.conf, e->reload.n_bound, NULL);
+    rx_heir_end();
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         rx_worker_fini(&e->workers[i]);
     rx_reload_fini(&e->reload);

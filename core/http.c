@@ -21,6 +21,17 @@ int rx_http_new(struct rx_http **out, struct ev_loop *loop, const struct rx_inst
     return 0; // build.c refuses a config that asks for it
 }
 
+int rx_http_socket(const struct rx_http *h, struct rx_bind *bind)
+{
+    (void)h, (void)bind;
+    return -1;
+}
+
+void rx_http_leave(struct rx_http *h)
+{
+    (void)h;
+}
+
 void rx_http_free(struct rx_http *h)
 {
     (void)h;
@@ -65,7 +76,7 @@ static void http_on_timer(struct ev_loop *loop, ev_timer *t, int events)
     rx_http_serve(h);
 }
 
-static int open_socket(const char *address, struct rx_addr *bound)
+static int open_socket(const char *address, struct rx_addr *wanted, struct rx_addr *bound)
 {
     char why[RX_ADDR_TEXT];
     struct rx_addr *list;
@@ -75,6 +86,7 @@ static int open_socket(const char *address, struct rx_addr *bound)
         return -EINVAL;
     }
     struct rx_bind bind = { .addr = list[0], .text = address };
+    *wanted = list[0];
     free(list);
     int fd, rc = rx_bind_open(&bind, &fd, 1, bound);
     if (rc)
@@ -93,7 +105,7 @@ int rx_http_new(struct rx_http **out, struct ev_loop *loop, const struct rx_inst
     struct rx_http *h = calloc(1, sizeof *h);
     if (!h)
         return -ENOMEM;
-    int fd = open_socket(conf->metrics_at, &bound);
+    int fd = open_socket(conf->metrics_at, &h->wanted, &bound);
     if (fd < 0) {
         free(h);
         return fd;
@@ -123,6 +135,20 @@ int rx_http_new(struct rx_http **out, struct ev_loop *loop, const struct rx_inst
     rx_log(RX_LOG_INFO, "metrics on http://%s/metrics, the dashboard on /", rx_addr_print(&bound.sa, text));
     *out = h;
     return 0;
+}
+
+int rx_http_socket(const struct rx_http *h, struct rx_bind *bind)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    *bind = (struct rx_bind){ .addr = h->wanted };
+    return info ? info->listen_fd : -1;
+}
+
+void rx_http_leave(struct rx_http *h)
+{
+    int fd = MHD_quiesce_daemon(h->daemon);
+    if (fd >= 0)
+        close(fd);
 }
 
 void rx_http_free(struct rx_http *h)

@@ -14,6 +14,7 @@ struct rx_http {
     struct ev_loop *loop;              // borrowed, as is the next
     const struct rx_instance *instance;
     struct MHD_Daemon *daemon;         // owned
+    struct rx_addr wanted;             // where it listens, as configured
     ev_io io;
     ev_timer timer;
     struct rx_rounds rounds;

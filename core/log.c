@@ -315,6 +315,8 @@ const char *rx_conn_route_word(const struct rx_conn *c)
 {
     if (!c->conf)
         return "-";
+    if (c->route_was)
+        return c->route_was;
     return c->route ? c->route->name : c->is_identified ? "identify" : "fallback";
 }
 

@@ -12,6 +12,7 @@
 #include "check.h"
 #include "ctl.h"
 #include "engine.h"
+#include "heir.h"
 #include "import.h"
 #include "load.h"
 #include "log.h"
@@ -108,6 +109,7 @@ static int run_replay(const struct rx_args *a)
 static void print_finding(void *data, unsigned severity, const char *text, size_t len)
 {
     (void)data;
+    rx_heir_tell(severity, text, len);
     struct rx_findings one = { 0 };
     rx_findings_add(&one, severity, text, len);
     rx_findings_print(&one, stderr, rx_load_is_coloured());
@@ -116,6 +118,7 @@ static void print_finding(void *data, unsigned severity, const char *text, size_
 
 static int run_serve(const struct rx_args *a)
 {
+    rx_heir_begin();
     struct rx_conf *conf = rx_load_tested(a, NULL, print_finding, NULL);
     if (!conf)
         return RX_EXIT_USAGE;
@@ -158,6 +161,7 @@ int main(int argc, char **argv)
     case RX_CMD_STATUS:
     case RX_CMD_TOP:
     case RX_CMD_RELOAD:
+    case RX_CMD_UPGRADE:
     case RX_CMD_KILL:
     case RX_CMD_LOG:
     case RX_CMD_BAN:

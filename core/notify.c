@@ -109,6 +109,16 @@ void rx_notify_stopping(uint32_t drain_ms, const char *status)
     sd_notify(0, state);
 }
 
+void rx_notify_successor(int pid)
+{
+    char state[64];
+    if (!notify.is_ready)
+        return;
+    snprintf(state, sizeof state, "MAINPID=%d", pid);
+    sd_notify(0, state);
+    notify.is_ready = false;
+}
+
 void rx_notify_end(struct ev_loop *loop)
 {
     ev_timer_stop(loop, &notify.beat);

@@ -17,5 +17,7 @@ void rx_notify_reloading(void);
 void rx_notify_reloaded(const char *outcome);
 // It may take so long, and the manager is asked for that.
 void rx_notify_stopping(uint32_t drain_ms, const char *status);
+// Another process serves from now on, and is the one to be watched.
+void rx_notify_successor(int pid);
 // The loop is about to end.
 void rx_notify_end(struct ev_loop *loop);

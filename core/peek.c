@@ -409,6 +409,19 @@ static void look_ahead(struct rx_conn *c)
         rx_connect_early(c, d.route);
 }
 
+void rx_peek_adopt(struct rx_conn *c, bool is_decided)
+{
+    uint64_t spent = rx_now_ms() - c->start_ms;
+    c->room = RX_ROOM_PEEK;
+    c->turn = -1;
+    c->was_early = true; // its time is over, or nearly
+    ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
+    if (!is_decided && !c->dir[RX_TO_SERVER].is_eof)
+        wait_more(c);
+    // What was decided once is decided again as soon as the loop turns: nothing more is waited for.
+    rx_conn_deadline(c, is_decided || spent >= c->listen->peek_ms ? 0 : (uint32_t)(c->listen->peek_ms - spent));
+}
+
 void rx_peek_on_deadline(struct rx_conn *c)
 {
     if (c->listen->has_eager && !c->was_early)

@@ -268,6 +268,25 @@ struct rx_roster *rx_roster_new(const struct rx_pool *p, const struct rx_places 
     return NULL;
 }
 
+struct rx_roster *rx_roster_alone(const struct rx_addr *addr, const char *name, size_t len)
+{
+    struct rx_roster *r = calloc(1, sizeof *r);
+    struct rx_backend *b = r ? r->backends = calloc(1, sizeof *b) : NULL;
+    if (r)
+        r->refs = 1;
+    if (b) {
+        r->n = r->n_known = 1;
+        b->addr = *addr;
+        b->weight = 1;
+        b->name = b->own_name = strndup(name, len);
+        b->state = b->own_name ? rx_backend_state_get(addr, "", b->own_name) : NULL;
+    }
+    if (b && b->state)
+        return r;
+    rx_roster_unref(r);
+    return NULL;
+}
+
 const char *rx_balance_name(enum rx_balance balance)
 {
     static const char *const names[] = { "round_robin", "least_conn",    "random", "p2c",

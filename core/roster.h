@@ -57,6 +57,8 @@ struct rx_roster {
 // The roster of a pool whose member i, where it is a name, stands for places[i] (NULL or none: not known yet).
 // One reference; NULL when out of memory.
 struct rx_roster *rx_roster_new(const struct rx_pool *pool, const struct rx_places *const *places);
+// One backend that is in no pool; nobody is sent there. NULL when out of memory.
+struct rx_roster *rx_roster_alone(const struct rx_addr *addr, const char *name, size_t len);
 void rx_roster_unref(struct rx_roster *r);
 static inline struct rx_roster *rx_roster_ref(struct rx_roster *r)
 {

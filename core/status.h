@@ -6,6 +6,8 @@
 #include "reload.h"
 #include "worker.h"
 
+struct rx_upgrade;
+
 // The running program, as the engine thread sees it.
 struct rx_instance {
     struct rx_reload *reload;   // borrowed, as are the next two: the engine's
@@ -14,6 +16,7 @@ struct rx_instance {
     const atomic_uint *sessions; // the UDP flows among them
     unsigned n_workers;
     uint64_t start_ms;          // rx_now_ms
+    struct rx_upgrade *upgrade; // the engine's
 };
 
 // One object. The engine thread's: it reads the config and counters, and waits for nobody.

@@ -514,6 +514,23 @@ void rx_weld_begin(struct rx_conn *c, const uint8_t *head, uint32_t len, uint32_
     settle(c);
 }
 
+void rx_weld_adopt(struct rx_conn *c)
+{
+    enum rx_priority priority = c->route ? c->route->priority : RX_PRIORITY_BOTH;
+    c->room = RX_ROOM_WELD;
+    for (int d = 0; d < 2; d++) {
+        c->dir[d].may_splice = priority != RX_PRIORITY_LATENCY;
+        c->dir[d].is_spliced &= c->dir[d].may_splice;
+    }
+    ev_set_cb(&c->ends[RX_CLIENT].io, weld_on_client);
+    ev_set_cb(&c->ends[RX_SERVER].io, weld_on_server);
+    rx_conn_deadline(c, 0); // which knows since when it rests
+    if (c->route && (c->route->rate || c->route->rate_total) && rx_shape_begin(c, 0))
+        rx_close(c, RX_REASON_NO_MEMORY);
+    else
+        settle(c);
+}
+
 void rx_weld_on_deadline(struct rx_conn *c)
 {
     uint32_t idle_ms = c->route ? c->route->idle_ms : c->listen->idle_ms;

@@ -260,6 +260,17 @@ void rx_worker_count(struct rx_worker *w, const struct rx_conf *conf, enum rx_me
         rx_stat_add(is_failure ? &w->tally[conf == w->trial].failed[m] : &w->tally[conf == w->trial].tried[m], 1);
 }
 
+static void keep_extras(struct rx_worker *w, const struct rx_listener *first)
+{
+    for (unsigned i = 0; i < w->n_listeners; i++) {
+        struct rx_listener *l = w->listeners[i];
+        if (l->is_extra && l->is_udp == first->is_udp && rx_addr_equal(&l->addr.sa, &first->addr.sa)) {
+            l->listen = first->listen;
+            l->is_kept = true;
+        }
+    }
+}
+
 // From here on new connections get the new generation; the living keep the one they were routed by.
 static void worker_take(struct rx_worker *w, const struct rx_swap *s)
 {
@@ -268,6 +279,7 @@ static void worker_take(struct rx_worker *w, const struct rx_swap *s)
         if (l) {
             l->listen = s->items[i].listen;
             l->is_kept = true;
+            keep_extras(w, l);
         } else if (s->items[i].fd >= 0) {
             if (rx_worker_listen(w, s->items[i].listen, s->items[i].bind, s->items[i].fd))
                 close(s->items[i].fd);
@@ -332,6 +344,22 @@ static void worker_on_turn_out(struct ev_loop *loop, ev_timer *t, int events)
     }
 }
 
+void rx_worker_leave(struct rx_worker *w)
+{
+    if (w->is_draining)
+        return;
+    w->is_draining = true;
+    stop_listening(w);
+    // Who has said nothing yet has nothing to lose, and who is held in a tarpit nothing to wait for.
+    for (struct rx_conn *c = w->living.next, *next; c != &w->living; c = next) {
+        next = c->next;
+        if (c->is_udp)
+            rx_udp_on_deadline(c); // rests less long from now on
+        else if ((c->room == RX_ROOM_PEEK && !c->head_len) || (c->room == RX_ROOM_ANSWER && !c->answer))
+            rx_close(c, RX_REASON_SHUTDOWN);
+    }
+}
+
 static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
 {
     (void)events;
@@ -347,18 +375,8 @@ static void worker_on_wake(struct ev_loop *loop, ev_async *a, int events)
         ev_timer_set(&w->turn_out, TURN_OUT_MS / 1000.0, 0.);
         ev_timer_start(loop, &w->turn_out);
     }
-    if (orders & (RX_ORDER_DRAIN | RX_ORDER_STOP) && !w->is_draining) {
-        w->is_draining = true;
-        stop_listening(w);
-        // Who has said nothing yet has nothing to lose, and who is held in a tarpit nothing to wait for.
-        for (struct rx_conn *c = w->living.next, *next; c != &w->living; c = next) {
-            next = c->next;
-            if (c->is_udp)
-                rx_udp_on_deadline(c); // rests less long from now on
-            else if ((c->room == RX_ROOM_PEEK && !c->head_len) || (c->room == RX_ROOM_ANSWER && !c->answer))
-                rx_close(c, RX_REASON_SHUTDOWN);
-        }
-    }
+    if (orders & (RX_ORDER_DRAIN | RX_ORDER_STOP))
+        rx_worker_leave(w);
     if (orders & RX_ORDER_STOP)
         while (w->living.next != &w->living)
             rx_close(w->living.next, RX_REASON_SHUTDOWN);

@@ -25,6 +25,8 @@ struct rx_listener {
     bool is_unix;
     bool is_kept; // worker_take's
     bool is_udp, wants_to; // wants_to: clients reach it by several addresses
+    bool is_extra;         // one more of its address, left to us by a process that had more workers
+    uint32_t slot;         // which socket of its address it is (handover.h)
     bool is_retired;       // its address is not served any more; open while flows use it
     unsigned n_flows;
 };
@@ -155,6 +157,7 @@ int rx_worker_listen(struct rx_worker *w, const struct rx_listen *listen, const 
 int rx_worker_start(struct rx_worker *w);
 void rx_worker_swap(struct rx_worker *w, struct rx_swap *s); // from any thread; the last one must have been taken
 void rx_worker_order(struct rx_worker *w, enum rx_order order); // from any thread
+void rx_worker_leave(struct rx_worker *w); // on its own thread: as ordered to drain
 void rx_worker_join(struct rx_worker *w);
 void rx_worker_fini(struct rx_worker *w);
 

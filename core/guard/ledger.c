@@ -289,6 +289,17 @@ void rx_ledger_see(struct rx_ledger *l, const struct rx_ledger_event *e, struct 
     pthread_mutex_unlock(&t->lock);
 }
 
+uint32_t rx_ledger_name(struct rx_ledger *l, const struct rx_seat *s, char *out)
+{
+    struct stripe *t = &l->stripes[s->stripe];
+    pthread_mutex_lock(&t->lock);
+    uint32_t n = s->home ? s->home->id_len : 0;
+    if (n)
+        memcpy(out, s->home->id, n);
+    pthread_mutex_unlock(&t->lock);
+    return n;
+}
+
 void rx_ledger_leave(struct rx_ledger *l, struct rx_seat *s, uint64_t now_ms)
 {
     struct stripe *t = &l->stripes[s->stripe];

@@ -54,6 +54,8 @@ void rx_ledger_free(struct rx_ledger *l); // no seat is held any more
 void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule); // from now on
 // Something was heard of an identity. Any thread. Costs as much as the identity has addresses. Out of memory lets in.
 void rx_ledger_see(struct rx_ledger *l, const struct rx_ledger_event *e, struct rx_ledger_answer *out);
+// Whose it is, into RX_LEDGER_ID_MAX bytes; its length, 0: nobody's any more.
+uint32_t rx_ledger_name(struct rx_ledger *l, const struct rx_seat *seat, char *out);
 // The connection has ended.
 void rx_ledger_leave(struct rx_ledger *l, struct rx_seat *seat, uint64_t now_ms);
 

@@ -40,6 +40,11 @@ static bool run(struct rx_nft *t, const char *text, const char **why)
     return rc == 0;
 }
 
+void rx_nft_forget(struct rx_nft *t)
+{
+    t->is_there = false;
+}
+
 void rx_nft_free(struct rx_nft *t)
 {
     char text[256];

@@ -19,6 +19,7 @@ struct rx_nft_entry {
 
 // `name` becomes the table's, behind "refractium_". NULL: out of memory.
 struct rx_nft *rx_nft_new(const char *name);
+void rx_nft_forget(struct rx_nft *t); // the table is somebody else's from now on: freeing leaves it
 // Takes the table away, and frees.
 void rx_nft_free(struct rx_nft *t);
 // The table as it should be, with these entries and no others, in one step: what a crash left under this name goes. True:

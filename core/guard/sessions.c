@@ -390,6 +390,15 @@ static void kernel(struct rx_sessions_live *l, bool is_check)
     free(ports);
 }
 
+static bool is_handed_on; // under all_lock
+
+void rx_sessions_kernel_hand_on(void)
+{
+    pthread_mutex_lock(&all_lock);
+    is_handed_on = true;
+    pthread_mutex_unlock(&all_lock);
+}
+
 bool rx_sessions_has_kernel(void)
 {
     bool has = false;
@@ -406,7 +415,7 @@ bool rx_sessions_has_kernel(void)
 void rx_sessions_kernel(bool is_check)
 {
     pthread_mutex_lock(&all_lock);
-    for (struct rx_sessions_live *l = all; l; l = l->next)
+    for (struct rx_sessions_live *l = is_handed_on ? NULL : all; l; l = l->next)
         kernel(l, is_check);
     pthread_mutex_unlock(&all_lock);
 }
@@ -415,6 +424,8 @@ void rx_sessions_kernel_leave(void)
 {
     pthread_mutex_lock(&all_lock);
     for (struct rx_sessions_live *l = all; l; l = l->next) {
+        if (is_handed_on && l->nft)
+            rx_nft_forget(l->nft);
         rx_nft_free(l->nft);
         l->nft = NULL;
     }
@@ -432,6 +443,10 @@ void rx_sessions_kernel(bool is_check)
 }
 
 void rx_sessions_kernel_leave(void)
+{
+}
+
+void rx_sessions_kernel_hand_on(void)
 {
 }
 #endif
@@ -498,6 +513,11 @@ bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, str
     if (a.is_new)
         deal_with(s, h, &a);
     return a.is_in || s->is_dry;
+}
+
+uint32_t rx_sessions_name(const struct rx_sessions *s, const struct rx_seat *seat, char *out)
+{
+    return rx_ledger_name(s->live->ledger, seat, out);
 }
 
 void rx_sessions_leave(const struct rx_sessions *s, struct rx_seat *seat)

@@ -47,6 +47,8 @@ int rx_sessions_own_add(struct rx_sessions *s, struct rx_arena *a, const char *i
 // out. Whoever else was put out is dealt with. Any thread.
 bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, struct rx_seat **seat);
 void rx_sessions_leave(const struct rx_sessions *s, struct rx_seat *seat);
+// Whose it is, into RX_LEDGER_ID_MAX bytes; its length, 0: nobody's any more.
+uint32_t rx_sessions_name(const struct rx_sessions *s, const struct rx_seat *seat, char *out);
 
 // Found by name, or made; NULL: out of memory.
 struct rx_sessions_live *rx_sessions_get(const char *name, const struct rx_ledger_rule *rule);
@@ -67,6 +69,8 @@ bool rx_sessions_has_kernel(void);
 void rx_sessions_kernel(bool is_check);
 // Takes them away: the program ends.
 void rx_sessions_kernel_leave(void);
+// They are another process's from now on: nothing of them is touched any more.
+void rx_sessions_kernel_hand_on(void);
 
 // Writes what the block logs have gathered; by one thread. `is_anew`: look for files that were moved away at once.
 void rx_sessions_flush(bool is_anew);

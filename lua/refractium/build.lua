@@ -208,7 +208,7 @@ local function server(state, model)
   local record = s.record or {}
   local answer = state.link.server_set {
     workers = s.workers, max_connections = s.max_connections, max_sessions = s.max_sessions,
-    drain_ms = s.drain_timeout, hot_reload = s.hot_reload,
+    drain_ms = s.drain_timeout, upgrade_ms = s.upgrade_timeout, hot_reload = s.hot_reload,
     canary_ppm = s.canary and s.canary.share or 0, canary_ms = s.canary and s.canary.watch or 0,
     script_budget_ms = s.script_budget, is_admin_off = s.admin == false, admin = s.admin or "",
     connection_rate = s.connection_rate or NO_RATE, rate_per_ip = s.rate_per_ip or NO_RATE,

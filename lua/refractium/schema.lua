@@ -76,6 +76,8 @@ M.server = section {
       .. " by itself when it does worse than the running one. `false`: it gets all of them at once." },
   { name = "drain_timeout", type = "duration", default = "30s", min = "0ms", max = "1d",
     doc = "How long connections may finish after SIGTERM." },
+  { name = "upgrade_timeout", type = "duration", default = "30s", min = "100ms", max = "1h",
+    doc = "How long a new binary may take until it can serve (`refractium upgrade`, SIGUSR2)." },
   { name = "metrics", type = "http_address", default_text = "none",
     doc = 'Where the dashboard (`/`), `/metrics` (Prometheus), `/status.json`, `/healthz` and `/readyz` are served:'
       .. ' `"127.0.0.1:9180"`.' },

@@ -49,7 +49,7 @@ _refractium() {
     '' | tcp | udp) options="$loading $always" ;;
     init) options="--force $always" ;;
     status | top) options="$running --json $always" ;;
-    reload | kill | log | ban | unban | drain | undrain) options="$running $always" ;;
+    reload | upgrade | kill | log | ban | unban | drain | undrain) options="$running $always" ;;
     import) options="--format $always" ;;
     record) options="$loading -o --output $always" ;;
     replay) options="$loading --json $always" ;;
@@ -61,7 +61,7 @@ _refractium() {
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     elif [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import record replay status top reload kill log ban unban drain undrain' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import record replay status top reload upgrade kill log ban unban drain undrain' -- "$cur")
     elif [[ $command == log ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur")
     elif [[ $command == explain || $command == init || $command == import || $command == replay ]]; then

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # Completion of refractium's command line for fish.
 
-set -l commands tcp udp init check explain import record replay status top reload kill log ban unban drain undrain
+set -l commands tcp udp init check explain import record replay status top reload upgrade kill log ban unban drain undrain
 set -l none "not __fish_seen_subcommand_from $commands"
-set -l running "__fish_seen_subcommand_from status top reload kill log ban unban drain undrain"
-set -l loading "not __fish_seen_subcommand_from init import status top reload kill log ban unban drain undrain"
+set -l running "__fish_seen_subcommand_from status top reload upgrade kill log ban unban drain undrain"
+set -l loading "not __fish_seen_subcommand_from init import status top reload upgrade kill log ban unban drain undrain"
 set -l finding "not __fish_seen_subcommand_from init import"
 set -l explain "__fish_seen_subcommand_from explain"
 
@@ -18,6 +18,7 @@ complete -c refractium -n $none -a import -d 'turn another program\'s config int
 complete -c refractium -n $none -a status -d 'show what the running instance does'
 complete -c refractium -n $none -a top -d 'show its busiest connections, live'
 complete -c refractium -n $none -a reload -d 'have it load its config again'
+complete -c refractium -n $none -a upgrade -d 'have it replaced by the binary on disk, losing nothing'
 complete -c refractium -n $none -a kill -d 'end one of its connections'
 complete -c refractium -n $none -a log -d 'change how much it logs'
 complete -c refractium -n $none -a ban -d 'keep an address or a block out for a while'

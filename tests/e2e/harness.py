@@ -179,18 +179,20 @@ rx.listen {{ {listen} }} {{ {options} routes = {{ {routes} }} }}
 class Refractium:
     """The program under test, in a directory of its own."""
 
-    def __init__(self, directory, args=(), config=None, preexec=None, env=None, binds=1, is_up=True):
+    def __init__(self, directory, args=(), config=None, preexec=None, env=None, binds=1, is_up=True, binary=BINARY,
+                 pass_fds=()):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         self.log_path = os.path.join(self.directory, "access.log")
-        argv = [BINARY, *map(str, args)]
+        argv = [binary, *map(str, args)]
         if config is not None:
             self.write_config(config)
             argv += ["-c", "refractium.lua"]
         self.is_stopped, self.expected_code = False, 0
         env = {"XDG_RUNTIME_DIR": self.directory, **(env or {})}  # its admin socket is its own
         self.process = subprocess.Popen(argv, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, preexec_fn=preexec, env=self.environment(env))
+                                        stderr=subprocess.PIPE, preexec_fn=preexec, env=self.environment(env),
+                                        pass_fds=pass_fds)
         self.out, self.err = Reader(self.process.stdout), Reader(self.process.stderr)
         self.ports, self.addresses = [], []
         if is_up:
@@ -325,6 +327,31 @@ class Refractium:
             assert word not in text, text[-12000:]
         assert self.process.returncode == self.expected_code, "exit code %s:\n%s" % (
             self.process.returncode, text[-4000:])
+
+
+class Successor:
+    """The process that took the place of one we started; ours by PR_SET_CHILD_SUBREAPER. As subprocess.Popen."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    def poll(self):
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout=None):
+        end = time.monotonic() + (timeout or PATIENCE)
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("refractium", timeout)
+            time.sleep(0.005)
+        return self.returncode
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
 
 
 def run_binary(*args, cwd=None, stdin=b"", timeout=None, env=None):

@@ -108,6 +108,7 @@
 ---@field hot_reload? boolean Watch the config file and take an edit that validates and passes its tests; SIGHUP reloads in any case. Default: `true`.
 ---@field canary? rx.Canary|false `{ share = "5%", watch = "30s" }`: a new config first gets a share of new connections, and goes again by itself when it does worse than the running one. `false`: it gets all of them at once. Default: `false`.
 ---@field drain_timeout? rx.Duration How long connections may finish after SIGTERM. Default: `"30s"`. Range: `0ms` to `1d`.
+---@field upgrade_timeout? rx.Duration How long a new binary may take until it can serve (`refractium upgrade`, SIGUSR2). Default: `"30s"`. Range: `100ms` to `1h`.
 ---@field metrics? string Where the dashboard (`/`), `/metrics` (Prometheus), `/status.json`, `/healthz` and `/readyz` are served: `"127.0.0.1:9180"`. Default: none.
 ---@field metrics_host? string|string[] Names under which that port may be asked, beside `localhost` and IP addresses: one or a list. Others are refused, so that no web site can read it through its visitors' browsers (DNS rebinding). Default: none.
 ---@field metrics_token? string Who reads anything there but `/healthz` and `/readyz` must send `Authorization: Bearer` with this, or `Basic` with this as the password, as browsers do. Default: none.
