@@ -155,6 +155,8 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
 
 void rx_handover_let_go(struct rx_conn *c)
 {
+    if (c->early)
+        rx_connect_drop_early(c);
     if (c->hooked)
         rx_hook_close(c, RX_REASON_SHUTDOWN);
     release(c, RX_REASON_SHUTDOWN); // which resets nobody

@@ -74,6 +74,7 @@ class Upgraded:
         found = re.search(r"process (\d+) serves now; (\d+) connections handed over in ([\d.]+) ms, (\d+) finish", done.out)
         assert found, done.out
         self.follow(int(found.group(1)), timeout)
+        self.took_ms = float(found.group(3))
         return int(found.group(2)), int(found.group(4))
 
     def totals(self):
@@ -145,6 +146,7 @@ def test_thousands_of_flows_do_not_notice(program, echo_process):
     for s in socks:
         assert peers.read_exactly(s, len(wire.SSH)) == wire.SSH
     assert p.upgrade() == (count, 0)
+    print("%d connections in %.1f ms" % (count, p.took_ms))
     for s in socks:
         s.sendall(b"ping")
     for s in socks:
@@ -327,7 +329,7 @@ def test_counts_and_limits_hold_for_those_handed_over(program, backends):
         assert status["totals"]["accepted"] == 2 and status["totals"]["active"] == 2
         assert [backend["active"] for pool in status["pools"] for backend in pool["backends"]] == [2]
         with opened(p) as c:
-            with p.connect() as d, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), p.connect() as d:
                 d.sendall(wire.SSH)
                 assert not d.recv(10)
             assert is_alive(a) and is_alive(b) and is_alive(c)
