@@ -65,7 +65,8 @@ bool rx_connect_failed(struct rx_conn *c, int err)
     const struct rx_backend *b = c->backend;
     rx_worker_failed(c, RX_MEASURE_CONNECT);
     rx_log_limited(RX_LOG_WARN, "backend %s: %s", b->name, strerror(err));
-    rx_backend_failed(b->state, &c->pool->eject, c->is_probe, err, rx_now_ms(), (uint32_t)rx_worker_roll(c->worker));
+    if (c->pool) // else one of another process's config: nobody is sent there
+        rx_backend_failed(b->state, &c->pool->eject, c->is_probe, err, rx_now_ms(), (uint32_t)rx_worker_roll(c->worker));
     int rc = keep_tried(c);
     let_go(c);
     rx_stat_add(&c->worker->stat.retries, 1);

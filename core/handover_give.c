@@ -104,14 +104,15 @@ static void fill_dir(struct rx_handover *o, const struct rx_dir *d, struct rx_ha
     h->pipe[1] = add_fd(o, d->pipe[1]);
 }
 
-static bool may_go(const struct rx_conn *c)
+static bool may_go(struct rx_conn *c)
 {
     switch ((enum rx_room)c->room) {
     case RX_ROOM_PEEK:
     case RX_ROOM_CONNECT:
     case RX_ROOM_WELD:
-        return !c->is_udp && !c->hooked && !c->mirror;
+        return c->is_udp ? rx_udp_may_go(c) : !c->hooked && !c->mirror;
     case RX_ROOM_FLOW:
+        return rx_udp_may_go(c);
     case RX_ROOM_ANSWER:
     case RX_ROOM_DEAD:
         break;
@@ -141,6 +142,8 @@ static void fill(struct rx_handover *o, struct rx_conn *c, struct rx_handed *h, 
         fill_route(c, h);
     if (is_flow && c->seat)
         h->seat = (struct rx_text){ (uint8_t *)seat, rx_sessions_name(c->route->sessions, c->seat, seat) };
+    if (c->is_udp)
+        rx_udp_tell(c, h);
 }
 
 static int add(struct rx_handover *o, struct rx_conn *c)

@@ -216,6 +216,8 @@ static void run(struct rx_conn *c, const struct rx_handed *h)
         rx_weld_adopt(c);
         return;
     case RX_HANDED_UDP:
+        rx_udp_adopt(c, h);
+        return;
     case RX_HANDED_KINDS:
         break;
     }
@@ -231,8 +233,13 @@ static void undo(struct rx_conn *c)
 int rx_handover_take(struct rx_worker *workers, unsigned n_workers, const struct rx_handed *h, int *fds)
 {
     struct rx_worker *w = &workers[(h->id & 0xff) % n_workers];
-    const struct rx_listen *listen = listen_of(w->conf, h);
-    if (!listen || h->kind == RX_HANDED_UDP)
+    struct rx_listener *at = NULL;
+    const struct rx_listen *listen;
+    if (h->kind == RX_HANDED_UDP && !(at = rx_udp_listener_of(workers, n_workers, h)))
+        return -ENOENT;
+    if (at)
+        w = at->worker;
+    if (!(listen = at && is_named(at->listen->name, &h->listen) ? at->listen : listen_of(w->conf, h)))
         return -ENOENT;
     struct rx_conn *c = rx_worker_conn_new(w, w->conf, h->kind == RX_HANDED_UDP);
     if (!c)
@@ -240,8 +247,10 @@ int rx_handover_take(struct rx_worker *workers, unsigned n_workers, const struct
     c->listen = listen;
     c->client = h->client;
     c->to_port = h->to_port;
-    c->is_pending = h->kind == RX_HANDED_PEEK;
+    c->is_pending = h->kind == RX_HANDED_PEEK || (at && !(h->flags & RX_HANDED_DECIDED));
     c->ip_place = rx_admission_adopt(c, h->flags & RX_HANDED_HEADLESS);
+    if (at)
+        rx_udp_settle_in(c, at, h);
     int rc = fill(c, h, fds);
     if (rc) {
         undo(c);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "conn.h"
+#include "handover.h"
 #include "udp_table.h"
 
 struct rx_listener;
@@ -42,3 +43,14 @@ void rx_udp_on_deadline(struct rx_conn *c);
 void rx_udp_leave(struct rx_listener *l);
 // The flow is being closed: takes it out of the table.
 void rx_udp_forget(struct rx_conn *c);
+
+// ---- udp_handover.c: flows from one process to another ---------------------------------------------------------------
+
+// Whether it can go; what is to be told of it.
+bool rx_udp_may_go(struct rx_conn *c);
+void rx_udp_tell(struct rx_conn *c, struct rx_handed *h);
+// The socket it came to, among these workers'; NULL: it is not there.
+struct rx_listener *rx_udp_listener_of(struct rx_worker *workers, unsigned n, const struct rx_handed *h);
+// Puts a new flow into the table; makes it run, which may close it.
+void rx_udp_settle_in(struct rx_conn *c, struct rx_listener *l, const struct rx_handed *h);
+void rx_udp_adopt(struct rx_conn *c, const struct rx_handed *h);

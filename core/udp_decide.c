@@ -128,6 +128,17 @@ void rx_udp_drop_kept(struct rx_udp_flow *f)
     f->n_grams = 0;
 }
 
+bool rx_udp_take_kept(struct rx_udp_flow *f, const struct rx_text *lengths)
+{
+    if (!lengths->len)
+        return true;
+    if (lengths->len > GRAMS_MAX * sizeof *f->gram_len || !(f->gram_len = malloc(GRAMS_MAX * sizeof *f->gram_len)))
+        return false;
+    memcpy(f->gram_len, lengths->ptr, lengths->len);
+    f->n_grams = (uint16_t)(lengths->len / sizeof *f->gram_len);
+    return true;
+}
+
 void rx_udp_decide_kept(struct rx_udp_flow *f, enum rx_ended ended)
 {
     uint32_t *len = f->gram_len, n = f->n_grams;

@@ -43,11 +43,13 @@ struct rx_udp_flow *rx_udp_meet(struct rx_listener *l, const struct rx_udp_msg *
 void rx_udp_hear_undecided(struct rx_udp_flow *f, const uint8_t *p, uint32_t len);
 void rx_udp_decide_kept(struct rx_udp_flow *f, enum rx_ended ended);
 void rx_udp_drop_kept(struct rx_udp_flow *f);
+bool rx_udp_take_kept(struct rx_udp_flow *f, const struct rx_text *lengths); // of the datagrams in its head
 void rx_udp_echo(struct rx_udp_flow *f, const uint8_t *p, uint32_t len);
 
 // udp_server.c: sends the datagrams that are there to a backend of the pool, and what follows from then on. May close.
 void rx_udp_connect_begin(struct rx_udp_flow *f, const struct rx_target *to, const uint8_t *p, const uint32_t *len,
                           uint32_t n);
+void rx_udp_hear_backend(struct rx_udp_flow *f, int fd); // this is the socket to it
 
 // udp_send.c
 struct rx_udp_path rx_udp_client_path(struct rx_udp_flow *f);

@@ -52,6 +52,14 @@ static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
     }
 }
 
+void rx_udp_hear_backend(struct rx_udp_flow *f, int fd)
+{
+    ev_io *io = &f->c.ends[RX_SERVER].io;
+    ev_io_set(io, fd, EV_READ);
+    ev_set_cb(io, udp_on_backend);
+    ev_io_start(f->c.worker->loop, io);
+}
+
 static bool open_to(struct rx_udp_flow *f, const struct rx_backend *b)
 {
     bool is_connected;
@@ -59,7 +67,7 @@ static bool open_to(struct rx_udp_flow *f, const struct rx_backend *b)
     if (fd == -1)
         return false;
     rx_udp_setup(fd);
-    ev_io_set(&f->c.ends[RX_SERVER].io, fd, EV_READ);
+    f->c.ends[RX_SERVER].io.fd = fd;
     return true;
 }
 
@@ -122,8 +130,7 @@ void rx_udp_connect_begin(struct rx_udp_flow *f, const struct rx_target *to, con
     }
     f->may_segment = true;
     f->roams = rx_udp_roam_kind(c);
-    ev_set_cb(&c->ends[RX_SERVER].io, udp_on_backend);
-    ev_io_start(c->worker->loop, &c->ends[RX_SERVER].io);
+    rx_udp_hear_backend(f, c->ends[RX_SERVER].io.fd);
     rx_conn_deadline(c, rx_udp_idle_ms(c));
     rx_udp_tap_begin(f);
     for (uint32_t i = 0; i < n; p += len[i++]) {

@@ -41,6 +41,7 @@ static void every_command_is_known_by_its_word(void **state)
         { "{\"cmd\":\"top\"}", RX_REQUEST_TOP },
         { "{\"conn\":\"1a00\",\"cmd\":\"kill\"}", RX_REQUEST_KILL },
         { "{\"cmd\":\"reload\"}", RX_REQUEST_RELOAD },
+        { "{\"cmd\":\"upgrade\"}", RX_REQUEST_UPGRADE },
         { "{\"cmd\":\"log\"}", RX_REQUEST_LOG },
         { "{\"cmd\":\"ban\",\"ip\":\"::1\"}", RX_REQUEST_BAN },
         { "{\"cmd\":\"unban\",\"ip\":\"10.0.0.0/8\"}", RX_REQUEST_UNBAN },
