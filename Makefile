@@ -148,6 +148,28 @@ fault: build/fault/fault.so ## every call that may fail fails once, under Addres
 	@RX_BIN=build/asan/refractium python3 tests/fault/fault.py --start --seconds $(FAULT_SECONDS)
 .PHONY: fault
 
+# ---- stress: what takes minutes -----------------------------------------------------------------------------------------
+HOSTILE_SECONDS ?= 10
+RACES_SECONDS   ?= 600
+SOAK_MINUTES    ?= 30
+
+hostile: all ## attacks at scale, and what they cost other clients, for HOSTILE_SECONDS each
+	@python3 tests/stress/hostile.py --seconds $(HOSTILE_SECONDS)
+races: ## edits, admin, bans, drains and kills at once under ThreadSanitizer, bytes compared, for RACES_SECONDS
+	@$(MAKE) -s MODE=tsan all
+	@RX_BIN=build/tsan/refractium python3 tests/stress/races.py --seconds $(RACES_SECONDS)
+soak: all ## real clients, edits and failures for SOAK_MINUTES; nothing may grow: build/soak/soak.svg
+	@python3 tests/stress/soak.py --minutes $(SOAK_MINUTES)
+
+coverage: ## what the tests run of the C sources, into docs/coverage.md (minutes; needs gcovr)
+	@find build/cov -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) -s MODE=cov all unit-bins
+	@for t in $(UNITBIN:$(OUT)/%=build/cov/%); do timeout 300 $$t >/dev/null 2>&1 || echo "$$t failed"; done
+	@RX_BIN=build/cov/refractium timeout 1800 python3 -m pytest -q -n 3 --dist loadfile tests/e2e | tail -n 3
+	@gcovr -r . --object-directory build/cov -f core/ --exclude-unreachable-branches --json-summary build/cov/summary.json build/cov
+	@python3 tests/coverage.py build/cov/summary.json
+.PHONY: hostile races soak coverage
+
 # ---- measuring ----------------------------------------------------------------------------------------------------
 bench: bench-identify bench-lua bench-quic bench-compare bench-udp ## all measurements
 bench-identify: all $(OUT)/bench/identify ## nanoseconds per identification

@@ -47,7 +47,9 @@ bool rx_http_is_host(const char *host, const char *names)
         return true; // a browser always says one
     if (!cut_port(host, name))
         return false;
-    return !rx_ip_parse(name, &ip, why) || !strcasecmp(name, "localhost") || is_listed(name, names);
+    if (!rx_ip_parse(name, &ip, why))
+        return true;
+    return host[0] != '[' && (!strcasecmp(name, "localhost") || is_listed(name, names)); // brackets hold addresses alone
 }
 
 // In a time that does not tell how much of it was right.

@@ -17,7 +17,7 @@ TEST="libcmocka-dev lua-busted lua-cjson lua-check python3-pytest python3-pytest
       curl openssl openssh-client openssh-server openssh-sftp-server nginx-light nghttp2-client nghttp2-server
       redis-server redis-tools postgresql-15 postgresql-client-15 bind9-dnsutils dnsmasq-base microsocks
       haproxy mosquitto mosquitto-clients swaks python3-aiosmtpd python3-prometheus-client
-      dpkg-dev lintian mandoc
+      dpkg-dev lintian mandoc gcovr
       ngtcp2-client ngtcp2-server wireguard-go wireguard-tools openvpn dnsperf"
 POLICY=/usr/sbin/policy-rc.d
 BUILD="$BUILD libnftables-dev" # unless it is built with WITH_GUARD=0

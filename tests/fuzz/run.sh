@@ -83,6 +83,11 @@ seed() { # seed HARNESS CORPUS
     fuzz_record)
         printf '%s' '{"ms":1,"port":80,"len":9,"from":"192.0.2.1","ended":"open","protocol":"tls","route":null,"to":"web","listen":"a:1","bytes":"1603"}' >"$2/seed-1"
         ;;
+    fuzz_gate)
+        printf '[::1]:9180\na.test,b.test\nBearer secret\nsecret' >"$2/seed-1"
+        printf 'localhost:1\n\nBasic eDpzZWNyZXQ=\nsecret' >"$2/seed-2"
+        printf '<script>a</script><style>b</style>' >"$2/seed-3"
+        ;;
     fuzz_names) printf 'a.test\n*.test\n*.b.A.test.\n\na.test\nx.TEST.\ny.b.a.test\n' >"$2/seed-1" ;;
     *) seed_protocol "$1" "$2" ;;
     esac

@@ -27,7 +27,7 @@ static void other_names_are_refused(void **state)
 {
     static const char *const bad[] = { "evil.test", "evil.test:9180", "localhost.evil.test", "127.0.0.1.evil.test", "",
                                        ":9180", "[::1", "[::1]x", "[]:1", "127.0.0.1:x", "127.0.0.1:80:80", "localhost.",
-                                       "xlocalhost", "local" };
+                                       "xlocalhost", "local", "[localhost]" };
     char endless[2000];
     (void)state;
     for (unsigned i = 0; i < RX_COUNT(bad); i++)
