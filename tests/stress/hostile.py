@@ -329,11 +329,12 @@ class Arena:
         return self.p.cpu_exact() - before
 
 
-def assault(arena, name, seconds, attackers=2, idle_p99=None):
-    """One attack; returns a row of figures and a list of what did not hold."""
-    before = arena.status()["totals"]["accepted"]
-    line = [sys.executable, os.path.abspath(__file__), "--attack", name, "--port", str(arena.port), "--seconds", str(seconds)]
-    running = [subprocess.Popen(line + ["--number", str(n)], preexec_fn=lambda: os.nice(19)) for n in range(attackers)]
+def assault(arena, attackers, seconds, idle_p99=None):
+    """Attacks beside each other; returns a row of figures and a list of what did not hold."""
+    before, name = arena.status()["totals"]["accepted"], ", ".join(sorted(set(attackers)))
+    line = [sys.executable, os.path.abspath(__file__), "--port", str(arena.port), "--seconds", str(seconds)]
+    running = [subprocess.Popen(line + ["--attack", attack, "--number", str(n)], preexec_fn=lambda: os.nice(19))
+               for n, attack in enumerate(attackers)]
     try:
         p50, p99, direct, peak, missed = arena.visits(seconds)
     finally:
@@ -380,7 +381,7 @@ def main():
             "quiet", "", p50, idle, direct, peak >> 20), flush=True)
         assert not missed
         for name in args.attacks or ATTACKS:
-            row, wrong = assault(arena, name, args.seconds, 2 if name != "crowd" else 4, idle)
+            row, wrong = assault(arena, [name] * (2 if name != "crowd" else 4), args.seconds, idle)
             print(row + "".join("\n    WRONG: " + w for w in wrong), flush=True)
             failed += wrong
     finally:
