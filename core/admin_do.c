@@ -9,6 +9,7 @@
 #include "admin_client.h"
 #include "backend.h"
 #include "ban.h"
+#include "record.h"
 #include "upgrade.h"
 
 #ifndef RX_VERSION
@@ -298,6 +299,32 @@ static void do_drain(struct rx_admin_client *c, const struct rx_request *q)
     answer_end(c, &j);
 }
 
+static void do_record(struct rx_admin_client *c, const struct rx_request *q)
+{
+    const struct rx_conf *conf = c->admin->about->reload->conf;
+    const struct rx_record_setup setup = { .file = q->file,
+                                           .max_size = conf->record_max,
+                                           .sample_ppm = conf->record_ppm,
+                                           .bytes = conf->record_bytes };
+    int rc = q->kind == RX_REQUEST_RECORD_STOP ? 0 : rx_record_order(&setup, c->admin->about->n_workers);
+    if (q->kind == RX_REQUEST_RECORD_STOP && !rx_record_stop()) {
+        rx_admin_refuse(c, "nothing is recorded");
+        return;
+    }
+    if (rc) {
+        rx_admin_refuse(c, rc == -EALREADY ? "there is a recording already"
+                           : rc == -EEXIST ? "the file exists and is no recording"
+                                           : strerror(-rc));
+        return;
+    }
+    struct rx_json j = { 0 };
+    answer_begin(&j);
+    rx_json_open(&j, '{');
+    put_text(&j, "file", rx_record_file() ? rx_record_file() : "");
+    rx_json_close(&j);
+    answer_end(c, &j);
+}
+
 void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
 {
     switch (q->kind) {
@@ -327,6 +354,10 @@ void rx_admin_do(struct rx_admin_client *c, const struct rx_request *q)
     case RX_REQUEST_DRAIN:
     case RX_REQUEST_UNDRAIN:
         do_drain(c, q);
+        return;
+    case RX_REQUEST_RECORD:
+    case RX_REQUEST_RECORD_STOP:
+        do_record(c, q);
         return;
     case RX_REQUEST_COUNT:
         break;

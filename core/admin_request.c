@@ -116,6 +116,15 @@ static int take_backend(const json_t *v, struct rx_request *r, char *error)
     return 0;
 }
 
+static int take_file(const json_t *v, struct rx_request *r, char *error)
+{
+    const char *text = json_string_value(v);
+    if (!text || *text != '/' || strlen(text) >= sizeof r->file)
+        return fail(error, "file: must be an absolute path of at most %zu bytes", sizeof r->file - 1);
+    strcpy(r->file, text);
+    return 0;
+}
+
 static const struct member {
     const char *name;
     unsigned bit;
@@ -125,6 +134,7 @@ static const struct member {
     { "sort", RX_HAS_SORT, take_sort },       { "filter", RX_HAS_FILTER, take_filter },
     { "limit", RX_HAS_LIMIT, take_limit },    { "ip", RX_HAS_IP, take_ip },
     { "ttl_ms", RX_HAS_TTL, take_ttl },       { "backend", RX_HAS_BACKEND, take_backend },
+    { "file", RX_HAS_FILE, take_file },
 };
 
 static const struct member *member_of(const char *name)

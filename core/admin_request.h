@@ -5,7 +5,7 @@
 #include "flow.h"
 #include "log.h"
 
-enum { RX_REQUEST_LINE = 4096, RX_REQUEST_TEXT = 256, RX_REQUEST_ERROR = 256 };
+enum { RX_REQUEST_LINE = 4096, RX_REQUEST_TEXT = 256, RX_REQUEST_FILE = 1024, RX_REQUEST_ERROR = 256 };
 
 // X(identifier, word, members it may have, members it must have)
 #define RX_REQUEST_LIST(X)                                                                                   \
@@ -19,7 +19,9 @@ enum { RX_REQUEST_LINE = 4096, RX_REQUEST_TEXT = 256, RX_REQUEST_ERROR = 256 };
     X(BAN, "ban", RX_HAS_TTL, RX_HAS_IP)                                                                     \
     X(UNBAN, "unban", 0, RX_HAS_IP)                                                                          \
     X(DRAIN, "drain", 0, RX_HAS_BACKEND)                                                                     \
-    X(UNDRAIN, "undrain", 0, RX_HAS_BACKEND)
+    X(UNDRAIN, "undrain", 0, RX_HAS_BACKEND)                                                                 \
+    X(RECORD, "record", 0, RX_HAS_FILE)                                                                      \
+    X(RECORD_STOP, "record_stop", 0, 0)
 
 enum rx_request_kind {
 #define X(id, word, may, must) RX_REQUEST_##id,
@@ -37,6 +39,7 @@ enum rx_request_member {
     RX_HAS_IP = 32,
     RX_HAS_TTL = 64,
     RX_HAS_BACKEND = 128,
+    RX_HAS_FILE = 256,
 };
 
 struct rx_request {
@@ -46,7 +49,7 @@ struct rx_request {
     enum rx_level level;
     struct rx_flow_query flows;
     struct rx_cidr ip;
-    char backend[RX_REQUEST_TEXT];
+    char backend[RX_REQUEST_TEXT], file[RX_REQUEST_FILE];
     uint64_t ttl_ms; // an hour when it was not said
 };
 

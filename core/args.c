@@ -55,10 +55,11 @@ static const struct command {
       "Prints a config made from FILE (\"-\": standard input): refractium.toml, rpxy-l4's config.toml, PortMux's\n"
       "config.yaml, sslh.cfg, or a unit or script with refract's flags. What has no equivalent becomes a comment.\n",
       RX_CMD_IMPORT, IN_IMPORT, 1 },
-    { "record", "", "serve, and keep first bytes and decisions in a file",
+    { "record", " [start|stop]", "serve, and keep first bytes and decisions in a file",
       "Serves the config and keeps the first bytes of clients, and what was decided, in a file for \"replay\".\n"
-      "The config's rx.server { record = ... } says how much of them. The file holds what clients say.\n",
-      RX_CMD_RECORD, IN_RECORD, 0 },
+      "The config's rx.server { record = ... } says how much of them. The file holds what clients say.\n"
+      "With start or stop: has the running instance do so, whatever is reloaded meanwhile." FINDING,
+      RX_CMD_RECORD, IN_RECORD, 1 },
     { "replay", " FILE", "decide a recording again and list what changes",
       "Decides what a recording holds again, under this config, and prints every decision that changes.\n"
       "Exit code 0: nothing changes; 1: something does, or the config is wrong.\n",
@@ -136,7 +137,7 @@ static const struct option_row {
       IN_IMPORT, AT(format), -1 },
     { 0, "json", NULL, "one JSON object instead of text", IN_CHECK | IN_EXPLAIN | IN_REPLAY | IN_STATUS | IN_TOP,
       AT(is_json), -1 },
-    { 0, "admin", "PATH", "the instance's admin socket", IN_RUNNING, AT(admin), -1 },
+    { 0, "admin", "PATH", "the instance's admin socket", IN_RUNNING | IN_RECORD, AT(admin), -1 },
     { 'o', "output", "FILE", "where to record (refractium.record)", IN_RECORD, AT(record), -1 },
     { 0, "force", NULL, "overwrite an existing file", IN_INIT, AT(is_forced), -1 },
     { 'q', "quiet", NULL, "warnings and errors only", IN_ALL, AT(is_quiet), -1 },

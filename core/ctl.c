@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "admin_request.h"
 #include "engine.h"
 #include "load.h"
 #include "log.h"
@@ -258,6 +259,24 @@ static int run_drain(struct rx_ctl *c, const struct rx_args *a)
                      is_drain ? "gets no new connections" : "gets connections again");
 }
 
+// The instance may live in another directory.
+static int run_record(struct rx_ctl *c, const struct rx_args *a)
+{
+    char here[RX_REQUEST_FILE] = "", path[2 * RX_REQUEST_FILE];
+    if (!strcmp(a->files[0], "stop"))
+        return run_plain(c, a, json_pack("{s:s}", "cmd", "record_stop"), "no longer recorded");
+    if (strcmp(a->files[0], "start")) {
+        fprintf(stderr, "refractium record: must be start or stop, or nothing to serve and record\n");
+        return RX_EXIT_USAGE;
+    }
+    if (a->record[0] != '/' && !getcwd(here, sizeof here)) {
+        fprintf(stderr, "refractium record: %s: %s\n", a->record, strerror(errno));
+        return RX_EXIT_USAGE;
+    }
+    snprintf(path, sizeof path, "%s%s%s", here, *here ? "/" : "", a->record);
+    return run_plain(c, a, json_pack("{s:s,s:s}", "cmd", "record", "file", path), "recorded from now on");
+}
+
 static int run(struct rx_ctl *c, const struct rx_args *a)
 {
     switch (a->command) {
@@ -279,6 +298,8 @@ static int run(struct rx_ctl *c, const struct rx_args *a)
     case RX_CMD_DRAIN:
     case RX_CMD_UNDRAIN:
         return run_drain(c, a);
+    case RX_CMD_RECORD:
+        return run_record(c, a);
     default:
         return RX_EXIT_USAGE;
     }

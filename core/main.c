@@ -150,7 +150,7 @@ int main(int argc, char **argv)
         code = run_explain(&a);
         break;
     case RX_CMD_RECORD:
-        code = run_serve(&a);
+        code = a.n_files ? rx_ctl_run(&a) : run_serve(&a);
         break;
     case RX_CMD_REPLAY:
         code = run_replay(&a);

@@ -146,26 +146,27 @@ static bool begin_hooks(struct rx_conn *c, const struct rx_hooks *set, const str
     return false;
 }
 
-static RX_COLD void record(const struct rx_conn *c, const struct rx_decision *d, const uint8_t *head, uint32_t len,
-                           enum rx_ended ended)
-{
-    const struct rx_target *to = d->verdict == RX_MATCH ? d->to : &c->listen->fallback_tcp;
-    const struct rx_record r = { .from = c->client,
-                                 .to_port = c->to_port,
-                                 .ended = ended,
-                                 .listen = c->listen->name,
-                                 .protocol = d->seen ? d->seen->name : NULL,
-                                 .route = d->route ? d->route->name : NULL,
-                                 .to = rx_target_word(to),
-                                 .bytes = head,
-                                 .len = len };
-    rx_record_decision(c->worker->index, &r);
-}
-
 // Where to without a route.
 static const struct rx_target *fallback_of(const struct rx_conn *c)
 {
     return c->is_udp ? &c->listen->fallback_udp : &c->listen->fallback_tcp;
+}
+
+static RX_COLD void record(const struct rx_conn *c, const struct rx_decision *d, const struct rx_ask *ask)
+{
+    const struct rx_target *to = d->verdict == RX_MATCH ? d->to : fallback_of(c);
+    const struct rx_record r = { .from = c->client,
+                                 .to_port = c->to_port,
+                                 .ended = ask->ended,
+                                 .listen = c->listen->name,
+                                 .protocol = d->seen ? d->seen->name : NULL,
+                                 .route = d->route ? d->route->name : NULL,
+                                 .to = rx_target_word(to),
+                                 .bytes = ask->p,
+                                 .len = ask->n,
+                                 .gram_len = ask->gram_len,
+                                 .n_grams = ask->n_grams };
+    rx_record_decision(c->worker->index, &r);
 }
 
 const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *ask, const struct rx_decision *d)
@@ -173,8 +174,8 @@ const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *a
     const struct rx_target *to = d->verdict == RX_MATCH ? d->to : fallback_of(c);
     leave_pending(c);
     rx_histogram_add(&c->worker->stat.identify, rx_now_ms() - c->start_ms);
-    if (RX_UNLIKELY(atomic_load_explicit(&rx_record_is_on, memory_order_acquire)) && !c->is_udp)
-        record(c, d, ask->p, ask->n, ask->ended);
+    if (RX_UNLIKELY(atomic_load_explicit(&rx_record_is_on, memory_order_acquire)))
+        record(c, d, ask);
     c->seen = d->seen;
     rx_worker_tried(c, RX_MEASURE_UNIDENTIFIED);
     if (!d->route)

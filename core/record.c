@@ -21,10 +21,12 @@
 
 enum { RING = 256 * 1024, PAUSE_MS = 50, TEXTS = 4 };
 
-// A decision in the ring: this, the texts with their NULs, the bytes. `size` 0: go on at the ring's start.
+// A decision in the ring: this, the lengths of its datagrams, the texts with their NULs, the bytes. `size` 0: go on at
+// the ring's start.
 struct slot {
     uint32_t size;
     uint32_t len, kept;
+    uint32_t n_grams;
     uint64_t ms;
     union rx_ip from;
     uint16_t to_port;
@@ -47,7 +49,7 @@ static struct {
     atomic_uint sample_ppm, bytes;
     pthread_t thread;
     atomic_bool is_ending;
-    bool is_running;
+    bool is_running, is_ordered;
     int fd; // owned while running
     uint64_t size, written;
     unsigned long lost; // that the file had no room for
@@ -104,7 +106,8 @@ void rx_record_decision(unsigned worker, const struct rx_record *r)
     struct timespec now;
     const char *texts[TEXTS] = { r->listen, r->protocol, r->route, r->to };
     uint32_t kept = RX_MIN(r->len, atomic_load_explicit(&recorder.bytes, memory_order_relaxed));
-    size_t need = sizeof(struct slot) + kept;
+    uint32_t n_grams = RX_MIN(r->n_grams, (uint32_t)RX_RECORD_GRAMS);
+    size_t need = sizeof(struct slot) + n_grams * sizeof(uint32_t) + kept;
     unsigned long head;
     for (unsigned i = 0; i < TEXTS; i++)
         need += (texts[i] ? strnlen(texts[i], RX_RECORD_TEXT - 1) : 0) + 1;
@@ -118,6 +121,7 @@ void rx_record_decision(unsigned worker, const struct rx_record *r)
     struct slot s = { .size = (uint32_t)need,
                       .len = r->len,
                       .kept = kept,
+                      .n_grams = n_grams,
                       .ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
                       .from = r->from,
                       .to_port = r->to_port,
@@ -126,6 +130,9 @@ void rx_record_decision(unsigned worker, const struct rx_record *r)
                       .has_route = r->route };
     memcpy(at, &s, sizeof s);
     at += sizeof s;
+    if (n_grams)
+        memcpy(at, r->gram_len, n_grams * sizeof(uint32_t));
+    at += n_grams * sizeof(uint32_t);
     for (unsigned i = 0; i < TEXTS; i++)
         at = put(at, texts[i]);
     if (kept)
@@ -183,18 +190,32 @@ static void write_line(struct rx_json *j)
     recorder.lost++;
 }
 
+static void put_grams(struct rx_json *j, const uint8_t *at, uint32_t n)
+{
+    rx_json_key(j, "datagrams");
+    rx_json_open(j, '[');
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t len;
+        memcpy(&len, at + i * sizeof len, sizeof len);
+        rx_json_number(j, len);
+    }
+    rx_json_close(j);
+}
+
 static void write_slot(const struct slot *s, const uint8_t *at)
 {
     struct rx_json j = { 0 };
     char host[RX_ADDR_TEXT];
     const char *texts[TEXTS];
+    const uint8_t *grams = at;
+    at += s->n_grams * sizeof(uint32_t);
     for (unsigned i = 0; i < TEXTS; i++) {
         texts[i] = (const char *)at;
         at += strlen(texts[i]) + 1;
     }
     rx_json_open(&j, '{');
     put_number(&j, "ms", s->ms);
-    put_string(&j, "transport", "tcp");
+    put_string(&j, "transport", s->n_grams ? "udp" : "tcp");
     put_string(&j, "listen", texts[0]);
     put_number(&j, "port", s->to_port);
     put_string(&j, "from", rx_addr_print_host(&s->from.sa, host));
@@ -203,6 +224,8 @@ static void write_slot(const struct slot *s, const uint8_t *at)
     put_string(&j, "route", s->has_route ? texts[2] : NULL);
     put_string(&j, "to", texts[3]);
     put_number(&j, "len", s->len);
+    if (s->n_grams)
+        put_grams(&j, grams, s->n_grams);
     put_bytes(&j, at, s->kept);
     rx_json_close(&j);
     errno = 0;
@@ -331,10 +354,10 @@ static int start(const struct rx_record_setup *setup, unsigned n_workers)
     return 0;
 }
 
-void rx_record_stop(void)
+bool rx_record_stop(void)
 {
     if (!recorder.is_running)
-        return;
+        return false;
     atomic_store(&rx_record_is_on, false);
     atomic_store(&recorder.is_ending, true);
     pthread_join(recorder.thread, NULL);
@@ -347,7 +370,21 @@ void rx_record_stop(void)
     free((char *)recorder.setup.file);
     recorder.setup.file = NULL;
     recorder.fd = -1;
-    recorder.is_running = false;
+    recorder.is_running = recorder.is_ordered = false;
+    return true;
+}
+
+int rx_record_order(const struct rx_record_setup *setup, unsigned n_workers)
+{
+    int rc = recorder.is_running ? -EALREADY : start(setup, n_workers);
+    if (!rc)
+        recorder.is_ordered = true;
+    return rc;
+}
+
+const char *rx_record_file(void)
+{
+    return recorder.setup.file;
 }
 
 int rx_record_apply(const struct rx_record_setup *setup, unsigned n_workers)
@@ -356,6 +393,8 @@ int rx_record_apply(const struct rx_record_setup *setup, unsigned n_workers)
         tune(setup);
         return 0;
     }
+    if (recorder.is_ordered)
+        return 0;
     rx_record_stop();
     return setup->file ? start(setup, n_workers) : 0;
 }

@@ -8,7 +8,7 @@
 #include "conf.h"
 #include "route.h"
 
-enum { RX_RECORD_VERSION = 1, RX_RECORD_LINE = 256 * 1024, RX_RECORD_TEXT = 256 };
+enum { RX_RECORD_VERSION = 1, RX_RECORD_LINE = 256 * 1024, RX_RECORD_TEXT = 256, RX_RECORD_GRAMS = 32 };
 
 // One decision. In a worker the texts are borrowed for the call; read from a file they live in `text`.
 struct rx_record {
@@ -22,6 +22,8 @@ struct rx_record {
     const char *to;       // a pool's name, or an action
     const uint8_t *bytes;
     uint32_t len, kept; // bytes there were, bytes kept
+    const uint32_t *gram_len; // UDP: the length of each datagram, of which there are n_grams; borrowed
+    uint32_t n_grams;         // TCP: 0
 };
 
 // What the config asks for; file NULL: nothing is recorded.
@@ -33,8 +35,12 @@ struct rx_record_setup {
 
 // Brings recording in line with a config: starts, stops, or goes on. Engine thread only; 0, or -errno (told).
 int rx_record_apply(const struct rx_record_setup *setup, unsigned n_workers);
-// Writes out what is waiting and closes the file. Workers may still run.
-void rx_record_stop(void);
+// Writes out what is waiting and closes the file; false: nothing was recorded. Workers may still run.
+bool rx_record_stop(void);
+// By the operator: a recording that only he, or the end, stops. -EALREADY: there is one. 0, or -errno (told).
+int rx_record_order(const struct rx_record_setup *setup, unsigned n_workers);
+// Where to; NULL: nothing is recorded. Engine thread only.
+const char *rx_record_file(void);
 
 extern atomic_bool rx_record_is_on; // for rx_record_decision's callers
 
@@ -44,6 +50,7 @@ void rx_record_decision(unsigned worker, const struct rx_record *r);
 // One line of the file, read: 0, or -1 with a word why. `bytes` has room for RX_RECORD_LINE / 2; texts are in `text`.
 struct rx_record_text {
     char listen[RX_RECORD_TEXT], protocol[RX_RECORD_TEXT], route[RX_RECORD_TEXT], to[RX_RECORD_TEXT];
+    uint32_t gram_len[RX_RECORD_GRAMS];
 };
 int rx_record_parse(const char *line, size_t len, struct rx_record *r, struct rx_record_text *text, uint8_t *bytes,
                     const char **why);

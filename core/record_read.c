@@ -42,6 +42,26 @@ static bool take_ended(const json_t *o, enum rx_ended *out)
     return false;
 }
 
+// UDP: the length of each datagram; they make up `len`.
+static bool take_grams(const json_t *o, uint64_t len, struct rx_record *r, uint32_t *out)
+{
+    const char *transport = json_string_value(json_object_get(o, "transport"));
+    const json_t *list = json_object_get(o, "datagrams");
+    uint64_t sum = 0;
+    if (!transport || strcmp(transport, "udp"))
+        return !list && (!transport || !strcmp(transport, "tcp"));
+    size_t n = json_is_array(list) ? json_array_size(list) : 0;
+    for (size_t i = 0; n <= RX_RECORD_GRAMS && i < n; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > UINT16_MAX)
+            return false;
+        sum += out[i] = (uint32_t)json_integer_value(v);
+    }
+    r->gram_len = out;
+    r->n_grams = (uint32_t)n;
+    return n >= 1 && n <= RX_RECORD_GRAMS && sum == len;
+}
+
 static const char *read_object(const json_t *o, struct rx_record *r, struct rx_record_text *t, uint8_t *bytes)
 {
     char why_ip[RX_ADDR_TEXT];
@@ -57,6 +77,8 @@ static const char *read_object(const json_t *o, struct rx_record *r, struct rx_r
         return "listen, protocol, route and to must be short texts";
     if (!from || (strcmp(from, "unix") && rx_ip_parse(from, &r->from, why_ip)))
         return "from must be an address, or unix";
+    if (!take_grams(o, len, r, t->gram_len))
+        return "transport must be tcp, or udp with the lengths of its datagrams";
     if (!take_ended(o, &r->ended))
         return "ended must be open, eof, full or timeout";
     if (!json_is_string(hex) || json_string_length(hex) > RX_RECORD_LINE)

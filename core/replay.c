@@ -165,9 +165,13 @@ static bool is_short(const struct rx_record *r)
 static bool decide(const struct replay *p, const struct rx_listen *l, const struct rx_record *r, struct rx_outcome *o)
 {
     bool is_cut = is_short(r);
+    uint32_t ends[RX_RECORD_GRAMS], n = 0;
+    for (uint32_t at = 0; n < r->n_grams && at + r->gram_len[n] <= r->kept; n++)
+        ends[n] = at += r->gram_len[n];
     struct rx_client c = { .p = r->bytes,
-                           .cuts = &r->kept,
-                           .n_cuts = r->kept ? 1 : 0,
+                           .cuts = r->n_grams ? ends : &r->kept,
+                           .n_cuts = r->n_grams ? n : r->kept ? 1 : 0,
+                           .is_udp = r->n_grams,
                            .after = is_cut ? RX_OPEN : r->ended,
                            .from = r->from,
                            .week_minute = rx_week_minute((time_t)(r->ms / 1000)),

@@ -11,6 +11,7 @@
 #include "health.h"
 #include "guard.h"
 #include "log.h"
+#include "record.h"
 #include "script.h"
 #include "sessions.h"
 
@@ -429,6 +430,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_number(j, "workers", i->n_workers);
     put_text(j, "log_level", rx_log_level_word());
     put_config(j, conf);
+    put_text(j, "recording", rx_record_file());
     rx_json_key(j, "totals");
     rx_json_open(j, '{');
     rx_status_totals(j, i);

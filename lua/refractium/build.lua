@@ -4,6 +4,7 @@
 -- that does not resolve, a limit of the program) is reported at the line of the thing.
 -- The numbers below are those of core/abi.h.
 
+local context = require "refractium.context"
 local dispatch = require "refractium.dispatch"
 local hook = require "refractium.hook"
 local schema = require "refractium.schema"
@@ -205,7 +206,7 @@ local function server(state, model)
   local s, line = model.server, model.server_declaration and model.server_declaration.line
   local kind, file = access_log(s.access_log)
   local log, log_file = log_to(s.log)
-  local record = s.record or {}
+  local record = s.record or context.defaults(schema.record)
   local answer = state.link.server_set {
     workers = s.workers, max_connections = s.max_connections, max_sessions = s.max_sessions,
     drain_ms = s.drain_timeout, upgrade_ms = s.upgrade_timeout, hot_reload = s.hot_reload,

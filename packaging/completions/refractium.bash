@@ -51,7 +51,7 @@ _refractium() {
     status | top) options="$running --json $always" ;;
     reload | upgrade | kill | log | ban | unban | drain | undrain) options="$running $always" ;;
     import) options="--format $always" ;;
-    record) options="$loading -o --output $always" ;;
+    record) options="$loading --admin -o --output $always" ;;
     replay) options="$loading --json $always" ;;
     check) options="$loading --json $always" ;;
     explain) options="$loading --hex --pcap --segments --udp --from --at --listener --builtin --json $always" ;;
@@ -62,6 +62,8 @@ _refractium() {
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     elif [[ -z $command ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import record replay status top reload upgrade kill log ban unban drain undrain' -- "$cur")
+    elif [[ $command == record ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'start stop' -- "$cur")
     elif [[ $command == log ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur")
     elif [[ $command == explain || $command == init || $command == import || $command == replay ]]; then

@@ -10,7 +10,7 @@ set -l explain "__fish_seen_subcommand_from explain"
 
 complete -c refractium -f
 complete -c refractium -n $none -a tcp -d 'serve TCP only'
-complete -c refractium -n $none -a udp -d 'serve UDP only (not in this version)'
+complete -c refractium -n $none -a udp -d 'serve UDP only'
 complete -c refractium -n $none -a init -d 'write a commented config'
 complete -c refractium -n $none -a check -d 'validate the config, run its tests, print its routes'
 complete -c refractium -n $none -a explain -d 'say which route some first bytes take, and why'
@@ -29,6 +29,8 @@ complete -c refractium -n '__fish_seen_subcommand_from log' -a 'error warning in
 complete -c refractium -n $running -l admin -r -F -d 'the instance\'s admin socket'
 complete -c refractium -n $none -a record -d 'serve, and keep first bytes and decisions in a file'
 complete -c refractium -n $none -a replay -d 'decide a recording again and list what changes'
+complete -c refractium -n '__fish_seen_subcommand_from record' -a 'start stop'
+complete -c refractium -n '__fish_seen_subcommand_from record' -l admin -r -F -d 'the instance\'s admin socket'
 complete -c refractium -n '__fish_seen_subcommand_from record' -s o -l output -r -F -d 'where to record'
 complete -c refractium -n '__fish_seen_subcommand_from init explain import replay' -F
 complete -c refractium -n '__fish_seen_subcommand_from import' -l format -x -a 'refractium rpxy portmux sslh refract' -d 'what FILE is'
@@ -48,7 +50,7 @@ complete -c refractium -n $loading -l log-format -x -a 'auto json text' -d 'how 
 complete -c refractium -n $explain -l hex -d 'input is hexadecimal text'
 complete -c refractium -n $explain -l pcap -d 'input is a packet capture'
 complete -c refractium -n $explain -l segments -x -d 'cut the one FILE where the client did: N,N,...'
-complete -c refractium -n $explain -l udp -d 'each FILE is one datagram (not in this version)'
+complete -c refractium -n $explain -l udp -d 'each FILE is one datagram'
 complete -c refractium -n $explain -l from -x -d 'the client\'s address (192.0.2.1)'
 complete -c refractium -n $explain -l at -x -d 'when it comes, as in "2026-01-05 09:00" (now)'
 complete -c refractium -n $explain -l listener -x -d 'the listener it comes to (the first)'

@@ -75,6 +75,68 @@ def test_the_command_records_without_a_config_that_asks(rx, tmp_path):
     program.stop()
 
 
+def send_udp(program, *messages):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(("127.0.0.1", program.ports[1]))
+        for message in messages:
+            s.send(message)
+
+
+def test_datagrams_are_kept_as_they_came_and_decided_again(rx, tmp_path):
+    """Promise: a UDP client's first datagrams are recorded with their boundaries; replay decides them one by one."""
+    hello = bytes.fromhex("0100000000000000" "00000000")  # begins like WireGuard, too short to be
+    query = bytes.fromhex("123401000001000000000000" "076578616d706c6503636f6d0000010001")
+    own = """local two = rx.protocol "two" { transport = "udp", prefix = "ONE" }"""
+    routes = "{ rx.dns, to = rx.drop }, { two, to = rx.echo }"
+    program = rx.config(config(file_in(tmp_path), routes=routes, prelude=own, options="fallback_udp = rx.drop,"), binds=2)
+    for message in (query, b"ONE and more", hello):
+        send_udp(program, message)
+        recorded(tmp_path / "r.record", 1)
+    dns, one, other = sorted(recorded(tmp_path / "r.record", 3), key=lambda line: line["len"], reverse=True)
+    assert {line["transport"] for line in (dns, one, other)} == {"udp"}
+    assert (dns["protocol"], dns["to"], dns["datagrams"]) == ("dns", "drop", [len(query)])
+    assert (one["protocol"], one["to"]) == ("two", "echo") and bytes.fromhex(one["bytes"]) == b"ONE and more"
+    assert (other["protocol"], other["to"]) == (None, "drop")
+    program.stop()
+    with open(tmp_path / "new.lua", "w", encoding="utf-8") as f:
+        f.write(config(routes=routes, prelude=own, options="fallback_udp = rx.drop,"))
+    same = run_binary("replay", "r.record", "-c", "new.lua", cwd=tmp_path)
+    assert same.stdout.decode() == "3 decisions, 0 changes\n", same.stderr
+    got = replay(tmp_path, "{ rx.dns, to = rx.echo },")
+    assert got.stdout.decode().splitlines()[-1] == "3 decisions, 2 changes"
+    assert "dns: to drop -> echo" in got.stdout.decode()
+
+
+def test_a_running_instance_records_when_told_to_and_until_then(rx, tmp_path):
+    """Promise: record start begins, a reload does not end it, record stop does; what is in the way is said."""
+    program = rx.config(config())
+    path = tmp_path / "told.record"
+
+    def tell(*words):
+        return run_binary("record", *words, "-p", program.port, cwd=tmp_path,
+                          env={"XDG_RUNTIME_DIR": program.directory})
+
+    assert tell("stop").returncode == 1
+    say(program, SSH)
+    assert tell("start", "-o", "told.record").stdout == b"recorded from now on\n"
+    assert "there is a recording already" in tell("start").err
+    say(program, SSH)
+    assert len(recorded(path, 1)) == 1
+    assert run_binary("reload", "-p", program.port, env={"XDG_RUNTIME_DIR": program.directory}).returncode == 0
+    say(program, HTTP)
+    recorded(path, 2)
+    status = json.loads(run_binary("status", "--json", "-p", program.port,
+                                   env={"XDG_RUNTIME_DIR": program.directory}).out)
+    assert status["recording"] == str(path)
+    assert tell("stop").returncode == 0
+    say(program, SSH)
+    assert [line["protocol"] for line in recorded(path, 2)] == ["ssh", "http"]
+    (tmp_path / "mine").write_text("no recording")
+    assert "exists and is no recording" in tell("start", "-o", "mine").err
+    assert (tmp_path / "mine").read_text() == "no recording"
+    assert "must be start or stop" in tell("begin").err
+
+
 def test_nothing_is_recorded_unless_asked(rx, tmp_path):
     program = rx.config(config())
     say(program, SSH)

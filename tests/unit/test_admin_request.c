@@ -47,6 +47,8 @@ static void every_command_is_known_by_its_word(void **state)
         { "{\"cmd\":\"unban\",\"ip\":\"10.0.0.0/8\"}", RX_REQUEST_UNBAN },
         { "{\"cmd\":\"drain\",\"backend\":\"10.0.0.1:80\"}", RX_REQUEST_DRAIN },
         { "{\"cmd\":\"undrain\",\"backend\":\"10.0.0.1:80\"}", RX_REQUEST_UNDRAIN },
+        { "{\"cmd\":\"record\",\"file\":\"/tmp/x\"}", RX_REQUEST_RECORD },
+        { "{\"cmd\":\"record_stop\"}", RX_REQUEST_RECORD_STOP },
     };
     assert_int_equal(RX_COUNT(lines), RX_REQUEST_COUNT);
     for (unsigned i = 0; i < RX_COUNT(lines); i++) {
@@ -74,6 +76,10 @@ static void members_reach_their_fields(void **state)
     assert_int_equal(parse("{\"cmd\":\"ban\",\"ip\":\"10.0.0.0/8\",\"ttl_ms\":1}"), 0);
     assert_int_equal(r.ttl_ms, 1);
     assert_int_equal(r.ip.bits, 8);
+    assert_int_equal(parse("{\"cmd\":\"record\",\"file\":\"/tmp/x\"}"), 0);
+    assert_string_equal(r.file, "/tmp/x");
+    assert_int_equal(parse("{\"cmd\":\"record\",\"file\":\"x\"}"), -1);
+    assert_int_equal(parse("{\"cmd\":\"record\"}"), -1);
     assert_int_equal(parse("{\"cmd\":\"ban\",\"ip\":\"10.0.0.1\"}"), 0);
     assert_int_equal(r.ttl_ms, 3600000);
     assert_int_equal(parse("{\"cmd\":\"drain\",\"backend\":\"unix:/run/x\"}"), 0);

@@ -148,6 +148,14 @@ static void what_is_no_decision_is_refused_with_a_word(void **state)
           "must be short texts" },
         { "{\"ms\":1,\"port\":1,\"len\":1,\"ended\":\"eof\",\"from\":\"::1\",\"to\":\"a\\u0000b\",\"listen\":\"l\"}",
           "must be short texts" },
+        { "{\"ms\":1,\"port\":1,\"len\":0,\"bytes\":\"\",\"transport\":\"sctp\"," REST "}", "transport must be" },
+        { "{\"ms\":1,\"port\":1,\"len\":0,\"bytes\":\"\",\"transport\":\"udp\"," REST "}", "transport must be" },
+        { "{\"ms\":1,\"port\":1,\"len\":2,\"bytes\":\"\",\"transport\":\"udp\",\"datagrams\":[1]," REST "}",
+          "transport must be" },
+        { "{\"ms\":1,\"port\":1,\"len\":2,\"bytes\":\"\",\"transport\":\"udp\",\"datagrams\":[3,-1]," REST "}",
+          "transport must be" },
+        { "{\"ms\":1,\"port\":1,\"len\":0,\"bytes\":\"\",\"transport\":\"tcp\",\"datagrams\":[0]," REST "}",
+          "transport must be" },
     };
     struct rx_record r;
     struct rx_record_text text;
@@ -161,6 +169,12 @@ static void what_is_no_decision_is_refused_with_a_word(void **state)
     assert_int_equal(rx_record_parse(good, sizeof good - 1, &r, &text, back, &why), 0);
     assert_int_equal(r.kept, 1);
     assert_int_equal(r.bytes[0], 'a');
+    assert_int_equal(r.n_grams, 0);
+    static const char udp[] = "{\"ms\":1,\"port\":0,\"len\":3,\"bytes\":\"61\",\"transport\":\"udp\","
+                              "\"datagrams\":[0,2,1]," REST "}";
+    assert_int_equal(rx_record_parse(udp, sizeof udp - 1, &r, &text, back, &why), 0);
+    assert_int_equal(r.n_grams, 3);
+    assert_int_equal(r.gram_len[1], 2);
 }
 
 int main(void)
