@@ -19,18 +19,14 @@ describe("the default config", function()
   end)
 
   it("holds examples that load when they are uncommented", function()
-    local text = read "refractium.lua"
-    text = text:gsub("\n( *)%-%- (%-?%-? ?[%w{}].-)%f[\n]", function(indent, line)
-      local is_code = line:find "^{ " or line:find "^local %w+ = rx" or line:find "^  " or line:find "^}"
-        or line:find "^%w+ += "
-      return is_code and "\n" .. indent .. line or nil
-    end)
-    text = text:gsub("\n%-%-( +[%w{].-)%f[\n]", function(line)
-      return (line:find "^   ?[%w{\"]" and (line:find "= " or line:find '^ *["{]')) and "\n" .. line or nil
-    end)
-    local _, errors = mock.load(text)
+    local text, n = read("refractium.lua"):gsub("(\n *)%-%-(%f[^%s\n-]%S)", "%1%2")
+    text = text:gsub("\n%-%-(  +%S)", "\n%1")
+    local door, errors, warnings = mock.load(text)
     assert.same({}, errors)
-    assert.is_truthy(text:find "\nlocal web = rx.pool", "nothing was uncommented")
+    assert.same({}, warnings)
+    assert.is_true(n > 25, "nothing was uncommented")
+    assert.equal(1, #mock.calls(door, "sessions_new"))
+    assert.is_true(#mock.calls(door, "route_new") >= 16)
   end)
 end)
 
