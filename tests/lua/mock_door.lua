@@ -5,7 +5,8 @@
 local M = {}
 
 local BUILTINS = {
-  "tls", "http", "ssh", "sftp", "socks4", "socks5", "postgres", "redis", "dns", "smtp", "quic", "wireguard", "https=tls",
+  "tls", "http", "ssh", "sftp", "socks4", "socks5", "postgres", "redis", "dns", "smtp", "quic", "wireguard",
+  "https=tls",
 }
 
 local function is_ip(text)
