@@ -9,6 +9,7 @@ OUT     := build/$(MODE)
 WITH_METRICS ?= 1
 WITH_GUARD   ?= 1
 WITH_SYSTEMD ?= 1
+WITH_REDIS   ?= 1
 
 PKGS     := luajit libssl libcrypto libpcre2-8 libcares jansson ncursesw
 ifeq ($(WITH_METRICS),1)
@@ -20,6 +21,11 @@ ifeq ($(WITH_SYSTEMD),1)
 PKGS     += libsystemd
 else
 CPPFLAGS += -DRX_WITHOUT_SYSTEMD
+endif
+ifeq ($(WITH_REDIS),1)
+PKGS     += hiredis
+else
+CPPFLAGS += -DRX_WITHOUT_REDIS
 endif
 ifeq ($(WITH_GUARD),1)
 PKGS     += libnftables
@@ -66,12 +72,13 @@ $(OUT)/core/%.o: core/%.c | $(OUT)/embed_list.h
 
 # Identifiers work on lengths that clients choose: a silent narrowing there is a bug.
 $(OUT)/core/proto/%.o: WARN += -Wconversion
-$(OUT)/core/embed.o: $(LUA) $(SHIPPED) core/abi.h refractium.lua core/web/dashboard.html
+$(OUT)/core/embed.o: $(LUA) $(SHIPPED) core/abi.h refractium.lua core/web/dashboard.html core/guard/sync.lua
 
 $(OUT)/embed_list.h: $(LUA) $(SHIPPED) Makefile
 	@mkdir -p $(@D)
 	@{ for f in $(LUA) $(SHIPPED); do n=$${f#lua/}; s=$$(echo $$n | tr './-' '___'); echo "X($$s, \"$$n\", \"$$f\")"; done; \
 	   echo 'X(abi_h, "abi.h", "core/abi.h")'; echo 'X(refractium_lua, "refractium.lua", "refractium.lua")'; \
+	   echo 'X(sync_lua, "sync.lua", "core/guard/sync.lua")'; \
 	   echo 'X(dashboard_html, "dashboard.html", "core/web/dashboard.html")'; } > $@
 
 -include $(OBJ:.o=.d)

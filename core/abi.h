@@ -103,6 +103,7 @@ struct rx_server_spec {
     uint32_t record_ppm;         // of a million decisions
     uint32_t record_bytes;       // first bytes kept of each
     uint32_t log_format; // enum rx_log_format
+    struct rx_slice store;    // URL of a Redis; empty: nothing is shared with other nodes
     struct rx_slice resolver; // DNS servers, "127.0.0.1:5353,[::1]:53"; empty: the system's
     uint32_t is_admin_off;    // 1: no admin socket
     struct rx_slice metrics;  // address of the HTTP port for monitoring; empty: none
@@ -231,6 +232,7 @@ struct rx_sessions_spec {
     uint32_t is_dry;       // 1: nobody is put out, only counted and logged
     struct rx_slice block_log; // empty: none
     uint32_t is_log_json;
+    uint32_t is_shared; // 1: by the server's store
 };
 
 enum rx_tail_kind {
@@ -496,6 +498,8 @@ struct rx_door {
     int (*addr_check)(struct rx_build *b, uint32_t kind, struct rx_slice text);
     // 0 when PCRE2 compiles it, else -1.
     int (*regex_check)(struct rx_build *b, struct rx_slice pattern);
+    // 0 when it is the URL of a store, else -1; the words show nothing of it.
+    int (*store_check)(struct rx_build *b, struct rx_slice url);
     // Name of built-in protocol number i, NULL past the end; aliases follow their protocol as "alias=name".
     const char *(*builtin_name)(uint32_t i);
 

@@ -55,6 +55,8 @@ static struct {
     bool is_seeded;
     rx_ban_tell_fn *tell;
     void *tell_data;
+    rx_ban_share_fn *share;
+    void *share_data;
 } bans = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 #define RELAXED memory_order_relaxed
@@ -96,12 +98,10 @@ static bool key_of_cidr(const struct rx_cidr *c, struct key *k)
     return true;
 }
 
-static struct rx_cidr cidr_of_slot(struct slot *s)
+static struct rx_cidr cidr_of_key(const struct key *k)
 {
-    uint64_t tag = atomic_load_explicit(&s->tag, RELAXED);
-    uint64_t word[2] = { atomic_load_explicit(&s->key[0], RELAXED), atomic_load_explicit(&s->key[1], RELAXED) };
-    struct rx_cidr c = { .bits = (uint8_t)tag, .family = tag >> 8 & 1 ? AF_INET6 : AF_INET };
-    memcpy(c.bytes, word, 16);
+    struct rx_cidr c = { .bits = (uint8_t)k->tag, .family = k->tag >> 8 & 1 ? AF_INET6 : AF_INET };
+    memcpy(c.bytes, k->word, 16);
     return c;
 }
 
@@ -235,7 +235,15 @@ static int add(const struct key *k, uint64_t until_ms, uint64_t now)
     return 0;
 }
 
-int rx_ban_add(const struct rx_cidr *whom, uint64_t ttl_ms)
+// Under the lock.
+static void share(const struct key *k, uint64_t ttl_ms)
+{
+    struct rx_cidr c = cidr_of_key(k);
+    if (bans.share)
+        bans.share(bans.share_data, &c, ttl_ms);
+}
+
+static int give(const struct rx_cidr *whom, uint64_t ttl_ms, bool is_heard)
 {
     struct key k;
     if (!key_of_cidr(whom, &k) || !ttl_ms)
@@ -246,11 +254,23 @@ int rx_ban_add(const struct rx_cidr *whom, uint64_t ttl_ms)
     atomic_fetch_add_explicit(rc ? &bans.refused : &bans.added, 1, RELAXED);
     if (!rc && bans.tell)
         bans.tell(bans.tell_data);
+    if (!rc && !is_heard)
+        share(&k, ttl_ms);
     pthread_mutex_unlock(&bans.lock);
     return rc;
 }
 
-bool rx_ban_remove(const struct rx_cidr *whom)
+int rx_ban_add(const struct rx_cidr *whom, uint64_t ttl_ms)
+{
+    return give(whom, ttl_ms, false);
+}
+
+int rx_ban_hear(const struct rx_cidr *whom, uint64_t ttl_ms)
+{
+    return give(whom, ttl_ms, true);
+}
+
+static bool take(const struct rx_cidr *whom, bool is_heard)
 {
     struct key k;
     if (!key_of_cidr(whom, &k))
@@ -262,8 +282,28 @@ bool rx_ban_remove(const struct rx_cidr *whom)
     bool is_over = is_there && atomic_load_explicit(&t->slots[i].until_ms, RELAXED) <= rx_now_ms();
     if (is_there)
         vacate(t, i);
+    if (is_there && !is_over && !is_heard)
+        share(&k, 0);
     pthread_mutex_unlock(&bans.lock);
     return is_there && !is_over;
+}
+
+bool rx_ban_remove(const struct rx_cidr *whom)
+{
+    return take(whom, false);
+}
+
+void rx_ban_hear_removed(const struct rx_cidr *whom)
+{
+    take(whom, true);
+}
+
+void rx_ban_on_change(rx_ban_share_fn *fn, void *data)
+{
+    pthread_mutex_lock(&bans.lock);
+    bans.share = fn;
+    bans.share_data = data;
+    pthread_mutex_unlock(&bans.lock);
 }
 
 void rx_ban_on_add(rx_ban_tell_fn *tell, void *data)
@@ -343,7 +383,8 @@ void rx_ban_each(rx_ban_each_fn *each, void *data)
         uint64_t until = atomic_load_explicit(&t->slots[i].until_ms, RELAXED);
         if (!atomic_load_explicit(&t->slots[i].tag, RELAXED) || until <= now)
             continue;
-        struct rx_cidr c = cidr_of_slot(&t->slots[i]);
+        struct key k = key_of_slot(&t->slots[i]);
+        struct rx_cidr c = cidr_of_key(&k);
         if (!each(&c, until - now, data))
             break;
     }

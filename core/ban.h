@@ -12,6 +12,9 @@ enum { RX_BANS_MAX = 1000000 };
 int rx_ban_add(const struct rx_cidr *whom, uint64_t ttl_ms);
 // Takes back exactly this entry; true when it was there.
 bool rx_ban_remove(const struct rx_cidr *whom);
+// The same, as another node has done it: who shares bans is not told.
+int rx_ban_hear(const struct rx_cidr *whom, uint64_t ttl_ms);
+void rx_ban_hear_removed(const struct rx_cidr *whom);
 // Whether this client is banned now. Any thread, no lock: with no bans one load, else one probe for every length of
 // prefix in use. A client without an address never is.
 bool rx_ban_has(const union rx_ip *ip);
@@ -32,5 +35,9 @@ struct rx_ban_totals rx_ban_totals(void);
 // the list's lock.
 typedef void rx_ban_tell_fn(void *data);
 void rx_ban_on_add(rx_ban_tell_fn *tell, void *data);
+
+// Who tells other nodes of bans given and (ttl_ms 0) taken back here; likewise.
+typedef void rx_ban_share_fn(void *data, const struct rx_cidr *whom, uint64_t ttl_ms);
+void rx_ban_on_change(rx_ban_share_fn *share, void *data);
 
 void rx_ban_clear(void); // everything, memory included; no other thread may ask meanwhile

@@ -16,6 +16,7 @@
 #include "live.h"
 #include "regex.h"
 #include "route.h"
+#include "sync_url.h"
 
 int fail(struct rx_build *b, const char *fmt, ...)
 {
@@ -111,6 +112,29 @@ static int door_addr_check(struct rx_build *b, uint32_t kind, struct rx_slice te
     }
     free(list);
     return rc ? fail(b, "%s", why) : 0;
+}
+
+static int door_store_check(struct rx_build *b, struct rx_slice url)
+{
+    struct rx_sync_url parsed;
+    char why[RX_SYNC_URL_WHY];
+#ifdef RX_WITHOUT_REDIS
+    return fail(b, "is about Redis, and this program was built without (WITH_REDIS=0)");
+#endif
+    return rx_sync_url_parse(url.ptr, url.len, &parsed, why) ? fail(b, "%s", why) : 0;
+}
+
+static int set_store(struct rx_build *b, struct rx_slice url)
+{
+    char why[RX_SYNC_URL_WHY];
+    struct rx_sync_url *store = rx_arena_get(b->conf->arena, sizeof *store);
+    if (!store)
+        return no_memory(b);
+    if (door_store_check(b, url))
+        return -1;
+    rx_sync_url_parse(url.ptr, url.len, store, why);
+    b->conf->store = store;
+    return 0;
 }
 
 static int door_regex_check(struct rx_build *b, struct rx_slice pattern)
@@ -211,6 +235,8 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->rate_per_ip = rx_build_rate(&s->rate_per_ip);
     c->over_limit = (uint8_t)s->over_limit;
     c->resolver = s->resolver.len ? keep(b, s->resolver) : NULL;
+    if (s->store.len && set_store(b, s->store))
+        return -1;
     const struct rx_target_spec *both[2] = { &s->fallback_tcp, &s->fallback_udp };
     for (int i = 0; i < 2; i++) {
         b->server_fallback[i] = *both[i];
@@ -496,6 +522,7 @@ const struct rx_door rx_door = {
     .report = door_report,
     .addr_check = door_addr_check,
     .regex_check = door_regex_check,
+    .store_check = door_store_check,
     .builtin_name = door_builtin_name,
     .server_set = door_server_set,
     .fn_new = door_fn_new,

@@ -7,6 +7,7 @@
 
 #include "digest.h"
 #include "sessions.h"
+#include "sync.h"
 
 enum { SESSIONS_MAX = 100, TAILS_MAX = 100, IDENTITIES_MAX = 100000000 };
 
@@ -80,10 +81,12 @@ int rx_door_sessions_new(struct rx_build *b, const struct rx_sessions_spec *s)
     one->is_udp = s->transport & RX_UDP;
     one->is_dry = s->is_dry;
     one->is_log_json = s->is_log_json;
+    one->is_shared = s->is_shared && s->name.len <= RX_SYNC_NAME_MAX;
     one->rule = (struct rx_ledger_rule){ .max_identities = s->max_identities,
                                          .window_ms = (uint64_t)s->window_ms,
                                          .timeout_ms = (uint64_t)s->timeout_ms,
-                                         .is_last_kept = s->is_last_kept };
+                                         .is_last_kept = s->is_last_kept,
+                                         .tell_ms = one->is_shared ? (uint64_t)s->window_ms / 4 + 1 : 0 };
     if (!(one->live = rx_sessions_get(one->name, &one->rule)))
         return no_memory(b);
     struct rx_sessions_spec numbers = *s;

@@ -21,6 +21,7 @@ struct rx_metric; // metric.h
 struct rx_store;  // store.h
 struct rx_served;  // served.h
 struct rx_sessions; // guard/sessions.h
+struct rx_sync_url; // guard/sync_url.h
 struct rx_regex; // regex.h
 struct rx_names;
 struct rx_roster; // roster.h
@@ -311,6 +312,7 @@ struct rx_conf {
     uint64_t record_max;
     uint32_t record_ppm, record_bytes;
     enum rx_log_format log_format;
+    const struct rx_sync_url *store; // the Redis that sessions and bans are shared through; NULL: none
     const char *resolver; // DNS servers, "address:port,…"; NULL: the system's
 
     struct rx_known **known;

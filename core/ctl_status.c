@@ -157,6 +157,18 @@ static void print_sessions(const json_t *s)
                (unsigned long)rx_ctl_number(one, "other"), (unsigned long)rx_ctl_number(one, "bad"));
 }
 
+static void print_store(const json_t *s)
+{
+    const json_t *store = json_object_get(s, "store");
+    if (!json_is_object(store))
+        return;
+    printf("\nstore %s: %s, %lu told, %lu heard, %lu lost, %lu failed, %lu outages\n", show(rx_ctl_text(store, "at")),
+           json_is_true(json_object_get(store, "is_up")) ? "up" : "gone, this node decides alone",
+           (unsigned long)rx_ctl_number(store, "told"), (unsigned long)rx_ctl_number(store, "heard"),
+           (unsigned long)rx_ctl_number(store, "lost"), (unsigned long)rx_ctl_number(store, "failed"),
+           (unsigned long)rx_ctl_number(store, "outages"));
+}
+
 void rx_ctl_print_status(const json_t *status)
 {
     print_head(status);
@@ -164,6 +176,7 @@ void rx_ctl_print_status(const json_t *status)
     print_pools(status);
     print_scripts(status);
     print_sessions(status);
+    print_store(status);
     print_bans(status);
     print_reloads(status);
 }

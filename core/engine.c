@@ -27,6 +27,7 @@
 #include "reload.h"
 #include "resolve.h"
 #include "sessions.h"
+#include "sync.h"
 #include "sys.h"
 #include "upgrade.h"
 #include "watchdog.h"
@@ -40,6 +41,7 @@ struct engine {
     struct rx_worker *workers;
     unsigned n_workers, n_started;
     struct rx_guard *guard;   // owned
+    struct rx_sync *sync;     // owned
     struct rx_hooker *hooker; // owned
     atomic_uint active, sessions; // connections of all workers; the UDP flows among them
     struct rx_instance self; // what the admin socket tells of us
@@ -358,10 +360,12 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     e->workers = calloc(e->n_workers, sizeof *e->workers);
     e->hooker = rx_hooker_new(e->n_workers);
     e->guard = rx_guard_new();
-    if (!e->loop || !e->workers || !e->hooker || !e->guard)
+    e->sync = e->loop ? rx_sync_new(e->loop) : NULL;
+    if (!e->loop || !e->workers || !e->hooker || !e->guard || !e->sync)
         goto end;
     e->reload.hooker = e->hooker;
     e->reload.guard = e->guard;
+    e->reload.sync = e->sync;
     e->reload.loop = e->loop;
     e->reload.args = a;
     e->reload.workers = e->workers;
@@ -391,6 +395,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     rx_sessions_listen(&ear); // these before a worker runs: it may ban with its first connection
     rx_ban_on_add(engine_on_ban, e);
     rx_guard_use(e->guard, conf);
+    rx_sync_use(e->sync, conf);
     if (rx_reload_record(&e->reload)) {
         code = RX_EXIT_BIND;
         goto end;
@@ -442,6 +447,7 @@ end:
     rx_sessions_listen(NULL);
     rx_guard_free(e->guard);
     rx_ban_on_add(NULL, NULL);
+    rx_sync_free(e->sync);
     rx_hooker_free(e->hooker); // it hears the workers' last words, and wakes them
     rx_health_free(e->health);
     rx_resolve_free(e->names);

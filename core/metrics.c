@@ -13,6 +13,7 @@
 #include "metric.h"
 #include "store.h"
 #include "sessions.h"
+#include "sync.h"
 
 #ifndef RX_VERSION
 #define RX_VERSION "0.1.0"
@@ -374,6 +375,19 @@ static void print_tail(const char *path, const struct rx_tail_totals *t, void *d
     }
 }
 
+static void print_store(FILE *out)
+{
+    struct rx_sync_totals t = rx_sync_totals();
+    if (!t.is_on)
+        return;
+    one(out, "refractium_store_up", "gauge", "Whether sessions and bans are shared now.", t.is_up);
+    one(out, "refractium_store_told_total", "counter", "What the store was told.", (double)t.told);
+    one(out, "refractium_store_heard_total", "counter", "What was heard of other nodes.", (double)t.heard);
+    one(out, "refractium_store_lost_total", "counter", "What it could not be told.", (double)t.lost);
+    one(out, "refractium_store_failed_total", "counter", "Calls it refused, and news that cannot be read.", (double)t.failed);
+    one(out, "refractium_store_outages_total", "counter", "How often it went away.", (double)t.outages);
+}
+
 static void print_sessions(FILE *out, const struct rx_instance *inst)
 {
     const struct rx_conf *conf = inst->reload->conf;
@@ -404,4 +418,5 @@ void rx_metrics_print(FILE *out, const struct rx_instance *i)
     print_scripts(out, conf);
     print_kept(out, conf);
     print_sessions(out, i);
+    print_store(out);
 }

@@ -28,6 +28,7 @@
 #include "resolve.h"
 #include "script.h"
 #include "swap.h"
+#include "sync.h"
 #include "sys.h"
 #include "served.h"
 #include "watch.h"
@@ -269,6 +270,7 @@ int rx_reload_serve(struct rx_reload *r, struct rx_conf *conf)
     rx_swaps_send(swaps, r->workers, r->n_workers);
     rx_hooker_use(r->hooker, conf);
     rx_guard_use(r->guard, conf);
+    rx_sync_use(r->sync, conf);
     r->conf = conf;
     r->n_bound = rx_bind_count(conf);
     rx_bind_unlink_first(old, rx_bind_count(old), conf);

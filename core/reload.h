@@ -14,6 +14,7 @@
 
 struct rx_health_watch;
 struct rx_guard;
+struct rx_sync;
 struct rx_hooker;
 struct rx_resolve;
 struct rx_watch;
@@ -36,8 +37,9 @@ struct rx_reload {
     const struct rx_args *args; // borrowed: main's
     struct rx_worker *workers;  // borrowed: the engine's, as many as it has
     unsigned n_workers;
-    struct rx_hooker *hooker;   // borrowed: the engine's, as the next
+    struct rx_hooker *hooker;   // borrowed: the engine's, as the next two
     struct rx_guard *guard;
+    struct rx_sync *sync;
 
     struct rx_resolve *names;   // borrowed: the engine's
     struct rx_health_watch *health;   // likewise

@@ -14,6 +14,7 @@
 #include "record.h"
 #include "script.h"
 #include "sessions.h"
+#include "sync.h"
 
 enum { BANS_SHOWN = 100 };
 
@@ -355,6 +356,26 @@ static void put_sessions(struct rx_json *j, const struct rx_instance *i)
     rx_json_close(j);
 }
 
+static void put_store(struct rx_json *j, const struct rx_conf *conf)
+{
+    struct rx_sync_totals t = rx_sync_totals();
+    rx_json_key(j, "store");
+    if (!conf->store || !t.is_on) {
+        rx_json_null(j);
+        return;
+    }
+    rx_json_open(j, '{');
+    put_text(j, "at", conf->store->shown);
+    rx_json_key(j, "is_up");
+    rx_json_bool(j, t.is_up);
+    put_number(j, "told", t.told);
+    put_number(j, "heard", t.heard);
+    put_number(j, "lost", t.lost);
+    put_number(j, "failed", t.failed);
+    put_number(j, "outages", t.outages);
+    rx_json_close(j);
+}
+
 // What each hook was not told, because the hooks' thread could not keep up.
 static void put_hooks(struct rx_json *j, const struct rx_conf *conf)
 {
@@ -441,6 +462,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_scripts(j, conf);
     put_bans(j);
     put_sessions(j, i);
+    put_store(j, i->reload->conf);
     put_hooks(j, conf);
     put_canary(j, i->reload);
     rx_json_key(j, "reloads");

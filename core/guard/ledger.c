@@ -23,7 +23,7 @@ struct rx_identity {
     struct rx_identity *newer, *older; // by last event, while is_idle
     struct rx_seat *seats;             // owned
     uint64_t hash, last_ms;
-    uint32_t n_held;
+    uint32_t n_held, max_ips;
     uint16_t id_len;
     bool is_idle;
     char id[];
@@ -39,7 +39,7 @@ struct stripe {
 
 struct rx_ledger {
     struct rx_hash_key secret;
-    atomic_ullong window_ms, timeout_ms;
+    atomic_ullong window_ms, timeout_ms, tell_ms;
     atomic_bool is_last_kept;
     atomic_uint share; // identities of one stripe
     uint32_t n_stripes;
@@ -159,7 +159,8 @@ static bool is_over(struct rx_ledger *l, const struct rx_seat *s, uint64_t now)
 {
     if (s->out_ms)
         return s->out_ms + atomic_load_explicit(&l->timeout_ms, memory_order_relaxed) <= now;
-    return !s->n_held && s->seen_ms + atomic_load_explicit(&l->window_ms, memory_order_relaxed) <= now;
+    return !s->n_held && s->far_ms <= now &&
+           s->seen_ms + atomic_load_explicit(&l->window_ms, memory_order_relaxed) <= now;
 }
 
 // What an identity's seats look like to an event.
@@ -235,6 +236,16 @@ static void put_out(struct stripe *t, struct rx_identity *i, struct seen *v, uin
     out->is_new = true;
 }
 
+// Whether the other nodes are to hear that somebody has a seat.
+static bool is_told(struct rx_ledger *l, struct rx_seat *s, const struct rx_ledger_event *e)
+{
+    uint64_t every = atomic_load_explicit(&l->tell_ms, memory_order_relaxed);
+    if (!every || (s->told_ms && s->told_ms + every > e->now_ms && !(e->is_held && s->n_held == 1)))
+        return false;
+    s->told_ms = e->now_ms;
+    return true;
+}
+
 static void judge(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, const struct rx_ledger_event *e,
                   struct rx_ledger_answer *out)
 {
@@ -253,6 +264,7 @@ static void judge(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, c
         out->origin = v.first->who;
         out->out[out->n_out++ % RX_LEDGER_PUT_OUT] = e->who;
         remember_out(t, stripe, i, &v, &e->who, e->now_ms);
+        out->must_tell = atomic_load_explicit(&l->tell_ms, memory_order_relaxed);
         return;
     }
     struct rx_seat *s = v.mine ? v.mine : seat_add(t, stripe, i, &e->who, e->now_ms, false);
@@ -265,6 +277,8 @@ static void judge(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, c
         i->n_held++;
         out->seat = s;
     }
+    out->must_tell = is_told(l, s, e);
+    out->age_ms = e->now_ms - RX_MIN(s->since_ms, e->now_ms);
 }
 
 void rx_ledger_see(struct rx_ledger *l, const struct rx_ledger_event *e, struct rx_ledger_answer *out)
@@ -279,6 +293,7 @@ void rx_ledger_see(struct rx_ledger *l, const struct rx_ledger_event *e, struct 
         i = add(l, t, e, hash);
     if (i) {
         unlist(t, i);
+        i->max_ips = e->max_ips;
         judge(l, stripe, i, e, out);
         i->last_ms = RX_MAX(i->last_ms, e->now_ms);
         if (!i->n_held)
@@ -300,9 +315,21 @@ uint32_t rx_ledger_name(struct rx_ledger *l, const struct rx_seat *s, char *out)
     return n;
 }
 
-void rx_ledger_leave(struct rx_ledger *l, struct rx_seat *s, uint64_t now_ms)
+static struct rx_ledger_told tell(struct rx_ledger *l, const struct rx_identity *i, const struct rx_seat *s, uint64_t now)
+{
+    uint64_t from = s->out_ms ? s->out_ms : s->seen_ms, begin = s->out_ms ? s->out_ms : s->since_ms;
+    uint64_t until = from + atomic_load_explicit(s->out_ms ? &l->timeout_ms : &l->window_ms, memory_order_relaxed);
+    struct rx_ledger_told told = { .id_len = (uint8_t)i->id_len, .is_held = s->n_held, .is_out = s->out_ms,
+                                   .max_ips = i->max_ips, .who = s->who, .age_ms = now - RX_MIN(begin, now),
+                                   .left_ms = until - RX_MIN(until, now) };
+    memcpy(told.id, i->id, i->id_len);
+    return told;
+}
+
+bool rx_ledger_leave(struct rx_ledger *l, struct rx_seat *s, uint64_t now_ms, struct rx_ledger_told *told)
 {
     struct stripe *t = &l->stripes[s->stripe];
+    bool must_tell = false;
     pthread_mutex_lock(&t->lock);
     struct rx_identity *i = s->home;
     s->n_held--;
@@ -313,8 +340,140 @@ void rx_ledger_leave(struct rx_ledger *l, struct rx_seat *s, uint64_t now_ms)
         i->last_ms = RX_MAX(i->last_ms, now_ms);
         if (--i->n_held == 0)
             enlist(t, i);
+        must_tell = !s->n_held && atomic_load_explicit(&l->tell_ms, memory_order_relaxed);
+        if (must_tell)
+            *told = tell(l, i, s, now_ms);
     }
     pthread_mutex_unlock(&t->lock);
+    return must_tell;
+}
+
+// ---- other nodes ----------------------------------------------------------------------------------------------------
+
+static struct rx_seat *seat_of(struct rx_identity *i, const struct rx_cidr *who)
+{
+    struct rx_seat *s = i->seats;
+    while (s && memcmp(&s->who, who, sizeof *who))
+        s = s->next;
+    return s;
+}
+
+static void hear_out(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, const struct rx_ledger_far *f,
+                     const struct rx_ledger_event *e, struct rx_ledger_answer *out)
+{
+    struct stripe *t = &l->stripes[stripe];
+    struct rx_ledger_event of = *e;
+    of.who = f->who;
+    struct seen v = look(l, t, i, &of);
+    if (!v.mine || !v.mine->out_ms) {
+        if (v.mine && v.mine->n_held) {
+            atomic_store_explicit(&v.mine->is_out, true, memory_order_release);
+            out->must_close = true;
+        }
+        if (v.mine)
+            unseat(t, v.mine);
+        remember_out(t, stripe, i, &v, &f->who, e->now_ms);
+        if (f->is_fresh && out->n_out < RX_LEDGER_PUT_OUT)
+            out->out[out->n_out++] = f->who;
+    }
+    struct rx_seat *s = seat_of(i, &f->who);
+    if (!s)
+        return;
+    uint64_t until = e->now_ms + f->left_ms, whole = atomic_load_explicit(&l->timeout_ms, memory_order_relaxed);
+    s->out_ms = RX_MAX(until - RX_MIN(until, whole), (uint64_t)1);
+    s->told_ms = e->now_ms;
+}
+
+static void hear_in(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, const struct rx_ledger_far *f, uint64_t now)
+{
+    struct rx_seat *s = seat_of(i, &f->who);
+    if (s && s->out_ms)
+        return;
+    if (!s) {
+        if (!(s = seat_add(&l->stripes[stripe], stripe, i, &f->who, now, false)))
+            return;
+        s->seen_ms = 0; // not by us
+    }
+    s->since_ms = RX_MIN(s->since_ms, now - RX_MIN(now, f->age_ms));
+    s->far_ms = now + f->left_ms;
+}
+
+// Those it does not name are only ours.
+static void hear_all(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, const struct rx_ledger_far *far, uint32_t n,
+                     const struct rx_ledger_event *e, struct rx_ledger_answer *out)
+{
+    uint64_t last = e->now_ms, wait = patience(l);
+    for (struct rx_seat *s = i->seats; s; s = s->next)
+        s->far_ms = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        if (far[k].is_out)
+            hear_out(l, stripe, i, &far[k], e, out);
+        else
+            hear_in(l, stripe, i, &far[k], e->now_ms);
+        uint64_t until = e->now_ms + far[k].left_ms;
+        last = RX_MAX(last, until - RX_MIN(until, wait));
+    }
+    i->last_ms = RX_MAX(i->last_ms, last);
+}
+
+void rx_ledger_hear(struct rx_ledger *l, const struct rx_ledger_event *e, const struct rx_ledger_far *far, uint32_t n,
+                    struct rx_ledger_answer *out)
+{
+    uint64_t hash = rx_hash(&l->secret, e->id, e->id_len);
+    uint32_t stripe = hash >> 32 & (l->n_stripes - 1);
+    struct stripe *t = &l->stripes[stripe];
+    memset(out, 0, sizeof *out);
+    pthread_mutex_lock(&t->lock);
+    struct rx_identity *i = find(t, e, hash);
+    if (!i && n)
+        i = add(l, t, e, hash);
+    if (i) {
+        unlist(t, i);
+        hear_all(l, stripe, i, far, n, e, out);
+        if (!i->n_held)
+            enlist(t, i);
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+uint32_t rx_ledger_stripes(const struct rx_ledger *l)
+{
+    return l->n_stripes;
+}
+
+static bool is_due(struct rx_ledger *l, const struct rx_seat *s, const struct rx_ledger_due *due)
+{
+    if (is_over(l, s, due->now_ms))
+        return false;
+    bool is_ours = s->out_ms || s->n_held ||
+                   s->seen_ms + atomic_load_explicit(&l->window_ms, memory_order_relaxed) > due->now_ms;
+    return is_ours && (s->told_ms < due->since_ms || (s->n_held && s->told_ms < due->held_ms));
+}
+
+size_t rx_ledger_gather(struct rx_ledger *l, uint32_t stripe, const struct rx_ledger_due *due,
+                        struct rx_ledger_told **list)
+{
+    struct stripe *t = &l->stripes[stripe];
+    size_t n = 0, cap = 0;
+    *list = NULL;
+    pthread_mutex_lock(&t->lock);
+    for (uint32_t b = 0; t->buckets && b <= t->mask; b++)
+        for (struct rx_identity *i = t->buckets[b]; i; i = i->chain)
+            for (struct rx_seat *s = i->seats; s; s = s->next) {
+                if (!is_due(l, s, due))
+                    continue;
+                if (n == cap) {
+                    struct rx_ledger_told *grown = realloc(*list, (cap = cap ? cap * 2 : 64) * sizeof *grown);
+                    if (!grown)
+                        goto end; // another time
+                    *list = grown;
+                }
+                (*list)[n++] = tell(l, i, s, due->now_ms);
+                s->told_ms = due->now_ms;
+            }
+end:
+    pthread_mutex_unlock(&t->lock);
+    return n;
 }
 
 // ---- its own life ---------------------------------------------------------------------------------------------------
@@ -324,6 +483,7 @@ void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule)
     atomic_store(&l->window_ms, rule->window_ms);
     atomic_store(&l->timeout_ms, rule->timeout_ms);
     atomic_store(&l->is_last_kept, rule->is_last_kept);
+    atomic_store(&l->tell_ms, rule->tell_ms);
     atomic_store(&l->share, RX_MAX((rule->max_identities + l->n_stripes - 1) / l->n_stripes, 1u));
 }
 

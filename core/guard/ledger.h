@@ -16,6 +16,7 @@ struct rx_ledger_rule {
     uint64_t window_ms;  // an address is active until so long after it was last seen
     uint64_t timeout_ms; // one that was put out stays out for so long
     bool is_last_kept;   // a newcomer above the limit takes the place of the one that has been there longest
+    uint64_t tell_ms;    // other nodes want to know: how long they need not hear of a seat again; 0: there are none
 };
 
 // A place at an identity, held by connections from one address. While it is held the address stays active, however
@@ -28,6 +29,8 @@ struct rx_seat {
     struct rx_cidr who;
     uint64_t since_ms, seen_ms;
     uint64_t out_ms; // when it was put out; 0: it is in
+    uint64_t far_ms;  // until when another node has it; 0: none has
+    uint64_t told_ms; // when other nodes were told; 0: never
 };
 
 struct rx_ledger_event {
@@ -46,6 +49,8 @@ struct rx_ledger_answer {
     struct rx_cidr out[RX_LEDGER_PUT_OUT]; // is_new: who was put out
     uint32_t n_out;
     bool must_close; // among those are some with connections
+    bool must_tell;  // the other nodes: that it is in, or that it was put out
+    uint64_t age_ms; // is_in: how long the address has its place
     struct rx_seat *seat; // is_in and is_held: until rx_ledger_leave; NULL when out of memory
 };
 
@@ -56,8 +61,41 @@ void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule); // f
 void rx_ledger_see(struct rx_ledger *l, const struct rx_ledger_event *e, struct rx_ledger_answer *out);
 // Whose it is, into RX_LEDGER_ID_MAX bytes; its length, 0: nobody's any more.
 uint32_t rx_ledger_name(struct rx_ledger *l, const struct rx_seat *seat, char *out);
-// The connection has ended.
-void rx_ledger_leave(struct rx_ledger *l, struct rx_seat *seat, uint64_t now_ms);
+
+// A seat as other nodes are to hear of it.
+struct rx_ledger_told {
+    char id[RX_LEDGER_ID_MAX];
+    uint8_t id_len;
+    bool is_held, is_out;
+    uint32_t max_ips;
+    struct rx_cidr who;
+    uint64_t age_ms;  // since when
+    uint64_t left_ms; // how long it lasts without connections
+};
+
+// The connection has ended. True: it was the last one of its seat, and other nodes are to hear of *told.
+bool rx_ledger_leave(struct rx_ledger *l, struct rx_seat *seat, uint64_t now_ms, struct rx_ledger_told *told);
+
+// ---- with other nodes (sync.c) --------------------------------------------------------------------------------------
+
+// What they say of one address of an identity.
+struct rx_ledger_far {
+    struct rx_cidr who;
+    uint64_t age_ms, left_ms;
+    bool is_out, is_fresh; // is_fresh: put out by what was just heard
+};
+// All that is known of the identity of `e`, whose max_ips and who are not looked at. Who is out here stays out. Into
+// *out: who was put out by this.
+void rx_ledger_hear(struct rx_ledger *l, const struct rx_ledger_event *e, const struct rx_ledger_far *far, uint32_t n,
+                    struct rx_ledger_answer *out);
+struct rx_ledger_due {
+    uint64_t now_ms, since_ms, held_ms;
+};
+uint32_t rx_ledger_stripes(const struct rx_ledger *l);
+// Of one stripe, the seats the others were told of before `since_ms`, and the held ones they were told of before
+// `held_ms`; now they count as told. Returns how many; *list is the caller's to free, NULL when out of memory.
+size_t rx_ledger_gather(struct rx_ledger *l, uint32_t stripe, const struct rx_ledger_due *due,
+                        struct rx_ledger_told **list);
 
 struct rx_ledger_totals {
     unsigned long identities, addresses; // active; an address that fell silent may count until its identity is heard of

@@ -19,6 +19,7 @@
 #include "json.h"
 #include "log.h"
 #include "nft.h"
+#include "sync.h"
 #include "wheel.h"
 
 enum { BANS_MAX = 65536, WORD_MAX = 600 };
@@ -216,12 +217,13 @@ static void remember_ban(struct rx_sessions_live *l, const struct rx_cidr *who, 
     l->n_fresh = RX_MIN(l->n_fresh + 1, l->n_given);
 }
 
-static void ban(const struct rx_sessions *s, const struct rx_cidr *who)
+// is_ours: found out here; who shares bans has those of other nodes.
+static void ban(const struct rx_sessions *s, const struct rx_cidr *who, bool is_ours)
 {
     struct rx_sessions_live *l = s->live;
     uint64_t now = rx_now_ms();
     pthread_mutex_lock(&l->lock);
-    int rc = s->enforce & RX_ENFORCE_BAN ? rx_ban_add(who, l->timeout_ms) : 0;
+    int rc = is_ours && s->enforce & RX_ENFORCE_BAN ? rx_ban_add(who, l->timeout_ms) : 0;
     if (!rc)
         remember_ban(l, who, now);
     bool is_kernels = l->ports;
@@ -230,7 +232,7 @@ static void ban(const struct rx_sessions *s, const struct rx_cidr *who)
         tell(true);
     if (rc)
         rx_log_limited(RX_LOG_WARN, "sessions %s: a ban cannot be had: %s", s->name, strerror(-rc));
-    else
+    else if (is_ours)
         atomic_fetch_add_explicit(&l->banned, 1, memory_order_relaxed);
 }
 
@@ -487,7 +489,7 @@ static void deal_with(const struct rx_sessions *s, const struct rx_heard *h, con
         if (s->block_log)
             log_line(s, h, &a->out[i], &a->origin);
         if (!s->is_dry && s->enforce)
-            ban(s, &a->out[i]);
+            ban(s, &a->out[i], true);
     }
     if (a->must_close && !s->is_dry)
         tell(false);
@@ -496,6 +498,26 @@ static void deal_with(const struct rx_sessions *s, const struct rx_heard *h, con
 bool rx_sessions_is_brimming(const struct rx_sessions *s)
 {
     return atomic_load_explicit(&s->live->log.is_brimming, memory_order_relaxed);
+}
+
+static void describe(const struct rx_sessions *s, struct rx_sync_said *said)
+{
+    snprintf(said->name, sizeof said->name, "%s", s->name);
+    said->is_last_kept = s->rule.is_last_kept;
+    said->window_ms = s->rule.window_ms;
+    said->timeout_ms = s->rule.timeout_ms;
+}
+
+static void share(const struct rx_sessions *s, const struct rx_heard *h, const struct rx_ledger_event *e,
+                  const struct rx_ledger_answer *a)
+{
+    struct rx_sync_said said = { .is_udp = h->is_udp };
+    describe(s, &said);
+    said.seat = (struct rx_ledger_told){ .id_len = (uint8_t)e->id_len, .is_held = a->is_in && e->is_held,
+                                         .is_out = !a->is_in, .max_ips = e->max_ips, .who = e->who, .age_ms = a->age_ms,
+                                         .left_ms = a->is_in ? s->rule.window_ms : s->rule.timeout_ms };
+    memcpy(said.seat.id, e->id, e->id_len);
+    rx_sync_say(&said);
 }
 
 bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, struct rx_seat **seat)
@@ -510,6 +532,8 @@ bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, str
         return true;
     rx_ledger_see(s->live->ledger, &e, &a);
     *seat = a.seat;
+    if (a.must_tell)
+        share(s, h, &e, &a);
     if (a.is_new)
         deal_with(s, h, &a);
     return a.is_in || s->is_dry;
@@ -522,5 +546,32 @@ uint32_t rx_sessions_name(const struct rx_sessions *s, const struct rx_seat *sea
 
 void rx_sessions_leave(const struct rx_sessions *s, struct rx_seat *seat)
 {
-    rx_ledger_leave(s->live->ledger, seat, rx_now_ms());
+    struct rx_sync_said said;
+    if (!rx_ledger_leave(s->live->ledger, seat, rx_now_ms(), &said.seat))
+        return;
+    describe(s, &said);
+    said.is_left = true;
+    said.is_udp = false;
+    rx_sync_say(&said);
+}
+
+void rx_sessions_hear_far(const struct rx_sessions *s, const struct rx_heard *h, const struct rx_ledger_far *far,
+                          uint32_t n, const struct rx_cidr *origin)
+{
+    const struct rx_ledger_event e = { .id = h->id, .id_len = h->id_len, .now_ms = rx_now_ms() };
+    struct rx_ledger_answer a;
+    rx_ledger_hear(s->live->ledger, &e, far, n, &a);
+    if (origin) {
+        a.origin = *origin;
+    } else {
+        for (uint32_t i = 0; i < a.n_out && !s->is_dry && s->enforce; i++)
+            ban(s, &a.out[i], false);
+        a.n_out = 0;
+    }
+    deal_with(s, h, &a);
+}
+
+struct rx_ledger *rx_sessions_ledger(const struct rx_sessions *s)
+{
+    return s->live->ledger;
 }

@@ -21,6 +21,7 @@ struct rx_sessions {
     int32_t by_fn, limits_fn; // -1: none
     uint32_t max_ips, ipv6_prefix, enforce;
     bool is_dry, is_log_json;
+    bool is_shared; // with other nodes
     struct rx_ledger_rule rule;
     struct rx_sessions_own *own; // a hash table in the generation's memory
     uint32_t n_own, own_cap;
@@ -49,6 +50,10 @@ bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, str
 void rx_sessions_leave(const struct rx_sessions *s, struct rx_seat *seat);
 // Whose it is, into RX_LEDGER_ID_MAX bytes; its length, 0: nobody's any more.
 uint32_t rx_sessions_name(const struct rx_sessions *s, const struct rx_seat *seat, char *out);
+// What all nodes know of an identity (h->id). `origin`: this node's doing, and who has the place; NULL: another's.
+void rx_sessions_hear_far(const struct rx_sessions *s, const struct rx_heard *h, const struct rx_ledger_far *far,
+                          uint32_t n, const struct rx_cidr *origin);
+struct rx_ledger *rx_sessions_ledger(const struct rx_sessions *s);
 
 // Found by name, or made; NULL: out of memory.
 struct rx_sessions_live *rx_sessions_get(const char *name, const struct rx_ledger_rule *rule);

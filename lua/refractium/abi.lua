@@ -19,6 +19,7 @@ local CALLS = {
   report = { "number", "slice" },
   addr_check = { "number", "slice" },
   regex_check = { "slice" },
+  store_check = { "slice" },
   server_set = { "rx_server_spec" },
   fn_new = { "number", "slice" },
   metric_new = { "rx_metric_spec" },
@@ -189,6 +190,7 @@ function M.collector(link)
     builtin_name = link.builtin_name, has = link.has,
     error = function() return "refused" end, report = function() end,
     addr_check = function() return 0 end, regex_check = function() return 0 end,
+    store_check = function() return 0 end,
   }
   for name in pairs(CALLS) do
     local n = name == "fn_new" and 0 or -1 -- functions are counted from 1, all else from 0

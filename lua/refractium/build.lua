@@ -219,7 +219,7 @@ local function server(state, model)
     log = log, log_file = log_file, user = s.user or "", group = s.group or "", log_format = LOG_FORMAT[s.log_format],
     record_file = record.file or "", record_max = record.max_size, record_ppm = record.sample,
     record_bytes = record.bytes,
-    resolver = s.resolver or "",
+    resolver = s.resolver or "", store = model.store or "",
     fallback_tcp = target(state, s.fallback_tcp, line, "server.fallback_tcp"),
     fallback_udp = target(state, s.fallback_udp, line, "server.fallback_udp"),
   }

@@ -220,6 +220,23 @@ function M.token(ctx, _, v)
   return v
 end
 
+-- What is wrong is said without the text: there may be a password in it.
+function M.store(ctx, _, v)
+  if type(v) ~= "string" then
+    return fail(ctx, 'must be "redis://[user:password@]host[:port][/db]" or "unix:/path", not %s', type(v))
+  elseif ctx.link.store_check(v) ~= 0 then
+    return fail(ctx, "%s", ctx.link.error())
+  end
+  return v
+end
+
+function M.own_store(ctx, row, v)
+  if v == false then
+    return v
+  end
+  return M.store(ctx, row, v)
+end
+
 function M.admin(ctx, _, v)
   if v == false or (type(v) == "string" and v ~= "" and #v <= 107 and not find(v, "\0", 1, true)) then
     return v

@@ -47,7 +47,6 @@ M.server = section {
   doc = "What concerns the whole process. May be left out; may stand once.",
   unavailable = {
     "trusted_scripts",
-    "store",
   },
   { name = "user", type = "label", default_text = "whoever starts it",
     doc = "The user that the program becomes before it opens or binds anything, when root starts it: a name or a"
@@ -105,6 +104,9 @@ M.server = section {
     doc = '`"auto"` is coloured text on a terminal and plain text for the journal elsewhere.' },
   { name = "record", type = "record", default_text = "off",
     doc = "Keep first bytes of clients and what was decided in a file, for `refractium replay`; see below." },
+  { name = "store", type = "store", default_text = "none: they live in this process",
+    doc = "A Redis through which several nodes share every `rx.sessions` and the list of bans:"
+      .. ' `"redis://[user:password@]host[:port][/db]"` or `"unix:/path"`. While it is away each node goes on alone.' },
   { name = "resolver", type = "servers", default_text = "the system's, /etc/resolv.conf",
     doc = "DNS servers for the names in pools: an IP address with or without a port, as in `\"127.0.0.1:5353\"`, or a"
       .. " list. /etc/hosts comes first in any case." },
@@ -453,7 +455,6 @@ M.sessions = section {
   verb = "rx.sessions NAME { ... }",
   doc = "From how many addresses an identity may be active at once. What is heard of identities comes from routes"
     .. " (`sessions`) and from logs (`rx.tail`); all workers share it, and a reload forgets nothing. Returns a value.",
-  unavailable = { "store" },
   { name = "by", type = "func", args = "conn: rx.Conn", returns = "string|number|nil",
     doc = "`function(conn)`, asked when a route with these sessions takes a connection: who that is. With nothing, and"
       .. " when it fails, the connection is nobody's and not counted." },
@@ -487,6 +488,9 @@ M.sessions = section {
     doc = "How its lines are written." },
   { name = "dry_run", type = "boolean", default = false,
     doc = "Nobody is put out; violations are only counted and written to the block log." },
+  { name = "store", type = "own_store", default_text = "the server's",
+    doc = "The Redis through which other nodes share these sessions, where `rx.server` names none: then only those that"
+      .. " do are shared, and the bans. `false`: they are this node's alone." },
   { name = "ipv6_prefix", type = "count", default = 64, min = 1, max = 128,
     doc = "How many leading bits make one address of an IPv6 client." },
   { name = "max_identities", type = "count", default = 1000000, min = 1, max = 100000000,

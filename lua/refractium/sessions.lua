@@ -151,6 +151,21 @@ function M.check(ctx, model)
   end)
 end
 
+---After the server's options: one Redis for a process.
+function M.share(ctx, model)
+  local store = model.server.store
+  for _, s in ipairs(model.sessions) do
+    local own = s.options.store
+    if own and store and own ~= store then
+      ctx:begin(s.declaration)
+      ctx:at("store", function() ctx:fail "is another one than elsewhere: all that is shared is in one Redis" end)
+    end
+    store = store or own or nil
+    s.is_shared = own ~= false and (own or model.server.store) and true or false
+  end
+  model.store = store
+end
+
 ---A route has named them.
 function M.use(ctx, sessions)
   sessions.is_used = true
@@ -183,7 +198,7 @@ local function sessions(state, s, b)
     is_last_kept = o.keep == "last", has_ban = not o.enforce or o.enforce.ban or false,
     has_nftables = o.enforce and o.enforce.nftables or false, ports = concat(o.dport or {}, ", "),
     transport = TRANSPORT[o.proto], is_dry = o.dry_run,
-    block_log = o.block_log or "", is_log_json = o.block_log_format == "json",
+    is_shared = s.is_shared, block_log = o.block_log or "", is_log_json = o.block_log_format == "json",
   }
   s.id = b.id_or_report(state, id, s.line, what)
   if not s.id then

@@ -39,7 +39,7 @@ STATUS_SHAPE = {
                  "findings": [str], "took_us": int, "from_generation": int, "to_generation": (int, type(None))}],
     "scripts": [{"where": str, "kind": str, "errors": int, "quarantined": bool, "last_error": (str, type(None)),
                  "last_error_ms": (int, type(None))}],
-    "canary": (dict, type(None)),
+    "canary": (dict, type(None)), "store": (dict, type(None)),
     "hooks": [{"name": str, "where": str, "lost_bytes": int, "lost_connections": int}],
 }
 FLOW_SHAPE = {

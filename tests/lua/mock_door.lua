@@ -43,6 +43,10 @@ function M.new(refuse)
     words = "missing )"
     return text:find("(", 1, true) and not text:find(")", 1, true) and -1 or 0
   end
+  function door.store_check(_, text)
+    words = "must be a URL"
+    return text:find "^redis://" and 0 or -1
+  end
   setmetatable(door, { __index = function(_, name)
     return function(_, ...)
       door.calls[#door.calls + 1] = { name, ... }
