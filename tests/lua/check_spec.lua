@@ -35,8 +35,8 @@ rx.listen "0.0.0.0:443" {
   end)
 
   it("of a later version", function()
-    says('rx.server { store = "127.0.0.1:9180" } rx.listen "a:1" { fallback_tcp = rx.drop, sessions = {} }',
-      "refractium.lua:1: server.store: store is not available in this version",
+    says('rx.server { trusted_scripts = true } rx.listen "a:1" { fallback_tcp = rx.drop, sessions = {} }',
+      "refractium.lua:1: server.trusted_scripts: trusted_scripts is not available in this version",
       'refractium.lua:1: listen "a:1".sessions: sessions is not available in this version')
   end)
 

@@ -103,6 +103,31 @@ describe("counters and gauges", function()
   end)
 end)
 
+describe("the store", function()
+  local function first(text)
+    return errors_of(text)[1]
+  end
+  local one, other = "store = 'redis://a'", "store = 'redis://b'"
+
+  it("is a URL, and what is wrong is said without it", function()
+    assert.is_nil(first("rx.server { " .. one .. " }"))
+    local wrong = first "rx.server { store = 'http://me:secret@a' }"
+    assert.matches("server.store: must be a URL", wrong)
+    assert.is_nil(wrong:find "secret")
+    assert.matches('must be "redis://.*", not table', first "rx.server { store = {} }")
+    assert.matches("not boolean", first "rx.server { store = false }")
+  end)
+
+  it("is one, of the server or of sessions", function()
+    assert.is_nil(first("rx.sessions 's' { " .. one .. " }"))
+    local server, s = "rx.server { " .. one .. " } ", "rx.sessions 's' { %s } "
+    assert.is_nil(first(server .. s:format(one) .. "rx.sessions 't' { store = false }"))
+    assert.matches('sessions "s".store: is another one', first(server .. s:format(other)))
+    assert.matches('sessions "t".store: is another one',
+      first("rx.sessions 's' { " .. one .. " } rx.sessions 't' { " .. other .. " }"))
+  end)
+end)
+
 describe("the port for monitoring", function()
   local function server(options)
     local errors, warnings = errors_of("rx.server { " .. options .. " }")

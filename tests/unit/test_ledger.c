@@ -114,7 +114,7 @@ static void the_last_takes_the_place_of_the_one_that_was_there_longest(void **st
 static void a_changed_timeout_holds_for_those_who_are_out(void **state)
 {
     (void)state;
-    struct rx_ledger_rule rule = { 100, 1000000, 60000, false };
+    struct rx_ledger_rule rule = { 100, 1000000, 60000, false, 0 };
     struct rx_ledger *l = rx_ledger_new(&rule);
     see(l, "u", 1, 1, 1000, false);
     assert_true(see(l, "u", 2, 1, 1000, false).is_new);

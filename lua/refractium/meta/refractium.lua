@@ -119,6 +119,7 @@
 ---@field log? string Where messages go: `"stderr"`, `"journal"`, `"syslog"`, or a file's path. What cannot go there goes to standard error. Default: `"stderr"`.
 ---@field log_format? "auto"|"text"|"json" `"auto"` is coloured text on a terminal and plain text for the journal elsewhere. Default: `"auto"`.
 ---@field record? rx.Record Keep first bytes of clients and what was decided in a file, for `refractium replay`; see below. Default: off.
+---@field store? string A Redis through which several nodes share every `rx.sessions` and the list of bans: `"redis://[user:password@]host[:port][/db]"` or `"unix:/path"`. While it is away each node goes on alone. Default: none: they live in this process.
 ---@field resolver? string|string[] DNS servers for the names in pools: an IP address with or without a port, as in `"127.0.0.1:5353"`, or a list. /etc/hosts comes first in any case. Default: the system's, /etc/resolv.conf.
 ---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. A listener's own comes first. Default: drop.
 ---@field fallback_udp? rx.Target Where datagrams go that no route takes. Default: drop.
@@ -298,6 +299,7 @@
 ---@field block_log? string A file that gets a line for each address that was put out. Opened again when it was moved away. Default: none.
 ---@field block_log_format? "text"|"json" How its lines are written. Default: `"text"`.
 ---@field dry_run? boolean Nobody is put out; violations are only counted and written to the block log. Default: `false`.
+---@field store? string|false The Redis through which other nodes share these sessions, where `rx.server` names none: then only those that do are shared, and the bans. `false`: they are this node's alone. Default: the server's.
 ---@field ipv6_prefix? integer How many leading bits make one address of an IPv6 client. Default: `64`. Range: 1 to 128.
 ---@field max_identities? integer Identities that are kept in mind. Beyond, the one heard of least recently is forgotten. Default: `1000000`. Range: 1 to 100000000.
 
