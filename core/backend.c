@@ -200,3 +200,14 @@ unsigned rx_backend_drain(const char *name_or_addr, bool is_drained, uint64_t no
     pthread_mutex_unlock(&lock);
     return n;
 }
+
+void rx_backend_each_drained(rx_backend_drained_fn *each, void *data)
+{
+    char text[RX_ADDR_TEXT];
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (struct node *k = buckets[i]; k; k = k->next)
+            if (atomic_load(&k->state.is_drained))
+                each(rx_addr_print(&k->state.addr.sa, text), data);
+    pthread_mutex_unlock(&lock);
+}

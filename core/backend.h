@@ -111,3 +111,6 @@ bool rx_backend_set_health(struct rx_backend_state *s, enum rx_health health, ui
 // Drains, or undrains, the backends with this address ("10.0.0.1:80") or that a config wrote like this
 // ("app.internal:80"); returns how many there are. It holds as long as a config names them.
 unsigned rx_backend_drain(const char *name_or_addr, bool is_drained, uint64_t now_ms);
+// Shows those that are drained, by address.
+typedef void rx_backend_drained_fn(const char *name, void *data);
+void rx_backend_each_drained(rx_backend_drained_fn *each, void *data);

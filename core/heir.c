@@ -237,6 +237,19 @@ static int take_flows(struct rx_worker *workers, unsigned n_workers, const struc
     return rc ? rc : more;
 }
 
+static int hear(struct rx_worker *workers, unsigned n_workers, const struct rx_upgrade_msg *m, int memory)
+{
+    if (m->kind == RX_UPGRADE_DRAINED)
+        rx_upgrade_take_drained(m);
+    else if (m->kind == RX_UPGRADE_BANS && memory >= 0)
+        return rx_upgrade_take_bans(memory, m->c);
+    else if (m->kind == RX_UPGRADE_FLOWS && memory >= 0)
+        return take_flows(workers, n_workers, m, memory);
+    else
+        return -EPROTO;
+    return 0;
+}
+
 static int receive(struct rx_worker *workers, unsigned n_workers)
 {
     struct rx_upgrade_msg m = { 0 };
@@ -251,7 +264,7 @@ static int receive(struct rx_worker *workers, unsigned n_workers)
             return 0;
         if (m.kind == RX_UPGRADE_CARRY && !(rc = carry(fds, n)))
             continue;
-        rc = m.kind == RX_UPGRADE_FLOWS && n == 1 ? take_flows(workers, n_workers, &m, fds[0]) : -EPROTO;
+        rc = hear(workers, n_workers, &m, n == 1 ? fds[0] : -1);
         close_all(fds, n);
     }
     return rc;
@@ -294,13 +307,16 @@ int rx_heir_succeed(struct rx_worker *workers, unsigned n_workers)
         rx_log(RX_LOG_WARN, "upgrade: the old process ended on the way");
         rc = 0;
     }
-    if (rc)
+    if (rc) {
         rx_log(RX_LOG_ERROR, "upgrade: cannot take over from the old process: %s", strerror(-rc));
-    else
+        for (unsigned i = 0; i < n_workers; i++) // they are the old one's still
+            while (workers[i].living.next != &workers[i].living)
+                rx_handover_let_go(workers[i].living.next);
+    } else {
         rx_log(RX_LOG_INFO, "upgrade: took over %zu connections, %zu stay with the old process", heir.n_taken,
                heir.n_refused);
-    if (!rc)
         end(true);
+    }
     return rc;
 }
 

@@ -50,6 +50,15 @@ void rx_upgrade_stop(struct rx_upgrade *u);
 // The workers have ended.
 void rx_upgrade_fini(struct rx_upgrade *u);
 
+// ---- upgrade_state.c ------------------------------------------------------------------------------------------------
+
+struct rx_upgrade_msg;
+
+// What was said for a while, bans and drained backends, to the new process; 0 or -errno. And there.
+int rx_upgrade_give_state(int fd, uint64_t until_ms);
+int rx_upgrade_take_bans(int memory, uint64_t size);
+void rx_upgrade_take_drained(const struct rx_upgrade_msg *m);
+
 // ---- upgrade_give.c -------------------------------------------------------------------------------------------------
 
 struct rx_given {

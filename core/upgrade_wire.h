@@ -19,6 +19,8 @@ enum rx_upgrade_kind {
     RX_UPGRADE_READY,    // new: I can serve
     RX_UPGRADE_CARRY,    // old: descriptors of the flows that follow
     RX_UPGRADE_FLOWS,    // old: c = bytes of flows (handover.h), in the memory this descriptor is; they own what was carried
+    RX_UPGRADE_BANS,     // old: c = bytes of bans (upgrade_state.c), in that memory
+    RX_UPGRADE_DRAINED,  // old: data = the address of a backend
     RX_UPGRADE_END,      // old: that was all
     RX_UPGRADE_HAVE,     // new: c = flows taken, d = not taken; the memory has a byte for each flow: not taken
     RX_UPGRADE_KINDS

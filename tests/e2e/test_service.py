@@ -199,3 +199,23 @@ def test_unit_is_valid_and_exposes_little(workdir):
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", mine],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr
+
+
+@needs_systemd
+def test_an_upgrade_names_its_main_process(rx, manager, workdir):
+    """Promise: told by the old process, and only once the new one has everything; then the new one answers for itself."""
+    import shutil
+    import test_upgrade
+    test_upgrade.adopt_orphans(True)
+    path = os.path.join(workdir, "refractium")
+    shutil.copy(BINARY, path)
+    p = test_upgrade.Upgraded(rx.config(make_config("{ rx.http, to = rx.respond 'hi' }"), binary=path,
+                                        env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}), path)
+    manager.wait("READY", "1")
+    assert p.upgrade() == (0, 0)
+    assert manager.wait("MAINPID") == [str(p.pid)]
+    at = next(i for i, (_, said) in enumerate(manager.listen()) if "MAINPID" in said)
+    wait_for(lambda: any("WATCHDOG" in said for _, said in manager.listen()[at + 3:]), what="the new one's watchdog")
+    assert "STOPPING" not in [key for _, said in manager.listen() for key in said]
+    p.stop()
+    test_upgrade.adopt_orphans(False)
