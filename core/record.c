@@ -343,6 +343,7 @@ static int start(const struct rx_record_setup *setup, unsigned n_workers)
         atomic_store(&recorder.rings[i]->tail, atomic_load(&recorder.rings[i]->head));
     tune(setup);
     if ((rc = pthread_create(&recorder.thread, NULL, write_out, NULL))) {
+        rx_log(RX_LOG_ERROR, "record: no thread to write %s: %s", file, strerror(rc));
         close(fd);
         free(file);
         recorder.setup.file = NULL;

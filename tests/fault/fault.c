@@ -68,6 +68,8 @@ struct fault {
 static struct fault *fault;
 static uintptr_t program_low, program_high, libev_low, libev_high;
 
+static void find_memory(void);
+
 static int look(struct dl_phdr_info *info, size_t size, void *data)
 {
     (void)size;
@@ -95,6 +97,7 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("RX_FAULT");
     int n = 0;
+    find_memory();
     if (!path)
         return;
     dl_iterate_phdr(look, &n);
@@ -136,47 +139,78 @@ static int verdict(enum kind kind, const void *caller)
 
 // ---- memory ----------------------------------------------------------------------------------------------------------
 
+// Until the real ones are found, and a sanitizer's among them has set itself up, which asks for memory in turn: from these
+// bytes, for good. Each piece has its size before it.
+static _Alignas(16) uint8_t early[1 << 20];
+static size_t early_used;
+static bool is_ready;
+static struct {
+    void *(*malloc)(size_t);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void (*free)(void *);
+} real_memory;
+
+static void *early_alloc(size_t n)
+{
+    if (n > sizeof early - 16 - early_used)
+        return NULL;
+    uint8_t *p = early + early_used + 16;
+    memcpy(p - 16, &n, sizeof n);
+    early_used += 16 + ((n + 15) & ~(size_t)15);
+    return p;
+}
+
+static bool is_early(const void *p)
+{
+    return (const uint8_t *)p >= early && (const uint8_t *)p < early + sizeof early;
+}
+
+static void find_memory(void)
+{
+    real_memory.malloc = (void *(*)(size_t))dlsym(RTLD_NEXT, "malloc");
+    real_memory.calloc = (void *(*)(size_t, size_t))dlsym(RTLD_NEXT, "calloc");
+    real_memory.realloc = (void *(*)(void *, size_t))dlsym(RTLD_NEXT, "realloc");
+    real_memory.free = (void (*)(void *))dlsym(RTLD_NEXT, "free");
+    real_memory.free(real_memory.malloc(1));
+    is_ready = true;
+}
+
 void *malloc(size_t n)
 {
-    REAL(malloc)
+    if (!is_ready)
+        return early_alloc(n);
     MAY_FAIL(KIND_MALLOC, NULL)
-    return real(n);
+    return real_memory.malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    if (!is_ready)
+        return early_alloc(n * size);
+    MAY_FAIL(KIND_MALLOC, NULL)
+    return real_memory.calloc(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-    REAL(realloc)
-    MAY_FAIL(KIND_MALLOC, NULL)
-    return real(p, n);
-}
-
-// dlsym itself may ask for memory before it is found.
-static _Alignas(16) uint8_t early[4096];
-static size_t early_used;
-
-void *calloc(size_t n, size_t size)
-{
-    static void *(*real)(size_t, size_t);
-    static bool is_looking;
-    if (!real && is_looking) {
-        void *p = early + early_used;
-        early_used += (n * size + 15) & ~(size_t)15;
-        return early_used <= sizeof early ? p : NULL;
-    }
-    if (!real) {
-        is_looking = true;
-        real = (void *(*)(size_t, size_t))dlsym(RTLD_NEXT, "calloc");
-        is_looking = false;
+    if (is_early(p) || !is_ready) {
+        size_t old = 0;
+        if (p)
+            memcpy(&old, (uint8_t *)p - 16, sizeof old);
+        void *moved = is_ready ? real_memory.malloc(n) : early_alloc(n);
+        if (moved && p)
+            memcpy(moved, p, old < n ? old : n);
+        return moved;
     }
     MAY_FAIL(KIND_MALLOC, NULL)
-    return real(n, size);
+    return real_memory.realloc(p, n);
 }
 
 void free(void *p)
 {
-    REAL(free)
-    if ((uint8_t *)p < early || (uint8_t *)p >= early + sizeof early)
-        real(p);
+    if (is_ready && !is_early(p))
+        real_memory.free(p);
 }
 
 void *aligned_alloc(size_t align, size_t n)

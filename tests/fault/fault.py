@@ -440,27 +440,28 @@ def run(seconds=None, scenes=None, kinds=None, seed=1, say=print):
 def starts(kinds=None, seconds=None, seed=1, say=print):
     """Starting up with each call failing: it serves, or ends with a message; never by a signal or a leak."""
     begun, tried, wrong = time.monotonic(), 0, []
-    todo = [(kind, error) for kind in kinds or NAMES for error in KINDS[kind]]
+    # epoll_ctl is left out: the first calls are for libev's own way to be woken, of whose failure it tells nobody.
+    todo = [(kind, error) for kind in kinds or NAMES if kind != "epoll_ctl" for error in KINDS[kind]]
     random.Random(seed).shuffle(todo)
     for kind, error in todo:
         first, step = 1, 1
         while not seconds or time.monotonic() - begun < seconds:
             x = Stage((kind, first, 1, error))
             try:
-                harness.wait_for(lambda: x.p.process.poll() is not None or "listening on" in x.p.err.text(), 15,
+                harness.wait_for(lambda: x.p.process.poll() is not None or x.status() is not None, 15,
                                  "it to be up or to end")
-                time.sleep(0.02)
                 n = x.disarm()
                 tried += 1
-                if x.p.process.poll() is not None:
-                    x.p.is_stopped = True
+                code = x.p.process.poll()
+                if code is not None:
+                    x.p.expected_code = code
                     time.sleep(0.05)
-                    x.p.expected_code = x.p.process.returncode
-                    assert x.p.process.returncode in (1, 2), "it ended with %d" % x.p.process.returncode
-                    assert x.p.err.text(), "it ended without a word"
+                    assert code in (1, 2, 3), "it ended with %d" % code
+                    assert "error" in x.p.err.text(), "it ended without a word: " + x.p.err.text()
                 x.stop()
             except AssertionError as e:
-                wrong.append("start: %s %s call %d (%s)\n%s" % (name_of(error), kind, first, where(x), e))
+                wrong.append("start: %s %s call %d (%s)\n%s\n%s" % (name_of(error), kind, first, where(x), e,
+                                                                    x.p.err.text()[-1500:]))
                 say("WRONG " + wrong[-1])
                 with contextlib.suppress(AssertionError):
                     x.stop()
