@@ -293,16 +293,22 @@ void rx_upgrade_init(struct rx_upgrade *u, struct ev_loop *loop, const struct rx
     ev_timer_init(&u->again, upgrade_on_again, 0., AGAIN_MS / 1000.);
 }
 
+// Also of one that never was initialised: the program may end before. (Process 0 would be all of the group.)
+static bool is_under_way(const struct rx_upgrade *u)
+{
+    return u->pid > 0 && u->fd >= 0;
+}
+
 void rx_upgrade_stop(struct rx_upgrade *u)
 {
     u->is_stopped = true;
-    if (u->fd >= 0)
+    if (is_under_way(u))
         refuse(u, "the program is stopping");
 }
 
 void rx_upgrade_fini(struct rx_upgrade *u)
 {
-    if (u->fd >= 0)
+    if (is_under_way(u))
         kill_new(u);
     rx_giving_free(u->giving);
     u->giving = NULL;

@@ -2,12 +2,13 @@
 """The command line alone: -p, -b, -f, and how wrong flags are told."""
 import os
 import socket
+import subprocess
 
 import pytest
 
 import peers
 import wire
-from harness import free_port, run_binary, wait_for
+from harness import BINARY, free_port, run_binary, wait_for
 from test_routing import ask
 
 pytestmark = pytest.mark.sanitize
@@ -192,6 +193,17 @@ def test_a_taken_port_is_exit_2(workdir):
         done = run_binary("-b", "127.0.0.1", "-p", port, "-f", "http=127.0.0.1:9", cwd=workdir)
     assert done.returncode == 2
     assert "127.0.0.1:%d" % port in done.err and "in use" in done.err
+
+
+def test_a_start_that_fails_ends_nobody_else(workdir):
+    """Promise: whoever is in its process group, the shell that started it first of all, goes on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = '"$0" -b 127.0.0.1 -p %d -f http=127.0.0.1:9; echo "it ended with $?"' % taken.getsockname()[1]
+        done = subprocess.run(["sh", "-c", line, BINARY], cwd=workdir, start_new_session=True, capture_output=True,
+                              text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "it ended with 2" in done.stdout, done
 
 
 def test_a_second_instance_does_not_share_the_port(rx, backends, workdir):
