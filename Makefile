@@ -58,7 +58,7 @@ SHIPPED := $(wildcard scripts/protocols/*.lua) scripts/protocols/ORDER
 BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-lua bench-compare bench-reload bench-udp bench-quic \
+.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-lua bench-compare bench-reload bench-scripts bench-udp bench-quic \
         test-unit test-lua test-e2e test-asan test-tsan check-headers check-docs
 
 all: $(BIN) ## build (the default): build/refractium
@@ -189,6 +189,8 @@ bench-compare: all $(OUT)/bench/loadgen ## beside HAProxy, nginx and sslh, in a 
 	@python3 bench/compare/run.py --loadgen $(OUT)/bench/loadgen $(BENCH_ARGS)
 bench-udp: all $(OUT)/bench/loadgen ## UDP beside nginx, in a network namespace (root)
 	@python3 bench/compare/udp.py $(BENCH_ARGS)
+bench-scripts: all $(OUT)/bench/loadgen ## real connections, decided in C and by a Lua function (root)
+	@python3 bench/compare/lua.py --refractium build/refractium $(BENCH_ARGS)
 bench-reload: all $(OUT)/bench/loadgen ## what an edit costs: who connects meanwhile, who is connected, and loading
 	@python3 bench/compare/reload.py $(BENCH_ARGS)
 
