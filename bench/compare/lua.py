@@ -49,7 +49,8 @@ def worker_seconds(pid):
 
 def load(args, on_stage, process, port, arguments):
     """What a connection, or a byte, cost, and how many there were a second."""
-    command = [args.loadgen, *arguments, "--target", f"127.0.0.1:{port}", "--seconds", str(args.seconds), "--warmup", "0"]
+    command = [args.loadgen, *arguments, "--target", f"127.0.0.1:{port}", "--seconds", str(args.seconds),
+               "--warmup", "0"]
     before = worker_seconds(process.pid)
     done = on_stage.run(command, args.seconds + 40)
     if done.returncode:
