@@ -33,6 +33,16 @@ rx.test "the shop goes to its backend; the mirror changes nothing about that" {
   expect = { protocol = rx.http, route = "shop", to = "10.0.0.1:80" },
 }
 
+rx.test "another site goes the same way, without a mirror" {
+  send = "GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n",
+  expect = { route = "web", to = "10.0.0.1:80" },
+}
+
+rx.test "a request whose Host is still to come is waited for" {
+  send = "GET /cart HTTP/1.1\r\nHo",
+  expect = { more = true },
+}
+
 rx.test "who speaks no HTTP is refused" {
   send = "\255\255\255\255",
   expect = { to = rx.refuse },
