@@ -129,6 +129,7 @@ static void part(struct rx_upgrade *u)
 // It may be in the middle of anything.
 static void kill_new(struct rx_upgrade *u)
 {
+    RX_REQUIRE(u->pid > 0); // 0 and -1 would be others
     kill(u->pid, SIGKILL);
     waitpid(u->pid, NULL, 0);
     part(u);
@@ -246,6 +247,8 @@ const char *rx_upgrade_obstacle(const struct rx_upgrade *u)
 {
     if (u->is_stopped || u->is_done)
         return "this process is ending";
+    if (!u->leave)
+        return "this process is only starting";
     if (u->fd >= 0 || u->giving)
         return "one is under way";
     if (getpid() == 1)
@@ -288,6 +291,7 @@ void rx_upgrade_init(struct rx_upgrade *u, struct ev_loop *loop, const struct rx
     u->loop = loop;
     u->about = about;
     u->fd = -1;
+    rx_errands_init(&u->home, loop);
     ev_io_init(&u->io, upgrade_on_readable, -1, EV_READ);
     ev_timer_init(&u->limit, upgrade_on_limit, 0., 0.);
     ev_timer_init(&u->again, upgrade_on_again, 0., AGAIN_MS / 1000.);
@@ -308,8 +312,11 @@ void rx_upgrade_stop(struct rx_upgrade *u)
 
 void rx_upgrade_fini(struct rx_upgrade *u)
 {
+    if (!u->loop) // it never came to that
+        return;
     if (is_under_way(u))
         kill_new(u);
     rx_giving_free(u->giving);
     u->giving = NULL;
+    rx_errands_fini(&u->home);
 }

@@ -26,7 +26,7 @@ struct rx_upgrade {
     const struct rx_instance *about;
     struct rx_admin *admin;           // NULL: none
     struct rx_http *http;             // the same
-    void (*leave)(void *data);        // the new process serves: ours is to end when its last connection has
+    void (*leave)(void *data);        // the new process serves: ours is to end when its last connection has; NULL: not yet
     void *data;
     struct rx_upgrade_ear ear;        // all NULL: nobody
 
@@ -36,6 +36,7 @@ struct rx_upgrade {
     ev_io io;
     ev_timer limit, again;
     uint32_t version; // of handing over, that it knows
+    struct rx_errands home;   // outlives what is given: a worker still wakes it afterwards
     struct rx_giving *giving; // owned: what workers are giving
     bool is_done, is_stopped;
 };

@@ -129,7 +129,6 @@ struct rx_giving {
     bool with_flows;
     uint8_t *refused;        // owned; set before the verdict
     unsigned n, n_out;       // the engine's: gifts, and those that have not come back
-    struct rx_errands home;
     struct gift gifts[];
 };
 
@@ -169,7 +168,6 @@ void rx_giving_free(struct rx_giving *g)
 {
     if (!g)
         return;
-    rx_errands_fini(&g->home);
     for (unsigned i = 0; i < g->n; i++)
         rx_handover_fini(&g->gifts[i].made);
     pthread_cond_destroy(&g->changed);
@@ -199,13 +197,12 @@ static struct rx_giving *giving_new(struct rx_upgrade *u, bool with_flows)
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    rx_errands_init(&g->home, u->loop);
     g->upgrade = u;
     g->with_flows = with_flows;
     g->n = g->n_out = n;
     for (unsigned i = 0; i < n; i++) {
         g->gifts[i].of = g;
-        g->gifts[i].errand = (struct rx_errand){ .home = &g->home, .run = gift_run, .done = gift_done };
+        g->gifts[i].errand = (struct rx_errand){ .home = &u->home, .run = gift_run, .done = gift_done };
         rx_errand_send(&g->gifts[i].errand, &u->about->workers[i]);
     }
     return g;
