@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -20,7 +21,7 @@
 #include "log.h"
 #include "wheel.h"
 
-enum { LINE_MAX_BYTES = 64 * 1024, PIECE = 1024 * 1024, FILES = 16, QUIET_MS = 10000 };
+enum { LINE_MAX_BYTES = 64 * 1024, PIECE = 1024 * 1024, FILES = 16, MOVES = 4, QUIET_MS = 10000 };
 
 struct file {
     int fd;
@@ -44,6 +45,10 @@ struct rx_follower {
     struct file files[FILES]; // the last one is what the path names, or named last
     unsigned n_files;
     int dir_watch;
+    uint32_t cookie; // of the move of a file that the path named
+    unsigned mover;  // which of those below; MOVES: it was under the path still
+    char moved[MOVES][NAME_MAX + 1]; // names of such files, as far as they were told; "": none
+    unsigned n_moves;
     bool has_begun; // the first look is over: what comes now is new
 };
 
@@ -127,17 +132,37 @@ static void begin_at_end(struct file *f, uint64_t size)
     f->is_skipping = size && pread(f->fd, &last, 1, (off_t)size - 1) == 1 && last != '\n';
 }
 
-static void enter_file(struct rx_follower *t)
+static bool is_known(const struct rx_follower *t, const struct stat *st)
+{
+    for (unsigned i = 0; i < t->n_files; i++)
+        if (t->files[i].ino == st->st_ino && t->files[i].dev == st->st_dev)
+            return true;
+    return false;
+}
+
+static void make_room(struct rx_follower *t)
+{
+    if (t->n_files < FILES)
+        return;
+    while (read_file(t, &t->files[0]))
+        continue; // what it still has comes before what is new
+    leave_file(t, 0);
+}
+
+// One that is followed already is left as it is.
+static void enter_file(struct rx_follower *t, const char *path)
 {
     struct stat st;
-    struct file f = { .fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .grew_ms = rx_now_ms() };
+    struct file f = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .grew_ms = rx_now_ms() };
     if (f.fd < 0) {
         if (errno != ENOENT)
-            rx_log_limited(RX_LOG_WARN, "tail %s: %s", t->path, strerror(errno));
+            rx_log_limited(RX_LOG_WARN, "tail %s: %s", path, strerror(errno));
         return;
     }
-    if (fstat(f.fd, &st) || !S_ISREG(st.st_mode) || !(f.buf = malloc(LINE_MAX_BYTES))) {
-        rx_log_limited(RX_LOG_WARN, "tail %s: is no file that can be followed", t->path);
+    bool is_file = fstat(f.fd, &st) == 0 && S_ISREG(st.st_mode), was_known = is_file && is_known(t, &st);
+    if (!is_file || was_known || !(f.buf = malloc(LINE_MAX_BYTES))) {
+        if (!was_known)
+            rx_log_limited(RX_LOG_WARN, "tail %s: is no file that can be followed", path);
         close(f.fd);
         return;
     }
@@ -145,14 +170,10 @@ static void enter_file(struct rx_follower *t)
     f.ino = st.st_ino;
     if (!t->has_begun)
         begin_at_end(&f, (uint64_t)st.st_size);
-    if (t->n_files == FILES) {
-        while (read_file(t, &t->files[0]))
-            continue; // what it still has comes before what is new
-        leave_file(t, 0);
-    }
+    make_room(t);
     t->files[t->n_files++] = f;
     if (t->told.fd >= 0)
-        inotify_add_watch(t->told.fd, t->path, IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF);
+        inotify_add_watch(t->told.fd, path, IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF);
 }
 
 static void look_for_file(struct rx_follower *t)
@@ -160,14 +181,72 @@ static void look_for_file(struct rx_follower *t)
     struct stat st;
     const struct file *last = t->n_files ? &t->files[t->n_files - 1] : NULL;
     if (t->told.fd >= 0 && t->dir_watch < 0)
-        t->dir_watch = inotify_add_watch(t->told.fd, t->dir, IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF);
+        t->dir_watch = inotify_add_watch(t->told.fd, t->dir, IN_CREATE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF);
     if (stat(t->path, &st) == 0 && (!last || st.st_dev != last->dev || st.st_ino != last->ino))
-        enter_file(t);
+        enter_file(t, t->path);
+}
+
+// A file that came and was moved away between two looks is known by its new name alone.
+static void enter_moved(struct rx_follower *t, const char *name)
+{
+    char path[PATH_MAX];
+    make_room(t); // for one beside the last
+    unsigned n = t->n_files;
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", t->dir, name) >= sizeof path)
+        return;
+    struct stat st;
+    bool is_last_current = n && stat(t->path, &st) == 0 && t->files[n - 1].ino == st.st_ino &&
+                           t->files[n - 1].dev == st.st_dev;
+    struct file last = is_last_current ? t->files[--t->n_files] : (struct file){ 0 };
+    if (is_last_current && stat(path, &st) == 0 && st.st_ino == last.ino && st.st_dev == last.dev) {
+        t->n_files++;
+        return; // it is about to take the path's place again
+    }
+    enter_file(t, path);
+    if (is_last_current)
+        t->files[t->n_files++] = last;
+}
+
+static void hear_move(struct rx_follower *t, const struct inotify_event *e)
+{
+    const char *slash = strrchr(t->path, '/'), *base = slash ? slash + 1 : t->path;
+    if (!e->len)
+        return;
+    if (e->mask & IN_MOVED_FROM) {
+        bool is_ours = !strcmp(e->name, base);
+        for (t->mover = is_ours ? MOVES : 0; t->mover < MOVES && strcmp(t->moved[t->mover], e->name);)
+            t->mover++;
+        t->cookie = is_ours || t->mover < MOVES ? e->cookie : 0;
+    } else if (e->mask & IN_MOVED_TO && t->cookie && e->cookie == t->cookie) {
+        unsigned at = t->mover < MOVES ? t->mover : t->n_moves++ % MOVES;
+        snprintf(t->moved[at], sizeof t->moved[at], "%s", e->name);
+        enter_moved(t, e->name);
+    }
+}
+
+static void hear_events(struct rx_follower *t)
+{
+    _Alignas(struct inotify_event) char buf[16 * 1024];
+    ssize_t n;
+    while (t->told.fd >= 0 && (n = read(t->told.fd, buf, sizeof buf)) > 0)
+        for (char *p = buf; p < buf + n;) {
+            const struct inotify_event *e = (const struct inotify_event *)(const void *)p;
+            if (e->wd == t->dir_watch && e->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) {
+                if (!(e->mask & IN_IGNORED))
+                    inotify_rm_watch(t->told.fd, t->dir_watch);
+                t->dir_watch = -1; // looked for again
+            } else if (e->wd == t->dir_watch) {
+                hear_move(t, e);
+            }
+            p += sizeof *e + e->len;
+        }
+    memset(t->moved, 0, sizeof t->moved); // moved once more later, it is an old file
 }
 
 static void pump(struct rx_follower *t)
 {
     bool has_more = false;
+    hear_events(t);
     look_for_file(t);
     t->has_begun = true;
     for (unsigned i = 0; i < t->n_files;) {
@@ -187,20 +266,7 @@ static void pump(struct rx_follower *t)
 static void follower_on_told(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop, (void)events;
-    struct rx_follower *t = io->data;
-    _Alignas(struct inotify_event) char buf[16 * 1024];
-    ssize_t n;
-    while ((n = read(io->fd, buf, sizeof buf)) > 0)
-        for (char *p = buf; p < buf + n;) {
-            const struct inotify_event *e = (const struct inotify_event *)(const void *)p;
-            if (e->wd == t->dir_watch && e->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) {
-                if (!(e->mask & IN_IGNORED))
-                    inotify_rm_watch(io->fd, t->dir_watch);
-                t->dir_watch = -1; // looked for again
-            }
-            p += sizeof *e + e->len;
-        }
-    pump(t);
+    pump(io->data);
 }
 
 static void follower_on_timer(struct ev_loop *loop, ev_timer *w, int events)

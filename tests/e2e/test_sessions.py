@@ -3,6 +3,7 @@
 followed. Clients of several addresses are 127.0.0.2 and up."""
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -213,6 +214,25 @@ def test_no_line_is_lost_while_the_log_is_rotated_under_load(rx, tmp_path, is_la
     wait_for(lambda: len(lines_of(log)) >= n - 1, what="all lines of %d" % n)
     addresses = {line.split(" from ")[1].split()[0] for line in lines_of(log)}
     assert len(addresses) == n - 1
+
+
+def test_files_that_come_and_go_between_two_looks_are_read(rx, tmp_path):
+    log, access = tmp_path / "block.log", tmp_path / "access.log"
+    access.write_text("")
+    p = rx.config(config("dry_run = true, timeout = '1h', window = '1h', block_log = '%s'" % log, tail=access))
+    p.err.wait("listening")
+    time.sleep(0.3)
+    p.signal(signal.SIGSTOP)
+    for i in range(4):
+        with access.open("a") as f:
+            f.write("".join(XRAY % ("10.0.%d.%d" % (i, k), "same") for k in range(5)))
+        if i < 3:
+            os.rename(access, tmp_path / ("access.log.%d" % i))
+    os.rename(tmp_path / "access.log.1", tmp_path / "access.log.9")  # and moved on
+    p.signal(signal.SIGCONT)
+    wait_for(lambda: len(lines_of(log)) == 19, what="all lines")
+    time.sleep(0.2)
+    assert len(lines_of(log)) == 19  # none twice
 
 
 def test_a_truncated_log_begins_anew(rx, tmp_path):
