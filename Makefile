@@ -28,7 +28,7 @@ else
 CPPFLAGS += -DRX_WITHOUT_REDIS
 endif
 ifeq ($(WITH_GUARD),1)
-PKGS     += libnftables
+PKGS     += libnftables libmnl libnetfilter_conntrack
 else
 CPPFLAGS += -DRX_WITHOUT_GUARD
 endif

@@ -225,7 +225,7 @@ struct rx_sessions_spec {
     uint32_t ipv6_prefix; // bits that make one IPv6 address of a client
     double window_ms, timeout_ms;
     uint32_t is_last_kept; // 1: a newcomer takes the place of who came first
-    uint32_t has_nftables; // 1: the kernel drops what he sends to these ports
+    uint32_t kernel; // what the kernel does to who sends to these ports: 1 drop, 2 close connections, 4 forget flows
     struct rx_slice ports; // as nft reads them: "443, 8000-8099"
     uint32_t transport;    // of those: enum rx_transport
     uint32_t has_ban;      // 1: who is put out is banned for timeout_ms

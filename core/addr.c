@@ -240,16 +240,25 @@ char *rx_cidr_print(const struct rx_cidr *block, char buf[RX_ADDR_TEXT])
     return buf;
 }
 
-bool rx_cidr_has(const struct rx_cidr *block, const union rx_ip *ip)
+static bool begins_alike(const struct rx_cidr *block, const uint8_t *a)
 {
-    const uint8_t *a;
-    if (ip->sa.sa_family != block->family)
-        return false;
-    a = block->family == AF_INET ? (const uint8_t *)&ip->v4.sin_addr : (const uint8_t *)&ip->v6.sin6_addr;
     unsigned whole = block->bits / 8, rest = block->bits % 8;
     if (memcmp(a, block->bytes, whole))
         return false;
     return rest == 0 || ((a[whole] ^ block->bytes[whole]) & (uint8_t)(0xff00u >> rest)) == 0;
+}
+
+bool rx_cidr_has(const struct rx_cidr *block, const union rx_ip *ip)
+{
+    if (ip->sa.sa_family != block->family)
+        return false;
+    return begins_alike(block, block->family == AF_INET ? (const uint8_t *)&ip->v4.sin_addr
+                                                        : (const uint8_t *)&ip->v6.sin6_addr);
+}
+
+bool rx_cidr_covers(const struct rx_cidr *block, const struct rx_cidr *other)
+{
+    return block->family == other->family && block->bits <= other->bits && begins_alike(block, other->bytes);
 }
 
 char *rx_addr_print_host(const struct sockaddr *sa, char buf[RX_ADDR_TEXT])

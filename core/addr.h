@@ -61,6 +61,7 @@ int rx_ports_parse(const char *text, unsigned *low, unsigned *high, char *err);
 // "10.0.0.0/8"; a single address without its length. Returns buf.
 char *rx_cidr_print(const struct rx_cidr *block, char buf[RX_ADDR_TEXT]);
 bool rx_cidr_has(const struct rx_cidr *block, const union rx_ip *ip);
+bool rx_cidr_covers(const struct rx_cidr *block, const struct rx_cidr *other); // the same, or all of it
 
 // "127.0.0.1:80", "[::1]:80", "unix:/path", "unix" for an unnamed peer. Returns buf.
 char *rx_addr_print(const struct sockaddr *sa, char buf[RX_ADDR_TEXT]);

@@ -10,6 +10,7 @@
 #include "backend.h"
 #include "ban.h"
 #include "record.h"
+#include "sessions.h"
 #include "upgrade.h"
 
 #ifndef RX_VERSION
@@ -262,8 +263,9 @@ static void do_ban(struct rx_admin_client *c, const struct rx_request *q)
             rx_admin_refuse(c, rc == -ENOSPC ? "the list of bans is full" : strerror(-rc));
             return;
         }
+        rx_sessions_order(&q->ip, q->ttl_ms);
         rx_log(RX_LOG_INFO, "%s is banned for %lu s by the operator", text, (unsigned long)(q->ttl_ms / 1000));
-    } else if (rx_ban_remove(&q->ip)) {
+    } else if (rx_sessions_forgive(&q->ip, true) | rx_ban_remove(&q->ip)) {
         rx_log(RX_LOG_INFO, "%s is no longer banned, by the operator", text);
     } else {
         rx_admin_refuse(c, "there is no such ban");

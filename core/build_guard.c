@@ -7,6 +7,7 @@
 
 #include "digest.h"
 #include "sessions.h"
+#include "sockdiag.h"
 #include "sync.h"
 
 enum { SESSIONS_MAX = 100, TAILS_MAX = 100, IDENTITIES_MAX = 100000000 };
@@ -37,17 +38,23 @@ static int check_numbers(struct rx_build *b, const struct rx_sessions_spec *s)
 }
 
 // They become part of commands: nothing but numbers, commas, blanks and ranges.
-static int check_ports(struct rx_build *b, const struct rx_sessions_spec *s)
+static int check_kernel(struct rx_build *b, const struct rx_sessions_spec *s)
 {
+    const uint32_t known = RX_KERNEL_NFTABLES | RX_KERNEL_KILL | RX_KERNEL_CONNTRACK;
+    uint32_t n_ports = 1;
+    if (!s->kernel)
+        return 0;
 #ifdef RX_WITHOUT_GUARD
-    return fail(b, "enforce: this program was built without nftables (WITH_GUARD=0)");
+    return fail(b, "enforce: this program was built without what reaches the kernel (WITH_GUARD=0)");
 #endif
-    if (!s->ports.len || !(s->transport & RX_BOTH))
-        return fail(b, "nftables needs ports and a transport");
-    for (uint32_t i = 0; i < s->ports.len; i++)
+    if (s->kernel & ~known || !s->ports.len || !(s->transport & RX_BOTH))
+        return fail(b, "what the kernel does needs ports and a transport");
+    for (uint32_t i = 0; i < s->ports.len; i++) {
         if (!strchr("0123456789-, ", s->ports.ptr[i]) || !s->ports.ptr[i])
             return fail(b, "ports are numbers and ranges");
-    return 0;
+        n_ports += s->ports.ptr[i] == ',';
+    }
+    return n_ports > RX_PORTS_MAX ? fail(b, "more than %d ports and ranges", RX_PORTS_MAX) : 0;
 }
 
 int rx_door_sessions_new(struct rx_build *b, const struct rx_sessions_spec *s)
@@ -73,12 +80,12 @@ int rx_door_sessions_new(struct rx_build *b, const struct rx_sessions_spec *s)
     one->block_log = s->block_log.len ? keep(b, s->block_log) : NULL;
     one->max_ips = s->max_ips;
     one->ipv6_prefix = s->ipv6_prefix;
-    one->enforce = (s->has_ban ? RX_ENFORCE_BAN : 0u) | (s->has_nftables ? RX_ENFORCE_NFTABLES : 0u);
-    if (s->has_nftables && check_ports(b, s))
+    one->enforce = (s->has_ban ? RX_ENFORCE_BAN : 0u) | (s->kernel ? RX_ENFORCE_KERNEL : 0u);
+    if (check_kernel(b, s))
         return -1;
-    one->ports = s->has_nftables ? keep(b, s->ports) : NULL;
-    one->is_tcp = s->transport & RX_TCP;
-    one->is_udp = s->transport & RX_UDP;
+    one->kernel = (struct rx_kernel_rule){ .what = s->kernel, .ports = s->kernel ? keep(b, s->ports) : NULL,
+                                           .is_tcp = s->transport & RX_TCP, .is_udp = s->transport & RX_UDP,
+                                           .ipv6_prefix = s->ipv6_prefix };
     one->is_dry = s->is_dry;
     one->is_log_json = s->is_log_json;
     one->is_shared = s->is_shared && s->name.len <= RX_SYNC_NAME_MAX;

@@ -344,6 +344,9 @@ static const struct {
     { "refractium_sessions_bans_total", "counter", "Bans given for that.", ROW(banned) },
     { "refractium_sessions_evicted_total", "counter", "Identities forgotten to make room.", ROW(evicted) },
     { "refractium_sessions_block_log_lost_total", "counter", "Lines that a block log could not take.", ROW(log_lost) },
+    { "refractium_sessions_killed_total", "counter", "Connections the kernel was told to close.", ROW(killed) },
+    { "refractium_sessions_conntrack_deleted_total", "counter", "UDP flows the kernel was told to forget.", ROW(flows) },
+    { "refractium_sessions_kernel_failed_total", "counter", "What the kernel refused to do.", ROW(kernel_failed) },
 #undef ROW
 };
 

@@ -14,6 +14,7 @@
 
 #include "ban.h"
 #include "log.h"
+#include "sessions.h"
 
 enum { OWN_ENTRIES = 1000 };
 
@@ -152,7 +153,10 @@ static int ban(struct rx_call *call, const char *whom, uint32_t len, double ttl_
         return -1;
     if (!is_serving(script_of(call)))
         return 1;
-    int rc = rx_ban_add(&c, RX_MAX(ttl_of(ttl_ms), (uint64_t)1));
+    uint64_t ttl = RX_MAX(ttl_of(ttl_ms), (uint64_t)1);
+    int rc = rx_ban_add(&c, ttl);
+    if (!rc)
+        rx_sessions_order(&c, ttl);
     if (rc)
         rx_log_limited(RX_LOG_WARN, "script: cannot ban %.*s: %s", (int)len, whom,
                        rc == -ENOSPC ? "as many are banned as may be" : "out of memory");
@@ -164,7 +168,7 @@ static int unban(struct rx_call *call, const char *whom, uint32_t len)
     struct rx_cidr c;
     if (!cidr_of(whom, len, &c))
         return -1;
-    return is_serving(script_of(call)) && rx_ban_remove(&c);
+    return is_serving(script_of(call)) && (rx_sessions_forgive(&c, false) | rx_ban_remove(&c));
 }
 
 const struct rx_state_door rx_script_state_door = { .size = sizeof rx_script_state_door,

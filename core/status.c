@@ -329,6 +329,9 @@ static void put_session(const char *name, struct rx_sessions_live *l, void *data
     put_number(j, "banned", t.banned);
     put_number(j, "evicted", t.evicted);
     put_number(j, "block_log_lost", t.log_lost);
+    put_number(j, "killed", t.killed);
+    put_number(j, "conntrack_deleted", t.flows);
+    put_number(j, "kernel_failed", t.kernel_failed);
     rx_json_close(j);
 }
 

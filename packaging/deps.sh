@@ -20,7 +20,7 @@ TEST="libcmocka-dev lua-busted lua-cjson lua-check python3-pytest python3-pytest
       dpkg-dev lintian mandoc gcovr
       ngtcp2-client ngtcp2-server wireguard-go wireguard-tools openvpn dnsperf"
 POLICY=/usr/sbin/policy-rc.d
-BUILD="$BUILD libnftables-dev" # unless it is built with WITH_GUARD=0
+BUILD="$BUILD libnftables-dev libmnl-dev libnetfilter-conntrack-dev" # unless it is built with WITH_GUARD=0
 UNITS="ssh nginx haproxy redis-server postgresql mosquitto microsocks openvpn"
 
 missing() {

@@ -164,8 +164,10 @@ static void guard_on_wake(struct ev_loop *loop, ev_async *a, int events)
     (void)events;
     struct rx_guard *g = a->data;
     struct rx_conf *conf = atomic_exchange(&g->next, NULL);
-    if (conf)
+    if (conf) {
         take(g, conf);
+        rx_sessions_only(conf->sessions, conf->n_sessions);
+    }
     rx_sessions_flush(conf != NULL);
     rx_sessions_kernel(false);
     if (conf && rx_sessions_has_kernel())
@@ -214,7 +216,7 @@ static bool is_needed(const struct rx_conf *conf)
 {
     bool has_log = false;
     for (uint32_t i = 0; i < conf->n_sessions; i++)
-        has_log |= conf->sessions[i]->block_log || conf->sessions[i]->ports;
+        has_log |= conf->sessions[i]->block_log || conf->sessions[i]->kernel.what;
     return has_log || conf->n_tails;
 }
 

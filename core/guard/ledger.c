@@ -476,6 +476,33 @@ end:
     return n;
 }
 
+// Under the stripe's lock.
+static bool forgive_in(struct stripe *t, const struct rx_cidr *who)
+{
+    bool is_any = false;
+    for (uint32_t b = 0; t->buckets && b <= t->mask; b++)
+        for (struct rx_identity *i = t->buckets[b]; i; i = i->chain)
+            for (struct rx_seat *s = i->seats, *next; s; s = next) {
+                next = s->next;
+                if (!s->out_ms || (!rx_cidr_covers(who, &s->who) && !rx_cidr_covers(&s->who, who)))
+                    continue;
+                unseat(t, s);
+                is_any = true;
+            }
+    return is_any;
+}
+
+bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who)
+{
+    bool is_any = false;
+    for (uint32_t s = 0; s < l->n_stripes; s++) {
+        pthread_mutex_lock(&l->stripes[s].lock);
+        is_any |= forgive_in(&l->stripes[s], who);
+        pthread_mutex_unlock(&l->stripes[s].lock);
+    }
+    return is_any;
+}
+
 // ---- its own life ---------------------------------------------------------------------------------------------------
 
 void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule)

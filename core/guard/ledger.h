@@ -96,6 +96,9 @@ uint32_t rx_ledger_stripes(const struct rx_ledger *l);
 // `held_ms`; now they count as told. Returns how many; *list is the caller's to free, NULL when out of memory.
 size_t rx_ledger_gather(struct rx_ledger *l, uint32_t stripe, const struct rx_ledger_due *due,
                         struct rx_ledger_told **list);
+// Those within this block, and the one that has it in it, are out no longer. True: some were. Takes as long as there are
+// identities, but no lock for long.
+bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who);
 
 struct rx_ledger_totals {
     unsigned long identities, addresses; // active; an address that fell silent may count until its identity is heard of

@@ -17,8 +17,8 @@
 #include "blocklog.h"
 #include "digest.h"
 #include "json.h"
+#include "kernel.h"
 #include "log.h"
-#include "nft.h"
 #include "sync.h"
 #include "wheel.h"
 
@@ -35,6 +35,7 @@ struct rx_sessions_live {
     char *name;                    // owned
     unsigned refs;                 // under all_lock
     struct rx_ledger *ledger;      // owned
+    struct rx_kernel *kernel;      // owned
     struct rx_block_log log;
     atomic_ulong violations, banned;
 
@@ -42,10 +43,6 @@ struct rx_sessions_live {
     uint64_t timeout_ms;
     struct given *given; // owned: a ring, in order of time
     uint32_t given_at, n_given, given_cap;
-    uint32_t n_fresh; // of those given: the last ones, which the kernel has not
-    char *ports;   // owned: what the kernel drops; NULL: nothing
-    bool is_tcp, is_udp, is_kernel_stale;
-    struct rx_nft *nft; // owned; the guard's thread alone
 };
 
 static struct rx_sessions_live *all;
@@ -60,10 +57,7 @@ static void live_free(struct rx_sessions_live *l)
     if (!l)
         return;
     rx_ledger_free(l->ledger);
-#ifndef RX_WITHOUT_GUARD
-    rx_nft_free(l->nft);
-#endif
-    free(l->ports);
+    rx_kernel_free(l->kernel);
     rx_block_log_fini(&l->log);
     free(l->given);
     free(l->name);
@@ -82,7 +76,8 @@ static struct rx_sessions_live *live_new(const char *name, const struct rx_ledge
     l->timeout_ms = rule->timeout_ms;
     l->name = strdup(name);
     l->ledger = rx_ledger_new(rule);
-    if (l->name && l->ledger)
+    l->kernel = rx_kernel_new(name);
+    if (l->name && l->ledger && l->kernel)
         return l;
     live_free(l);
     return NULL;
@@ -148,11 +143,15 @@ static void tell(bool is_log)
 struct rx_sessions_totals rx_sessions_totals(struct rx_sessions_live *l)
 {
     struct rx_ledger_totals t = rx_ledger_totals(l->ledger, rx_now_ms());
+    struct rx_kernel_totals k = rx_kernel_totals(l->kernel);
     return (struct rx_sessions_totals){ .identities = t.identities,
                                         .addresses = t.addresses,
                                         .evicted = t.evicted,
                                         .violations = atomic_load(&l->violations),
                                         .banned = atomic_load(&l->banned),
+                                        .killed = k.killed,
+                                        .flows = k.flows,
+                                        .kernel_failed = k.failed,
                                         .log_lost = atomic_load(&l->log.lost) };
 }
 
@@ -214,7 +213,6 @@ static void remember_ban(struct rx_sessions_live *l, const struct rx_cidr *who, 
         l->given_at = 0;
     }
     l->given[(l->given_at + l->n_given++) % l->given_cap] = (struct given){ *who, now };
-    l->n_fresh = RX_MIN(l->n_fresh + 1, l->n_given);
 }
 
 // is_ours: found out here; who shares bans has those of other nodes.
@@ -226,10 +224,12 @@ static void ban(const struct rx_sessions *s, const struct rx_cidr *who, bool is_
     int rc = is_ours && s->enforce & RX_ENFORCE_BAN ? rx_ban_add(who, l->timeout_ms) : 0;
     if (!rc)
         remember_ban(l, who, now);
-    bool is_kernels = l->ports;
+    const struct rx_kernel_out out = { *who, now, l->timeout_ms, false };
     pthread_mutex_unlock(&l->lock);
-    if (is_kernels)
+    if (s->kernel.what) {
+        rx_kernel_put_out(l->kernel, &out);
         tell(true);
+    }
     if (rc)
         rx_log_limited(RX_LOG_WARN, "sessions %s: a ban cannot be had: %s", s->name, strerror(-rc));
     else if (is_ours)
@@ -251,12 +251,9 @@ void rx_sessions_apply(const struct rx_sessions *s)
                 rx_ban_add(&g->who, g->at_ms + s->rule.timeout_ms - now);
         }
     l->timeout_ms = s->rule.timeout_ms;
-    free(l->ports);
-    l->ports = s->ports ? strdup(s->ports) : NULL;
-    l->is_tcp = s->is_tcp;
-    l->is_udp = s->is_udp;
-    l->is_kernel_stale = true;
     pthread_mutex_unlock(&l->lock);
+    rx_kernel_retime(l->kernel, s->rule.timeout_ms);
+    rx_kernel_set(l->kernel, s->is_dry ? NULL : &s->kernel);
     rx_block_log_set(&l->log, s->block_log);
     tell(true);
 }
@@ -326,132 +323,136 @@ static void log_line(const struct rx_sessions *s, const struct rx_heard *h, cons
     tell(true);
 }
 
-void rx_sessions_flush(bool is_anew)
-{
-    pthread_mutex_lock(&all_lock); // no name goes meanwhile
-    for (struct rx_sessions_live *l = all; l; l = l->next)
-        rx_block_log_flush(&l->log, l->name, is_anew);
-    pthread_mutex_unlock(&all_lock);
-}
-
 // ---- the kernel -------------------------------------------------------------------------------------------------------
 
-#ifndef RX_WITHOUT_GUARD
-// The last `n` of those who are out, with what is left of their time; under the lock. NULL: out of memory.
-static struct rx_nft_entry *entries_of(const struct rx_sessions_live *l, uint32_t n, size_t *out)
+// All names there are now, held; NULL: none, or out of memory. Nobody waits for a lock while files or the kernel do.
+static struct rx_sessions_live **hold_all(uint32_t *n)
 {
-    struct rx_nft_entry *list = malloc((n + 1) * sizeof *list);
-    uint64_t now = rx_now_ms();
-    *out = 0;
-    for (uint32_t i = l->n_given - n; list && i < l->n_given; i++) {
-        const struct given *g = &l->given[(l->given_at + i) % l->given_cap];
-        if (g->at_ms + l->timeout_ms > now)
-            list[(*out)++] = (struct rx_nft_entry){ g->who, g->at_ms + l->timeout_ms - now };
+    *n = 0;
+    pthread_mutex_lock(&all_lock);
+    for (struct rx_sessions_live *l = all; l; l = l->next)
+        ++*n;
+    struct rx_sessions_live **list = *n ? malloc(*n * sizeof(struct rx_sessions_live *)) : NULL;
+    uint32_t i = 0;
+    for (struct rx_sessions_live *l = all; list && l; l = l->next) {
+        l->refs++;
+        list[i++] = l;
     }
+    pthread_mutex_unlock(&all_lock);
+    *n = i;
     return list;
 }
 
-static void kernel(struct rx_sessions_live *l, bool is_check)
+static void let_go(struct rx_sessions_live **list, uint32_t n)
 {
-    pthread_mutex_lock(&l->lock);
-    char *ports = l->ports ? strdup(l->ports) : NULL;
-    struct rx_nft_rule rule = { l->is_tcp, l->is_udp, ports };
-    bool is_stale = l->is_kernel_stale;
-    pthread_mutex_unlock(&l->lock);
-    if (ports && !l->nft)
-        l->nft = rx_nft_new(l->name);
-    if (!ports) {
-        rx_nft_free(l->nft);
-        l->nft = NULL;
-    }
-    if (!l->nft) {
-        free(ports);
-        return;
-    }
-    if (!is_stale && is_check && !rx_nft_is_whole(l->nft, &rule)) {
-        rx_log_limited(RX_LOG_WARN, "sessions %s: somebody changed the table of nftables: it is restored", l->name);
-        is_stale = true;
-    }
-    pthread_mutex_lock(&l->lock);
-    size_t n;
-    struct rx_nft_entry *list = entries_of(l, is_stale ? l->n_given : l->n_fresh, &n);
-    l->n_fresh = 0;
-    l->is_kernel_stale = false;
-    pthread_mutex_unlock(&l->lock);
-    const char *why = "out of memory";
-    bool is_good = list && (is_stale ? rx_nft_put(l->nft, &rule, list, n, &why) : !n || rx_nft_add(l->nft, list, n, &why));
-    if (!is_good) {
-        char text[300];
-        rx_log_escape((const uint8_t *)why, strcspn(why, "\n"), text, sizeof text);
-        rx_log_limited(RX_LOG_ERROR, "sessions %s: nftables: %s", l->name, text);
-        pthread_mutex_lock(&l->lock);
-        l->is_kernel_stale = true; // tried again at the next check
-        pthread_mutex_unlock(&l->lock);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        rx_sessions_put(list[i]);
     free(list);
-    free(ports);
 }
 
-static bool is_handed_on; // under all_lock
+void rx_sessions_flush(bool is_anew)
+{
+    uint32_t n;
+    struct rx_sessions_live **list = hold_all(&n);
+    for (uint32_t i = 0; i < n; i++)
+        rx_block_log_flush(&list[i]->log, list[i]->name, is_anew);
+    let_go(list, n);
+}
 
 void rx_sessions_kernel_hand_on(void)
 {
-    pthread_mutex_lock(&all_lock);
-    is_handed_on = true;
-    pthread_mutex_unlock(&all_lock);
+    rx_kernel_hand_on();
 }
 
 bool rx_sessions_has_kernel(void)
 {
     bool has = false;
     pthread_mutex_lock(&all_lock);
-    for (struct rx_sessions_live *l = all; l; l = l->next) {
-        pthread_mutex_lock(&l->lock);
-        has |= l->ports != NULL;
-        pthread_mutex_unlock(&l->lock);
-    }
+    for (struct rx_sessions_live *l = all; l; l = l->next)
+        has |= rx_kernel_is_on(l->kernel);
     pthread_mutex_unlock(&all_lock);
     return has;
 }
 
 void rx_sessions_kernel(bool is_check)
 {
-    pthread_mutex_lock(&all_lock);
-    for (struct rx_sessions_live *l = is_handed_on ? NULL : all; l; l = l->next)
-        kernel(l, is_check);
-    pthread_mutex_unlock(&all_lock);
+    uint32_t n;
+    struct rx_sessions_live **list = hold_all(&n);
+    for (uint32_t i = 0; i < n; i++)
+        rx_kernel_work(list[i]->kernel, list[i]->name, is_check);
+    let_go(list, n);
 }
 
 void rx_sessions_kernel_leave(void)
 {
-    pthread_mutex_lock(&all_lock);
-    for (struct rx_sessions_live *l = all; l; l = l->next) {
-        if (is_handed_on && l->nft)
-            rx_nft_forget(l->nft);
-        rx_nft_free(l->nft);
-        l->nft = NULL;
+    uint32_t n;
+    struct rx_sessions_live **list = hold_all(&n);
+    for (uint32_t i = 0; i < n; i++)
+        rx_kernel_leave(list[i]->kernel);
+    let_go(list, n);
+}
+
+void rx_sessions_only(struct rx_sessions *const *served, uint32_t n_served)
+{
+    uint32_t n;
+    struct rx_sessions_live **list = hold_all(&n);
+    for (uint32_t i = 0; i < n; i++) {
+        bool is_served = false;
+        for (uint32_t k = 0; k < n_served; k++)
+            is_served |= served[k]->live == list[i];
+        if (!is_served)
+            rx_kernel_set(list[i]->kernel, NULL);
     }
+    let_go(list, n);
+}
+
+void rx_sessions_order(const struct rx_cidr *who, uint64_t ttl_ms)
+{
+    const struct rx_kernel_out out = { *who, rx_now_ms(), ttl_ms, true };
+    bool is_any = false;
+    pthread_mutex_lock(&all_lock);
+    for (struct rx_sessions_live *l = all; l; l = l->next)
+        if (rx_kernel_is_on(l->kernel)) {
+            rx_kernel_put_out(l->kernel, &out);
+            is_any = true;
+        }
     pthread_mutex_unlock(&all_lock);
-}
-#else
-bool rx_sessions_has_kernel(void)
-{
-    return false;
+    if (is_any)
+        tell(true);
 }
 
-void rx_sessions_kernel(bool is_check)
+// Takes those within the block out of the bans this name gave.
+static bool forgive(struct rx_sessions_live *l, const struct rx_cidr *who, bool is_all)
 {
-    (void)is_check;
+    bool is_any = rx_kernel_let_in(l->kernel, who);
+    pthread_mutex_lock(&l->lock);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < l->n_given; i++) {
+        const struct given g = l->given[(l->given_at + i) % l->given_cap];
+        if (!rx_cidr_covers(who, &g.who) && !rx_cidr_covers(&g.who, who)) {
+            l->given[(l->given_at + kept++) % l->given_cap] = g;
+            continue;
+        }
+        rx_ban_remove(&g.who);
+        is_any = true;
+    }
+    l->n_given = kept;
+    pthread_mutex_unlock(&l->lock);
+    return (is_all && rx_ledger_forgive(l->ledger, who)) || is_any;
 }
 
-void rx_sessions_kernel_leave(void)
+bool rx_sessions_forgive(const struct rx_cidr *who, bool is_all)
 {
+    uint32_t n;
+    bool is_any = false;
+    struct rx_sessions_live **list = hold_all(&n);
+    for (uint32_t i = 0; i < n; i++)
+        is_any |= forgive(list[i], who, is_all);
+    let_go(list, n);
+    if (is_any)
+        tell(true);
+    return is_any;
 }
-
-void rx_sessions_kernel_hand_on(void)
-{
-}
-#endif
 
 // ---- hearing ----------------------------------------------------------------------------------------------------------
 
@@ -536,6 +537,10 @@ bool rx_sessions_hear(const struct rx_sessions *s, const struct rx_heard *h, str
         share(s, h, &e, &a);
     if (a.is_new)
         deal_with(s, h, &a);
+    else if (!a.is_in && s->kernel.what && !s->is_dry) {
+        rx_kernel_kill_again(s->live->kernel, &e.who);
+        tell(true);
+    }
     return a.is_in || s->is_dry;
 }
 

@@ -4,9 +4,10 @@
 #pragma once
 
 #include "arena.h"
+#include "kernel.h"
 #include "ledger.h"
 
-enum { RX_ENFORCE_BAN = 1, RX_ENFORCE_NFTABLES = 2 };
+enum { RX_ENFORCE_BAN = 1, RX_ENFORCE_KERNEL = 2 };
 
 struct rx_sessions_live;
 
@@ -28,8 +29,7 @@ struct rx_sessions {
     struct rx_cidr *exempt;
     uint32_t n_exempt;
     const char *block_log; // NULL: none
-    const char *ports; // RX_ENFORCE_NFTABLES: as nft reads them
-    bool is_tcp, is_udp;
+    struct rx_kernel_rule kernel; // RX_ENFORCE_KERNEL
     struct rx_sessions_live *live; // ref
 };
 
@@ -76,6 +76,12 @@ void rx_sessions_kernel(bool is_check);
 void rx_sessions_kernel_leave(void);
 // They are another process's from now on: nothing of them is touched any more.
 void rx_sessions_kernel_hand_on(void);
+// No others are in the config any more: theirs is to go.
+void rx_sessions_only(struct rx_sessions *const *served, uint32_t n_served);
+// Somebody banned an address by hand, or took back what was done to it: the kernel's part, and that of sessions. True:
+// there was something to take back. Any thread; `is_all` also looks through every identity, which takes a while.
+void rx_sessions_order(const struct rx_cidr *who, uint64_t ttl_ms);
+bool rx_sessions_forgive(const struct rx_cidr *who, bool is_all);
 
 // Writes what the block logs have gathered; by one thread. `is_anew`: look for files that were moved away at once.
 void rx_sessions_flush(bool is_anew);
@@ -87,6 +93,7 @@ struct rx_sessions_totals {
     unsigned long violations; // since start
     unsigned long banned;     // bans given
     unsigned long log_lost;   // lines the block log could not take
+    unsigned long killed, flows, kernel_failed; // connections closed by the kernel, conntrack entries deleted, failures
 };
 struct rx_sessions_totals rx_sessions_totals(struct rx_sessions_live *l);
 typedef void rx_sessions_each_fn(const char *name, struct rx_sessions_live *l, void *data);

@@ -52,7 +52,7 @@ local TYPES = {
   sessions = { "sessions", "rx.Sessions" },
   exempt = { "table", "rx.Exempt" },
   identities = { "string or list", "string|string[]" },
-  enforce = { "word or list", '"ban"|"nftables"|("ban"|"nftables")[]' },
+  enforce = { "word or list", 'rx.Enforce|rx.Enforce[]' },
   expect_protocol = { "protocol", "rx.Protocol|string" },
   client = { "address", "string" },
   ip = { "address", "string" },
@@ -349,6 +349,7 @@ local HEAD = [[
 
 ---@alias rx.Duration string "250ms", "3s", "1m", "1h", "1d"
 ---@alias rx.Size string "512b", "16k", "1m"
+---@alias rx.Enforce "ban"|"nftables"|"kill"|"conntrack"
 ---@alias rx.Target rx.Pool|rx.Action|string|(string|rx.Backend)[]
 ---@alias rx.Outcome %s
 

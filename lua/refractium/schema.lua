@@ -473,14 +473,15 @@ M.sessions = section {
     doc = "`max_ips` of single identities: a table such as `{ [\"alice\"] = 3 }`, or a `function(identity)` that"
       .. " returns a number, or nothing for the common one. It is asked for each thing heard." },
   { name = "exempt", type = "exempt", doc = "Who is never put out." },
-  { name = "enforce", type = "enforce", values = { "ban", "nftables" }, later = { "kill", "conntrack" },
+  { name = "enforce", type = "enforce", values = { "ban", "nftables", "kill", "conntrack" },
     default_text = '`{ "ban" }`',
     doc = 'What else becomes of an address that is put out: `"ban"` turns it away from all listeners for `timeout` and'
       .. " closes all its connections, as `rx.ban` does. `{}`: it is refused on routes with these sessions, no more."
-      .. ' `"nftables"`, which takes CAP_NET_ADMIN: the kernel drops what it sends to `dport`, whatever program listens'
-      .. " there." },
+      .. " What the kernel does takes CAP_NET_ADMIN, and holds whatever program listens on `dport`:"
+      .. ' `"nftables"` drops what the address sends there, `"kill"` closes its TCP connections (SOCK_DESTROY),'
+      .. ' `"conntrack"` forgets its UDP flows.' },
   { name = "dport", type = "texts", item = "port", default_text = "none",
-    doc = "Ports that `enforce = { \"nftables\" }` closes: numbers or ranges such as `\"8000-8099\"`." },
+    doc = "Ports that the kernel closes (`enforce`): numbers or ranges such as `\"8000-8099\"`." },
   { name = "proto", type = "choice", values = { "tcp", "udp", "both" }, default = "both", doc = "Of which transport." },
   { name = "block_log", type = "string", default_text = "none",
     doc = "A file that gets a line for each address that was put out. Opened again when it was moved away." },

@@ -133,10 +133,16 @@ function M.check(ctx, model)
     local s = { name = declaration.name, line = declaration.line, declaration = declaration,
       options = ctx:fields(schema.sessions, declaration.options) }
     declaration.value.model = s
-    if s.options.enforce and s.options.enforce.nftables and not s.options.dport and not declaration.options.dport then
-      ctx:at("enforce", function() ctx:fail "nftables needs dport: the ports that are closed to who is put out" end)
-    elseif s.options.dport and not (s.options.enforce and s.options.enforce.nftables) then
-      ctx:at("dport", function() ctx:fail 'is about enforce = { "nftables" }' end)
+    local enforce = s.options.enforce or {}
+    local kernel = enforce.nftables and "nftables" or enforce.kill and "kill" or enforce.conntrack and "conntrack"
+    if kernel and not s.options.dport and not declaration.options.dport then
+      ctx:at("enforce", function() ctx:fail(kernel .. " needs dport: the ports that are closed to who is put out") end)
+    elseif s.options.dport and not kernel then
+      ctx:at("dport", function() ctx:fail 'is about enforce = { "nftables", "kill", "conntrack" }' end)
+    elseif enforce.kill and s.options.proto == "udp" then
+      ctx:at("enforce", function() ctx:fail 'kill closes TCP connections, and proto = "udp" leaves none' end)
+    elseif enforce.conntrack and s.options.proto == "tcp" then
+      ctx:at("enforce", function() ctx:fail 'conntrack forgets UDP flows, and proto = "tcp" leaves none' end)
     end
     model.sessions[#model.sessions + 1] = s
   end)
@@ -188,6 +194,11 @@ end
 
 -- Building --------------------------------------------------------------------------------------------------
 
+-- Bits of core/guard/kernel.h.
+local function kernel_of(enforce)
+  return (enforce.nftables and 1 or 0) + (enforce.kill and 2 or 0) + (enforce.conntrack and 4 or 0)
+end
+
 local function sessions(state, s, b)
   local o, what, link = s.options, format('sessions "%s"', s.name), state.link
   local by = b.fn_id(state, BY, o.by, s.line, what .. ".by")
@@ -196,7 +207,7 @@ local function sessions(state, s, b)
     name = s.name, where = b.place(state, s.line), by = by, limits = limits, max_ips = o.max_ips,
     max_identities = o.max_identities, ipv6_prefix = o.ipv6_prefix, window_ms = o.window, timeout_ms = o.timeout,
     is_last_kept = o.keep == "last", has_ban = not o.enforce or o.enforce.ban or false,
-    has_nftables = o.enforce and o.enforce.nftables or false, ports = concat(o.dport or {}, ", "),
+    kernel = kernel_of(o.enforce or {}), ports = concat(o.dport or {}, ", "),
     transport = TRANSPORT[o.proto], is_dry = o.dry_run,
     is_shared = s.is_shared, block_log = o.block_log or "", is_log_json = o.block_log_format == "json",
   }

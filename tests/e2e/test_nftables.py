@@ -100,8 +100,8 @@ def test_the_kernel_drops_who_was_put_out_until_the_timeout_is_over(guarded):
     say(access, "127.0.0.2", "127.0.0.3", "[2001:db8::1]")
     wait_for(lambda: "127.0.0.3" in nft(ns, "list ruleset").stdout, what="the address in the set")
     rules = nft(ns, "list ruleset").stdout
-    assert "table inet refractium_my_vpn" in rules and "2001:db8::/64" in rules and "127.0.0.2" not in rules
-    assert "priority -350" in rules and "udp dport { 8000, 9000-9010 } drop" in rules
+    assert "table inet refractium_my-vpn" in rules and "2001:db8:: timeout" in rules and "127.0.0.2" not in rules
+    assert "priority -350" in rules and "udp dport { 8000, 9000-9010 } jump outs" in rules
     assert not can_reach(ns, "127.0.0.3")
     assert can_reach(ns, "127.0.0.2")
     wait_for(lambda: can_reach(ns, "127.0.0.3"), what="the end of the timeout")
@@ -117,7 +117,7 @@ def test_a_table_that_was_taken_away_comes_back_with_its_entries(guarded):
     assert can_reach(ns, "127.0.0.3")
     wait_for(lambda: "127.0.0.3" in nft(ns, "list ruleset").stdout, what="the table to be restored")
     assert not can_reach(ns, "127.0.0.3")
-    assert nft(ns, "flush chain inet refractium_my_vpn drops").returncode == 0
+    assert nft(ns, "flush chain inet refractium_my-vpn drops").returncode == 0
     wait_for(lambda: " drop" in nft(ns, "list ruleset").stdout, what="the rules to be restored")
     p.err.wait("restored")
 
@@ -141,6 +141,6 @@ def test_what_a_crash_left_behind_goes_at_the_next_start(guarded, tmp_path):
     again = Program(["nsenter", "-t", str(ns), "-n", BINARY, "-c", os.path.join(p.directory, "refractium.lua")])
     try:
         wait_for(lambda: can_reach(ns, "127.0.0.3"), what="the old entries to go")
-        assert "refractium_my_vpn" in nft(ns, "list ruleset").stdout
+        assert "refractium_my-vpn" in nft(ns, "list ruleset").stdout
     finally:
         again.stop()

@@ -3,6 +3,7 @@
 
 ---@alias rx.Duration string "250ms", "3s", "1m", "1h", "1d"
 ---@alias rx.Size string "512b", "16k", "1m"
+---@alias rx.Enforce "ban"|"nftables"|"kill"|"conntrack"
 ---@alias rx.Target rx.Pool|rx.Action|string|(string|rx.Backend)[]
 ---@alias rx.Outcome "drop"|"refuse"|"respond"|"echo"|"tarpit"|"describe"
 
@@ -293,8 +294,8 @@
 ---@field keep? "first"|"last" Who has the place when there is one address too many: `"first"` puts the newcomer out, `"last"` the one that has been there longest, whose connections are closed. Default: `"first"`.
 ---@field limits? table<string, integer>|fun(identity: string): integer? `max_ips` of single identities: a table such as `{ ["alice"] = 3 }`, or a `function(identity)` that returns a number, or nothing for the common one. It is asked for each thing heard. Default: `max_ips` for all.
 ---@field exempt? rx.Exempt Who is never put out.
----@field enforce? "ban"|"nftables"|("ban"|"nftables")[] What else becomes of an address that is put out: `"ban"` turns it away from all listeners for `timeout` and closes all its connections, as `rx.ban` does. `{}`: it is refused on routes with these sessions, no more. `"nftables"`, which takes CAP_NET_ADMIN: the kernel drops what it sends to `dport`, whatever program listens there. Default: `{ "ban" }`.
----@field dport? integer|string|(integer|string)[] Ports that `enforce = { "nftables" }` closes: numbers or ranges such as `"8000-8099"`. Default: none.
+---@field enforce? rx.Enforce|rx.Enforce[] What else becomes of an address that is put out: `"ban"` turns it away from all listeners for `timeout` and closes all its connections, as `rx.ban` does. `{}`: it is refused on routes with these sessions, no more. What the kernel does takes CAP_NET_ADMIN, and holds whatever program listens on `dport`: `"nftables"` drops what the address sends there, `"kill"` closes its TCP connections (SOCK_DESTROY), `"conntrack"` forgets its UDP flows. Default: `{ "ban" }`.
+---@field dport? integer|string|(integer|string)[] Ports that the kernel closes (`enforce`): numbers or ranges such as `"8000-8099"`. Default: none.
 ---@field proto? "tcp"|"udp"|"both" Of which transport. Default: `"both"`.
 ---@field block_log? string A file that gets a line for each address that was put out. Opened again when it was moved away. Default: none.
 ---@field block_log_format? "text"|"json" How its lines are written. Default: `"text"`.
