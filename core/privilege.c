@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Enters: root, and a config that names somebody else. Leaves: that user with his groups and one capability.
+// Enters: root, and a config that names somebody else. Leaves: that user with his groups and the capabilities the config
+// needs: that of low ports always, that over the network's configuration when sessions are enforced by the kernel.
 // Done first of all rather than after binding: what the program opens as root in a directory of that user, he could
 // have put a link there for; and what he cannot do now, a later reload could not do either.
 // Not done: chroot. The config, its includes, the resolver's files and the sockets of backends would have to be inside.
@@ -20,6 +21,7 @@
 
 #include "admin.h"
 #include "log.h"
+#include "sessions.h"
 
 struct identity {
     uid_t uid;
@@ -76,30 +78,40 @@ static void give_directory(const struct rx_conf *conf, const struct identity *wh
         rx_log(RX_LOG_WARN, "cannot give %s to the user: %s", in, strerror(errno));
 }
 
-// Also inheritable and ambient, so that a new binary started in this one's place has it, too.
-static int keep_capability(unsigned capability)
+static uint32_t capabilities_for(const struct rx_conf *conf)
+{
+    uint32_t wanted = 1u << CAP_NET_BIND_SERVICE;
+    for (uint32_t i = 0; i < conf->n_sessions; i++)
+        if (conf->sessions[i]->kernel.what)
+            wanted |= 1u << CAP_NET_ADMIN;
+    return wanted;
+}
+
+// Also inheritable and ambient, so that a new binary started in this one's place has them, too.
+static int keep_capabilities(uint32_t wanted)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct data[2] = { 0 };
     if (syscall(SYS_capget, &header, data) == -1)
         return -errno;
-    uint32_t mask = data[0].permitted & 1u << capability; // a container may not have it
+    uint32_t mask = data[0].permitted & wanted; // a container may not have them
     memset(data, 0, sizeof data);
     data[0].effective = data[0].permitted = data[0].inheritable = mask;
     if (syscall(SYS_capset, &header, data) == -1)
         return -errno;
-    if (mask)
-        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+    for (unsigned capability = 0; capability < 32; capability++)
+        if (mask & 1u << capability)
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
     return 0;
 }
 
-static int become(const struct identity *who)
+static int become(const struct identity *who, uint32_t capabilities)
 {
     int rc = who->name[0] ? initgroups(who->name, who->gid) : setgroups(1, &who->gid);
     if (rc == -1 || prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == -1 || setresgid(who->gid, who->gid, who->gid) == -1 ||
         setresuid(who->uid, who->uid, who->uid) == -1)
         return -errno;
-    if (who->uid != 0 && (rc = keep_capability(CAP_NET_BIND_SERVICE)))
+    if (who->uid != 0 && (rc = keep_capabilities(capabilities)))
         return rc;
     if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == -1 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
         return -errno;
@@ -127,7 +139,7 @@ int rx_privilege_drop(const struct rx_conf *conf)
         return -1;
     }
     give_directory(conf, &who);
-    int rc = become(&who);
+    int rc = become(&who, capabilities_for(conf));
     if (rc) {
         rx_log(RX_LOG_ERROR, "user \"%s\": %s", conf->user, strerror(-rc));
         return -1;

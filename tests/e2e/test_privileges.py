@@ -45,6 +45,15 @@ def ask(port):
         return b"hi" in s.recv(1000)
 
 
+def test_the_capability_over_the_network_is_kept_when_the_kernel_enforces_sessions(rx, tmp_path):
+    p = rx.config(make_config(HTTP, server='user = "nobody",', prelude="""
+local vpn = rx.sessions "test-%d" { enforce = { "kill" }, dport = { 1 } }
+rx.tail "%s/access.log" { parse = rx.xray, sessions = vpn }""" % (os.getpid(), tmp_path)), preexec=give_directory)
+    for task in os.listdir("/proc/%d/task" % p.pid):
+        s = status_of(p.pid, task)
+        assert int(s["CapEff"], 16) == int(s["CapPrm"], 16) == 1 << 10 | 1 << 12, "and CAP_NET_ADMIN"
+
+
 def test_every_thread_is_the_user_with_one_capability(rx):
     p = rx.config(make_config(HTTP, server='user = "nobody",', workers=2), preexec=give_directory)
     tasks = os.listdir("/proc/%d/task" % p.pid)
