@@ -58,13 +58,14 @@ def need_nftables():
         pytest.skip("this kernel has no nftables, or no namespaces: " + probe.stdout)
 
 
-def config(access, more=""):
+def config(access, more="", server="admin = false", also=""):
     return """local rx = require "refractium"
-rx.server { workers = 1, admin = false }
+rx.server { workers = 1, %s }
 local vpn = rx.sessions "my-vpn" { window = "1h", enforce = { "nftables" }, dport = { 8000, "9000-9010" }, %s }
 rx.tail "%s" { parse = rx.xray, sessions = vpn }
 rx.listen "127.0.0.1:18000" { fallback_tcp = rx.drop }
-""" % (more, access)
+%s
+""" % (server, more, access, also)
 
 
 @pytest.fixture
@@ -72,10 +73,10 @@ def guarded(rx, tmp_path):
     """Starts the program and the protected server in one namespace."""
     held = []
 
-    def begin(more=""):
+    def begin(more="", **how):
         access = tmp_path / "access.log"
         access.write_text("")
-        p = rx.config(config(access, more), preexec=unshare)
+        p = rx.config(config(access, more, **how), preexec=unshare)
         assert in_namespace(p.pid, "ip", "link", "set", "lo", "up").returncode == 0
         server = Program(["nsenter", "-t", str(p.pid), "-n", sys.executable, "-m", "http.server", "8000"],
                          cwd=str(tmp_path))
@@ -144,3 +145,46 @@ def test_what_a_crash_left_behind_goes_at_the_next_start(guarded, tmp_path):
         assert "refractium_my-vpn" in nft(ns, "list ruleset").stdout
     finally:
         again.stop()
+
+
+def admin(p, *argv):
+    return subprocess.run([BINARY, *argv, "-c", os.path.join(p.directory, "refractium.lua")], timeout=20, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=p.environment({"XDG_RUNTIME_DIR": p.directory}))
+
+
+def test_bans_by_hand_reach_the_kernel_and_unban_takes_back_all(guarded):
+    p, ns, access = guarded("timeout = '1h'", server="")
+    assert admin(p, "ban", "127.0.0.9", "1h").returncode == 0
+    wait_for(lambda: not can_reach(ns, "127.0.0.9"), what="the ban")
+    assert admin(p, "ban", "127.0.1.0/24", "1h").returncode == 0
+    assert admin(p, "ban", "127.0.1.128/25", "1s").returncode == 0  # within the other
+    wait_for(lambda: not can_reach(ns, "127.0.1.200"), what="the ban of a block")
+    say(access, "127.0.0.2", "127.0.0.3")
+    wait_for(lambda: not can_reach(ns, "127.0.0.3"), what="the address to be out")
+    assert admin(p, "unban", "127.0.0.3").returncode == 0
+    assert admin(p, "unban", "127.0.1.0/24").returncode == 0
+    wait_for(lambda: can_reach(ns, "127.0.0.3") and can_reach(ns, "127.0.1.1"), what="the end of both")
+    assert not can_reach(ns, "127.0.0.9")
+    wait_for(lambda: can_reach(ns, "127.0.1.200"), what="the inner block's own end")
+    assert admin(p, "unban", "127.0.0.3").returncode == 1
+    say(access, "127.0.0.3")
+    wait_for(lambda: not can_reach(ns, "127.0.0.3"), what="the address to be out again: the first still has the place")
+
+
+def test_names_that_differ_in_little_have_tables_of_their_own(guarded):
+    p, ns, _ = guarded("", also="""for _, name in ipairs { "my_vpn", "my.vpn" } do
+  rx.tail(name) { parse = rx.xray, sessions = rx.sessions(name) { enforce = { "nftables" }, dport = { 1 } } }
+end""")
+    wait_for(lambda: all("table inet refractium_" + name in nft(ns, "list ruleset").stdout
+                         for name in ("my-vpn", "my_vpn", "my.vpn")), what="three tables")
+
+
+def test_sessions_that_left_the_config_leave_the_kernel(guarded):
+    p, ns, access = guarded("timeout = '1h'")
+    say(access, "127.0.0.2", "127.0.0.3")
+    wait_for(lambda: not can_reach(ns, "127.0.0.3"), what="the address to be out")
+    p.write_config('local rx = require "refractium"\nrx.server { workers = 1, admin = false }\n'
+                   'rx.listen "127.0.0.1:18000" { fallback_tcp = rx.drop }\n')
+    wait_for(lambda: can_reach(ns, "127.0.0.3"), what="the table to go")
+    assert "refractium" not in nft(ns, "list ruleset").stdout
