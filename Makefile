@@ -224,7 +224,8 @@ install: all build/refractium.lua.5 ## install under PREFIX (DESTDIR is honoured
 	install -Dm644 refractium.lua $(DESTDIR)$(PREFIX)/share/doc/refractium/refractium.lua
 	install -Dm644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/refractium/LICENSE
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's,/usr/bin/,$(PREFIX)/bin/,' packaging/systemd/refractium.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.service
+	for u in refractium refractium-guard; do \
+	   sed 's,/usr/bin/,$(PREFIX)/bin/,' packaging/systemd/$$u.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$u.service; done
 	install -Dm644 packaging/completions/refractium.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium
 	install -Dm644 packaging/completions/_refractium $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium
 	install -Dm644 packaging/completions/refractium.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish
@@ -232,6 +233,7 @@ uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/refractium $(DESTDIR)$(PREFIX)/share/man/man1/refractium.1 \
 	   $(DESTDIR)$(PREFIX)/share/man/man5/refractium.lua.5 \
 	   $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.service \
+	   $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium-guard.service \
 	   $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium \
 	   $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium \
 	   $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish

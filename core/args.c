@@ -18,9 +18,10 @@
 // ---- what there is ----------------------------------------------------------------------------------------
 
 enum place { IN_RUN = 1, IN_TCP = 2, IN_UDP = 4, IN_INIT = 8, IN_CHECK = 16, IN_EXPLAIN = 32, IN_IMPORT = 64,
-             IN_STATUS = 128, IN_TOP = 256, IN_CTL = 512, IN_RECORD = 1024, IN_REPLAY = 2048 };
+             IN_STATUS = 128, IN_TOP = 256, IN_CTL = 512, IN_RECORD = 1024, IN_REPLAY = 2048,
+             IN_GUARD = 4096 };
 enum { IN_SERVING = IN_RUN | IN_TCP | IN_UDP | IN_RECORD, IN_LOADING = IN_SERVING | IN_CHECK | IN_EXPLAIN | IN_REPLAY,
-       IN_RUNNING = IN_STATUS | IN_TOP | IN_CTL, IN_ALL = 4095 };
+       IN_RUNNING = IN_STATUS | IN_TOP | IN_CTL, IN_ALL = 8191 };
 
 #define FINDING                                                                                              \
     "\n\nThe instance is found by its config (-c), by the port of its first listener (-p), or by its admin\n"  \
@@ -64,6 +65,11 @@ static const struct command {
       "Decides what a recording holds again, under this config, and prints every decision that changes.\n"
       "Exit code 0: nothing changes; 1: something does, or the config is wrong.\n",
       RX_CMD_REPLAY, IN_REPLAY, 1 },
+    { "guard", "", "keep accounts of Xray to so many addresses, without serving",
+      "Follows the access log of Xray or V2Ray and keeps each user to so many addresses at one time: who is one\n"
+      "too many is dropped by the kernel for a while (nftables), and his connections and UDP flows to the ports\n"
+      "end. Needs CAP_NET_ADMIN, and no config; a config can do the same with rx.sessions and rx.tail.\n",
+      RX_CMD_GUARD, IN_GUARD, 0 },
     { "status", "", "show what the running instance does", "Shows what the running instance does." FINDING,
       RX_CMD_STATUS, IN_STATUS, 0 },
     { "top", "", "show its busiest connections, live",
@@ -123,8 +129,8 @@ static const struct option_row {
     { 0, "max-connections", "N", "connections at one time, all listeners together", IN_LOADING, AT(max_connections),
       -1 },
     { 0, "no-hot-reload", NULL, "do not watch the config for changes", IN_LOADING, AT(no_hot_reload), -1 },
-    { 0, "debug", NULL, "log every connection's decisions", IN_LOADING, AT(is_debug), -1 },
-    { 0, "log-format", "FORMAT", "text, json or auto (coloured on a terminal)", IN_LOADING, AT(log_format), -1 },
+    { 0, "debug", NULL, "log every connection's decisions", IN_LOADING | IN_GUARD, AT(is_debug), -1 },
+    { 0, "log-format", "FORMAT", "text, json or auto (coloured on a terminal)", IN_LOADING | IN_GUARD, AT(log_format), -1 },
     { 0, "hex", NULL, "input is hexadecimal text", IN_EXPLAIN, AT(is_hex), -1 },
     { 0, "pcap", NULL, "input is a packet capture; its first TCP flow counts", IN_EXPLAIN, AT(is_pcap), -1 },
     { 0, "segments", "N,N,...", "cut the one FILE where the client did, in bytes", IN_EXPLAIN, AT(segments), -1 },
@@ -139,6 +145,15 @@ static const struct option_row {
       AT(is_json), -1 },
     { 0, "admin", "PATH", "the instance's admin socket", IN_RUNNING | IN_RECORD, AT(admin), -1 },
     { 'o', "output", "FILE", "where to record (refractium.record)", IN_RECORD, AT(record), -1 },
+    { 0, "dport", "PORTS", "ports that are guarded, as in 443 or 443,8000-8099", IN_GUARD, AT(guard.dport), -1 },
+    { 0, "proto", "WORD", "tcp, udp or both (both)", IN_GUARD, AT(guard.proto), -1 },
+    { 0, "window", "DUR", "an address is active until so long after its last line (5s)", IN_GUARD, AT(guard.window), -1 },
+    { 0, "timeout", "DUR", "who is put out stays out for so long (1m)", IN_GUARD, AT(guard.timeout), -1 },
+    { 0, "access.log", "FILE", "the log that is followed (/var/log/xray/access.log)", IN_GUARD, AT(guard.access_log), -1 },
+    { 0, "block.log", "FILE", "where violations are written down (nowhere)", IN_GUARD, AT(guard.block_log), -1 },
+    { 0, "max-ips", "N", "addresses of one user at one time (1)", IN_GUARD, AT(guard.max_ips), -1 },
+    { 0, "keep", "WORD", "who keeps the place: first or last (first)", IN_GUARD, AT(guard.keep), -1 },
+    { 0, "dry-run", NULL, "only count and write down; nobody is put out", IN_GUARD, AT(guard.is_dry), -1 },
     { 0, "force", NULL, "overwrite an existing file", IN_INIT, AT(is_forced), -1 },
     { 'q', "quiet", NULL, "warnings and errors only", IN_ALL, AT(is_quiet), -1 },
     { 'V', "version", NULL, "print the version", IN_ALL, 0, -1 },

@@ -6,7 +6,7 @@
 #include "base.h"
 
 enum rx_command { RX_CMD_RUN = 0, RX_CMD_INIT, RX_CMD_CHECK, RX_CMD_EXPLAIN, RX_CMD_IMPORT, RX_CMD_RECORD,
-                  RX_CMD_REPLAY,
+                  RX_CMD_REPLAY, RX_CMD_GUARD,
                   // to a running instance (ctl.h)
                   RX_CMD_STATUS, RX_CMD_TOP, RX_CMD_RELOAD, RX_CMD_UPGRADE, RX_CMD_KILL, RX_CMD_LOG,
                   RX_CMD_BAN, RX_CMD_UNBAN, RX_CMD_DRAIN, RX_CMD_UNDRAIN };
@@ -36,6 +36,10 @@ struct rx_args {
     const char *format;
     // record
     const char *record;
+    struct {
+        const char *proto, *dport, *window, *timeout, *access_log, *block_log, *max_ips, *keep;
+        bool is_dry;
+    } guard;
 };
 
 // Fills `a`. Returns -1 to go on, else the exit code (0 after --help or --version, 1 after a message on stderr).

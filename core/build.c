@@ -473,7 +473,7 @@ struct rx_build *rx_build_new(rx_report_fn *report, void *data)
 struct rx_conf *rx_build_finish(struct rx_build *b, const char *file)
 {
     struct rx_conf *c = b->conf;
-    if (!b->n_errors && !c->n_listens)
+    if (!b->n_errors && !c->n_listens && !c->n_tails)
         rx_build_report(b, RX_REPORT_ERROR, "%s: no rx.listen: there is nothing to do", file ? file : "refractium");
     for (uint32_t i = 0; i < c->n_pools && !b->n_errors; i++) {
         if (!c->pools[i]->n_members)

@@ -152,6 +152,9 @@ int main(int argc, char **argv)
     case RX_CMD_RECORD:
         code = a.n_files ? rx_ctl_run(&a) : run_serve(&a);
         break;
+    case RX_CMD_GUARD:
+        code = run_serve(&a);
+        break;
     case RX_CMD_REPLAY:
         code = run_replay(&a);
         break;

@@ -81,6 +81,22 @@ static void set_true(lua_State *L, const char *key, bool value)
     lua_setfield(L, -2, key);
 }
 
+// guard.lua documents it.
+static void push_guard(lua_State *L, const struct rx_args *a)
+{
+    lua_newtable(L);
+    set_string(L, "proto", a->guard.proto);
+    set_string(L, "dport", a->guard.dport);
+    set_string(L, "window", a->guard.window);
+    set_string(L, "timeout", a->guard.timeout);
+    set_string(L, "access_log", a->guard.access_log ? a->guard.access_log : "/var/log/xray/access.log");
+    set_string(L, "block_log", a->guard.block_log);
+    set_string(L, "max_ips", a->guard.max_ips);
+    set_string(L, "keep", a->guard.keep);
+    set_true(L, "dry_run", a->guard.is_dry);
+    lua_setfield(L, -2, "guard");
+}
+
 // The command line as a table of strings; lua/refractium/forward.lua documents it.
 static void push_cli(lua_State *L, const struct rx_args *a)
 {
@@ -95,6 +111,8 @@ static void push_cli(lua_State *L, const struct rx_args *a)
     set_string(L, "log_format", a->log_format);
     set_string(L, "only", a->only);
     set_string(L, "record", a->command == RX_CMD_RECORD ? a->record : NULL);
+    if (a->command == RX_CMD_GUARD)
+        push_guard(L, a);
     set_true(L, "no_hot_reload", a->no_hot_reload);
     set_true(L, "debug", a->is_debug);
     lua_newtable(L);
@@ -285,7 +303,7 @@ struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx
     } else if (wrong) {
         rx_build_report(b, RX_REPORT_ERROR, "%s", wrong);
     } else if (!rx_build_errors(b)) {
-        bool has_file = a->is_config_typed || a->n_forward == 0;
+        bool has_file = a->is_config_typed || (a->n_forward == 0 && a->command != RX_CMD_GUARD);
         uint32_t n = rx_build_functions(b);
         if (!l.is_taken)
             rx_build_report(b, RX_REPORT_ERROR, "the config's functions could not be kept");

@@ -3,6 +3,7 @@
 -- Enters: the table of strings C read from argv, and the model check.lua made of the file. Leaves: the model with
 -- -f routes before the file's and the overrides in place. Findings name the flag as it is typed.
 
+local guard = require "refractium.guard"
 local kinds = require "refractium.kinds"
 local schema = require "refractium.schema"
 local units = require "refractium.units"
@@ -275,8 +276,10 @@ end
 ---Puts the command line into the model.
 function M.apply(ctx, model, rules, cli)
   cli = check_port(ctx, cli)
-  if ctx.is_file_read then
-    if #model.listens == 0 and not ctx.is_cut_short then
+  if cli.guard then
+    guard.apply(ctx, model, cli.guard)
+  elseif ctx.is_file_read then
+    if #model.listens == 0 and #model.tails == 0 and not ctx.is_cut_short then
       ctx.report:error(nil, format('%s: nothing to listen on (there is no rx.listen)', ctx.report.file))
     end
     override_address(ctx, model, cli)

@@ -180,7 +180,7 @@ return function(door, building, chunks, cli, view_door)
   local view = views.open(view_door)
   local path = cli.config
   local has_rules = cli.forward and #cli.forward > 0
-  if not path and not has_rules then
+  if not path and not has_rules and not cli.guard then
     path = DEFAULT_FILE
   end
   dispatch.tune()

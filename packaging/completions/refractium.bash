@@ -8,7 +8,8 @@ _refractium() {
     COMPREPLY=()
 
     local with_value=' -b --bind -p --port -c --config -f --forward -w --workers --peek-timeout --peek-buffer'
-    with_value+=' --max-connections --log-format --segments --from --at --listener --format --admin -o --output '
+    with_value+=' --max-connections --log-format --segments --from --at --listener --format --admin -o --output --dport --proto --window'
+    with_value+=' --timeout --access.log --block.log --max-ips --keep '
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ $with_value == *" $word "* ]]; then
@@ -19,7 +20,7 @@ _refractium() {
     done
 
     case $prev in
-    -o | --output)
+    -o | --output | --access.log | --block.log)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
@@ -31,6 +32,14 @@ _refractium() {
         ;;
     --format)
         mapfile -t COMPREPLY < <(compgen -W 'refractium rpxy portmux sslh refract' -- "$cur")
+        return
+        ;;
+    --proto)
+        mapfile -t COMPREPLY < <(compgen -W 'tcp udp both' -- "$cur")
+        return
+        ;;
+    --keep)
+        mapfile -t COMPREPLY < <(compgen -W 'first last' -- "$cur")
         return
         ;;
     --log-format)
@@ -53,6 +62,10 @@ _refractium() {
     import) options="--format $always" ;;
     record) options="$loading --admin -o --output $always" ;;
     replay) options="$loading --json $always" ;;
+    guard)
+        options="--dport --proto --window --timeout --access.log --block.log --max-ips --keep --dry-run"
+        options+=" --debug --log-format $always"
+        ;;
     check) options="$loading --json $always" ;;
     explain) options="$loading --hex --pcap --segments --udp --from --at --listener --builtin --json $always" ;;
     *) return ;;
@@ -61,7 +74,7 @@ _refractium() {
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     elif [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import record replay status top reload upgrade kill log ban unban drain undrain' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'tcp udp init check explain import record replay guard status top reload upgrade kill log ban unban drain undrain' -- "$cur")
     elif [[ $command == record ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'start stop' -- "$cur")
     elif [[ $command == log ]]; then

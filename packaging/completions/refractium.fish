@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 # Completion of refractium's command line for fish.
 
-set -l commands tcp udp init check explain import record replay status top reload upgrade kill log ban unban drain undrain
+set -l commands tcp udp init check explain import record replay guard status top reload upgrade kill log ban unban drain undrain
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l running "__fish_seen_subcommand_from status top reload upgrade kill log ban unban drain undrain"
-set -l loading "not __fish_seen_subcommand_from init import status top reload upgrade kill log ban unban drain undrain"
-set -l finding "not __fish_seen_subcommand_from init import"
+set -l loading "not __fish_seen_subcommand_from init import guard status top reload upgrade kill log ban unban drain undrain"
+set -l finding "not __fish_seen_subcommand_from init import guard"
+set -l guard "__fish_seen_subcommand_from guard"
 set -l explain "__fish_seen_subcommand_from explain"
 
 complete -c refractium -f
@@ -31,6 +32,18 @@ complete -c refractium -n $none -a record -d 'serve, and keep first bytes and de
 complete -c refractium -n $none -a replay -d 'decide a recording again and list what changes'
 complete -c refractium -n '__fish_seen_subcommand_from record' -a 'start stop'
 complete -c refractium -n '__fish_seen_subcommand_from record' -l admin -r -F -d 'the instance\'s admin socket'
+complete -c refractium -n $none -a guard -d 'keep accounts of Xray to so many addresses'
+complete -c refractium -n $guard -l dport -x -d 'ports that are guarded'
+complete -c refractium -n $guard -l proto -x -a 'tcp udp both' -d 'of which transport'
+complete -c refractium -n $guard -l window -x -d 'an address is active until so long after its last line'
+complete -c refractium -n $guard -l timeout -x -d 'who is put out stays out for so long'
+complete -c refractium -n $guard -l access.log -r -F -d 'the log that is followed'
+complete -c refractium -n $guard -l block.log -r -F -d 'where violations are written down'
+complete -c refractium -n $guard -l max-ips -x -d 'addresses of one user at one time'
+complete -c refractium -n $guard -l keep -x -a 'first last' -d 'who keeps the place'
+complete -c refractium -n $guard -l dry-run -d 'only count and write down'
+complete -c refractium -n $guard -l debug -d 'log more'
+complete -c refractium -n $guard -l log-format -x -a 'auto json text' -d 'how messages look'
 complete -c refractium -n '__fish_seen_subcommand_from record' -s o -l output -r -F -d 'where to record'
 complete -c refractium -n '__fish_seen_subcommand_from init explain import replay' -F
 complete -c refractium -n '__fish_seen_subcommand_from import' -l format -x -a 'refractium rpxy portmux sslh refract' -d 'what FILE is'

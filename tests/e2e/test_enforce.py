@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import BINARY, PATIENCE, SANITIZER, run_client, wait_for
+from harness import BINARY, PATIENCE, SANITIZER, run_binary, run_client, wait_for
 from test_nftables import LIBC, LINE, in_namespace, need_nftables, nft, unshare  # noqa: F401: a fixture, too
 
 CLONE_NEWNET = 0x40000000
@@ -34,10 +34,10 @@ def inside(pid):
 class World:
     """The program in a namespace, its log, and a server on port 8000 of both families that sends without end."""
 
-    def __init__(self, rx, tmp_path, enforce, more="", dport="8000"):
+    def __init__(self, rx, tmp_path, enforce, more="", dport="8000", flags=None):
         self.access = tmp_path / "access.log"
         self.access.write_text("")
-        self.p = rx.config("""local rx = require "refractium"
+        self.p = rx.flags(["guard", "--access.log", self.access, *flags], preexec=unshare, is_up=False) if flags else rx.config("""local rx = require "refractium"
 rx.server { workers = 1 }
 local vpn = rx.sessions "vpn" { window = "1h", enforce = { %s }, dport = %s, %s }
 rx.tail "%s" { parse = rx.xray, sessions = vpn }
@@ -194,3 +194,29 @@ def test_udp_flows_of_who_was_put_out_leave_the_conntrack_table(rx, tmp_path):
     assert run_status(w.p)["sessions"][0]["conntrack_deleted"] == 2
     for s in [server, *clients]:
         s.close()
+
+
+def test_guard_does_it_without_a_config_or_a_listener(rx, tmp_path):
+    log = tmp_path / "blocked.log"
+    w = World(rx, tmp_path, None, flags=["--dport", "8000", "--window", "1h", "--timeout", "1h", "--block.log", log])
+    wait_for(lambda: "table inet refractium_guard" in nft(w.p.pid, "list ruleset").stdout, what="the table")
+    stays, goes = w.come("127.0.0.2"), w.come("127.0.0.3")
+    w.say("127.0.0.2")
+    w.say("127.0.0.3")
+    cut_after(goes)
+    assert stays.recv(100)
+    wait_for(log.exists, what="the block log")
+    assert log.read_text().endswith("disallowed concurrent connection from 127.0.0.3 w/ origin 127.0.0.2 [IN-TAG] email: u1\n")
+    done = run_client([BINARY, "unban", "127.0.0.3"], env=w.p.environment({"XDG_RUNTIME_DIR": w.p.directory}))
+    assert b"no longer banned" in done.stdout
+    wait_for(lambda: "127.0.0.3" not in nft(w.p.pid, "list ruleset").stdout, what="it to be let in")
+    w.come("127.0.0.3").close()
+
+
+def test_guard_says_which_flag_is_wrong():
+    for argv, words in ((["guard"], "--dport: is missing"), (["guard", "--dport", "x"], "--dport[1]: must be a port"),
+                        (["guard", "--dport", "1", "--window", "5"], '--window: "5" has no unit'),
+                        (["guard", "--dport", "1", "--proto", "sctp"], "--proto: "),
+                        (["check", "--dport", "1"], "option --dport does not belong here; it is for guard")):
+        done = run_binary(*argv)
+        assert done.returncode == 1 and words in done.err, done.err

@@ -12,7 +12,7 @@ from harness import BINARY, ROOT, run_binary
 pytestmark = pytest.mark.sanitize
 
 INPUTS = pathlib.Path(ROOT) / "tests" / "import"
-CONFIGS = sorted(path for path in INPUTS.iterdir() if path.suffix != ".service")
+CONFIGS = sorted(INPUTS.iterdir())
 
 
 def imported(path, *more, cwd):

@@ -188,9 +188,10 @@ def test_watchdog_is_not_answered_while_a_worker_is_stuck(rx, manager):
 
 
 @pytest.mark.skipif(not find_program("systemd-analyze"), reason="systemd-analyze is not installed")
-def test_unit_is_valid_and_exposes_little(workdir):
-    mine = os.path.join(workdir, "refractium.service")
-    with open(UNIT, encoding="utf-8") as f:
+@pytest.mark.parametrize("name", ["refractium.service", "refractium-guard.service"])
+def test_unit_is_valid_and_exposes_little(workdir, name):
+    mine = os.path.join(workdir, name)
+    with open(os.path.join(os.path.dirname(UNIT), name), encoding="utf-8") as f:
         text = f.read()
     with open(mine, "w", encoding="utf-8") as f:
         f.write(text.replace("/usr/bin/refractium", BINARY))
@@ -219,3 +220,12 @@ def test_an_upgrade_names_its_main_process(rx, manager, workdir):
     assert "STOPPING" not in [key for _, said in manager.listen() for key in said]
     p.stop()
     test_upgrade.adopt_orphans(False)
+
+
+def test_the_guards_unit_may_change_the_network_and_nothing_else():
+    with open(os.path.join(os.path.dirname(UNIT), "refractium-guard.service"), encoding="utf-8") as f:
+        text = f.read().replace("\\\n", " ")
+    assert set(re.findall(r"CAP_\w+", text)) == {"CAP_NET_ADMIN"}
+    words = re.search(r"^ExecStart=/usr/bin/refractium (.*)$", text, re.M).group(1).split()
+    done = subprocess.run([BINARY, *words, "--window", "nonsense"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and re.fullmatch("error: --window: [^\n]*\n", done.stderr), "all else in it is understood"

@@ -164,7 +164,7 @@ out.__index = out
 function M.new(title, shipped)
   return setmetatable({
     title = title, shipped = shipped or {}, head = new_block "server", server = new_block "server", protocols = {},
-    pools = {}, listens = {}, names = {},
+    pools = {}, listens = {}, names = {}, guards = {},
   }, out)
 end
 
@@ -373,6 +373,22 @@ local function write_listens(self, into)
   end
 end
 
+---Sessions that a log feeds; the block takes options of rx.sessions.
+function out:guard(name, log)
+  local guard = new_block "sessions"
+  guard.name, guard.log = name, log
+  self.guards[#self.guards + 1] = guard
+  return guard
+end
+
+local function write_guards(self, into)
+  for _, guard in ipairs(self.guards) do
+    into[#into + 1] = format("local guarded = rx.sessions %s {", M.quote(guard.name))
+    guard:write(into, "  ")
+    into[#into + 1] = format("}\n\nrx.tail %s { parse = rx.xray, sessions = guarded }\n", M.quote(guard.log))
+  end
+end
+
 ---Every leaf of the input that nothing above has asked for.
 function out:leftovers(root, why)
   root:unused(function(path, node)
@@ -395,6 +411,7 @@ function out:text()
   write_protocols(self, into)
   write_pools(self, into)
   write_listens(self, into)
+  write_guards(self, into)
   return (gsub(concat(into, "\n"), "\n*$", "\n"))
 end
 
