@@ -95,8 +95,8 @@ function M.convert(_, result, text)
     guard:option("dport", "443", "the port its rule was about was not said")
   end
   local proto = has(flags, "--proto")
-  guard:option("enforce", proto == "tcp" and '{ "nftables", "kill" }' or proto == "udp" and '{ "nftables", "conntrack" }'
-    or '{ "nftables", "kill", "conntrack" }')
+  guard:option("enforce", proto == "tcp" and '{ "nftables", "kill" }'
+    or proto == "udp" and '{ "nftables", "conntrack" }' or '{ "nftables", "kill", "conntrack" }')
   guard:comment("the same without a config: refractium guard %s", out.clean(concat(typed, " ")))
 end
 
