@@ -58,7 +58,7 @@ SHIPPED := $(wildcard scripts/protocols/*.lua) scripts/protocols/ORDER
 BIN := $(if $(filter release,$(MODE)),build/refractium,$(OUT)/refractium)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-lua bench-compare bench-reload bench-scripts bench-udp bench-quic \
+.PHONY: all run test deps install uninstall clean help format lint docs fuzz bench bench-identify bench-lua bench-compare bench-reload bench-scripts bench-udp bench-quic bench-sessions \
         test-unit test-lua test-e2e test-asan test-tsan check-headers check-docs
 
 all: $(BIN) ## build (the default): build/refractium
@@ -178,13 +178,15 @@ coverage: ## what the tests run of the C sources, into docs/coverage.md (minutes
 .PHONY: hostile races soak coverage
 
 # ---- measuring ----------------------------------------------------------------------------------------------------
-bench: bench-identify bench-lua bench-quic bench-compare bench-udp ## all measurements
+bench: bench-identify bench-lua bench-quic bench-sessions bench-compare bench-udp ## all measurements
 bench-identify: all $(OUT)/bench/identify ## nanoseconds per identification
 	@$(OUT)/bench/identify
 bench-lua: all $(OUT)/bench/lua ## what functions of the config cost
 	@$(OUT)/bench/lua
 bench-quic: all $(OUT)/bench/quic ## what a QUIC server name costs
 	@$(OUT)/bench/quic
+bench-sessions: all $(OUT)/bench/sessions ## what an event of sessions and a line of Xray's log cost
+	@$(OUT)/bench/sessions
 bench-compare: all $(OUT)/bench/loadgen ## beside HAProxy, nginx and sslh, in a network namespace (root)
 	@python3 bench/compare/run.py --loadgen $(OUT)/bench/loadgen $(BENCH_ARGS)
 bench-udp: all $(OUT)/bench/loadgen ## UDP beside nginx, in a network namespace (root)
@@ -194,7 +196,7 @@ bench-scripts: all $(OUT)/bench/loadgen ## real connections, decided in C and by
 bench-reload: all $(OUT)/bench/loadgen ## what an edit costs: who connects meanwhile, who is connected, and loading
 	@python3 bench/compare/reload.py $(BENCH_ARGS)
 
-$(OUT)/bench/identify $(OUT)/bench/lua $(OUT)/bench/quic: $(OUT)/bench/%: bench/micro/%.c $(LIB)
+$(OUT)/bench/identify $(OUT)/bench/lua $(OUT)/bench/quic $(OUT)/bench/sessions: $(OUT)/bench/%: bench/micro/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 $(OUT)/bench/loadgen: $(wildcard bench/compare/*.c bench/compare/*.h)
