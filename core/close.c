@@ -101,24 +101,33 @@ static void end_close(struct rx_conn *c, enum rx_side side, enum rx_reason why)
     io->fd = -1;
 }
 
-// Everything it holds goes back.
-static void release(struct rx_conn *c, enum rx_reason why)
+// What flows of datagrams do not have.
+static void stream_end(struct rx_conn *c, enum rx_reason why)
 {
-    struct rx_worker *w = c->worker;
-    c->room = RX_ROOM_DEAD;
-    rx_wheel_del(&w->wheel, &c->deadline);
     end_close(c, RX_CLIENT, why);
-    end_close(c, RX_SERVER, why);
     rx_weld_forget(c);
     if (c->shape)
         rx_shape_free(c);
     for (int d = 0; d < 2; d++) {
         free(c->dir[d].rest);
         if (c->dir[d].pipe[0] >= 0)
-            rx_pipe_put(&w->pipes, c->dir[d].pipe, c->dir[d].in_pipe == 0);
+            rx_pipe_put(&c->worker->pipes, c->dir[d].pipe, c->dir[d].in_pipe == 0);
     }
-    rx_conn_drop_head(c);
     rx_answer_free(c->answer);
+}
+
+// Everything it holds goes back.
+static void release(struct rx_conn *c, enum rx_reason why)
+{
+    struct rx_worker *w = c->worker;
+    c->room = RX_ROOM_DEAD;
+    rx_wheel_del(&w->wheel, &c->deadline);
+    if (c->is_udp)
+        rx_udp_forget(c);
+    else
+        stream_end(c, why);
+    end_close(c, RX_SERVER, why);
+    rx_conn_drop_head(c);
     free(c->told);
     free(c->route_was);
     rx_connect_forget(c);
@@ -128,8 +137,6 @@ static void release(struct rx_conn *c, enum rx_reason why)
         atomic_fetch_sub_explicit(c->route->active, 1, memory_order_relaxed);
     rx_admission_give(w, c->listen, c->ip_place, c->is_udp, c->is_pending);
     rx_proxied_unref(c->proxied);
-    if (c->is_udp)
-        rx_udp_forget(c);
     rx_worker_conn_bury(c);
 }
 
@@ -148,7 +155,7 @@ void rx_close(struct rx_conn *c, enum rx_reason why)
     c->room = RX_ROOM_DEAD;
     if (c->listen->has_hooks)
         rx_hook_close(c, why);
-    if (c->mirror)
+    if (!c->is_udp && c->mirror)
         rx_mirror_end(c);
     release(c, why);
 }

@@ -12,7 +12,8 @@
 //  2. rx_close may be called anywhere, twice too. Memory goes back when the loop next prepares to sleep (the
 //     worker's graveyard), so no callback ever sees a freed connection.
 //  3. Half-close is a bit per direction, never a room.
-//  4. The two ends are `client` and `server`; the directions are named by where bytes go.
+//  4. A flow of datagrams (is_udp) is a connection cut short: the members of `dir` and what follows are not there.
+//  5. The two ends are `client` and `server`; the directions are named by where bytes go.
 #pragma once
 
 #include <ev.h>
@@ -21,6 +22,7 @@
 #include "reason.h"
 #include "roster.h"
 #include "route.h"
+#include "udp_table.h"
 #include "wheel.h"
 
 struct rx_worker;
@@ -58,7 +60,28 @@ struct rx_dir {
     uint8_t is_shut;     // and its sink was told
     uint8_t is_paused;   // it has used up its rate (shape.h)
     uint8_t is_eof_seen; // the source's watcher fired again after the end: now it must be stopped
-    uint64_t bytes;
+};
+
+// UDP: a flow's client is one of many at a listening socket, and has no watcher of its own.
+struct rx_udp_client {
+    struct rx_udp_node node;      // among the worker's flows, by address
+    struct rx_listener *listener; // borrowed: stays open while flows use it
+    uint8_t local[16];            // the address the client asked, of the family of its own
+    uint32_t local_scope;
+    bool has_local;   // else the socket has one only
+    bool may_segment; // the backend's side takes UDP_SEGMENT
+    uint8_t roams;    // enum rx_roam_kind: its backend gives out such ids
+    uint8_t run;      // what it is sent in this turn: a number in the worker's runs, from 1; 0: none
+};
+
+// Owned, and NULL where there is none.
+struct rx_udp_more {
+    struct rx_mirror_udp *mirror;
+    union {
+        struct rx_udp_grams *grams;     // PEEK: how long the datagrams in `head` are
+        struct rx_udp_preface *preface; // FLOW: a PROXY header before datagrams for the backend
+    };
+    struct rx_udp_named *named; // ids it is known by, too
 };
 
 struct rx_conn {
@@ -66,39 +89,40 @@ struct rx_conn {
     uint64_t id;
     struct rx_worker *worker; // borrowed: outlives every connection
     union rx_ip client;
+    uint32_t ip_place; // where its address is counted (limit.h); 0: nowhere
     uint64_t start_ms;
+    uint64_t active_ms; // last byte moved
 
     // config, frozen
-    struct rx_conf *conf;           // ref
-    const struct rx_listen *listen; // borrowed from conf, as are the next four
-    const struct rx_route *route;   // NULL: none yet, or a fallback
-    const struct rx_known *seen;    // protocol recognised
+    struct rx_conf *conf;             // ref
+    const struct rx_listen *listen;   // borrowed from conf, as are the next four
+    const struct rx_route *route;     // NULL: none yet, or a fallback
+    const struct rx_known *seen;      // protocol recognised
     const struct rx_pool *pool;
     struct rx_roster *roster;         // ref: who the pool's backends were when the connection came to it
     const struct rx_backend *backend; // the roster's; counted in its state while set
-    struct rx_script *script;       // borrowed from conf: the worker's Lua state; NULL without functions
-    struct rx_cell *cell;           // where it is counted, under its route or listener; NULL: nowhere
-    uint32_t ip_place; // where its address is counted (limit.h); 0: nowhere
-    uint16_t to_port;
-    struct rx_proxied *proxied;     // ref: what a PROXY header said; NULL: there was none
+    struct rx_script *script;         // borrowed from conf: the worker's Lua state; NULL without functions
+    struct rx_cell *cell;             // where it is counted, under its route or listener; NULL: nowhere
+    struct rx_proxied *proxied;       // ref: what a PROXY header said; NULL: there was none
+    const struct rx_route *early;     // in PEEK: the eager route whose backend it has, or will have; NULL: none
 
+    // connect.c: which backends were tried
+    uint64_t *tried; // owned: a bit for each backend of the roster; NULL: none was
+    uint32_t cursor, attempt;
+    uint64_t until_ms; // connect_timeout ends here, for all attempts together
+    int32_t turn;      // a policy's choice in the roster, -1: the pool's balance
+
+    uint16_t to_port;
     uint8_t room;
     uint8_t to_kind;       // enum rx_target_kind: what was to become of it
     bool is_pending;       // counted in listen->pending
-    bool is_udp;           // part of a struct rx_udp_flow (udp.h)
+    bool is_udp;           // a flow of datagrams (udp.h): its memory ends before `dir`
     bool is_headless;      // its PROXY header has not come: client is the proxy, counted nowhere (ip_place)
     bool is_identified;    // the listener's identify said where to, without a route
     bool is_fallback_used; // the pool's fallback was taken already
-
-    const struct rx_route *early; // in PEEK: the eager route whose backend it has, or will have; NULL: none
-
-    // connect.c: which backends were tried
-    uint32_t cursor, attempt;
-    uint64_t *tried;   // owned: a bit for each backend of the roster; NULL: none was
-    bool is_probe;     // it finds out whether an ejected backend is back
-    int64_t turn;      // a policy's choice in the roster, -1: the pool's balance
-    uint64_t until_ms; // connect_timeout ends here, for all attempts together
-    bool was_early;    // peek.c: eager routes were looked for
+    bool is_probe;         // it finds out whether an ejected backend is back
+    bool is_tapped;        // welding, bytes are shown to hooks or a mirror
+    bool is_filtered;      // and go through filters
 
     struct rx_wheel_node deadline;
     struct rx_conn *next, *prev; // worker's list of the living, or (next) its graveyard
@@ -106,26 +130,37 @@ struct rx_conn {
     // first bytes kept while the connection waits for more, or for a backend; owned
     uint8_t *head;
     uint32_t head_len, head_cap;
-    uint32_t need; // peek.c: deciding again is idle before so many bytes
 
-    struct rx_end ends[2];
-    struct rx_dir dir[2];
-    uint64_t active_ms; // last byte moved
-    struct {            // flow.c's: bytes per second, and the counts they were measured from
+    uint64_t bytes[2]; // moved, by direction
+    struct {           // flow.c's: bytes per second, and the counts they were measured from
         uint64_t seen[2];
         uint32_t rate[2];
     } pace;
 
-    struct rx_shape *shape;   // owned; NULL: it may be as fast as it can
     struct rx_seat *seat;     // held at its route's sessions; NULL: none
-    struct rx_answer *answer; // answer.c's; owned
     struct rx_hooked *hooked; // ref; NULL: no hook sees it
-    struct rx_mirror *mirror; // owned; NULL: none
-    bool is_tapped;           // welding, bytes are shown to hooks or a mirror
-    bool is_filtered;         // and go through filters
     char *route_was;          // owned: its route, in another process, that this config has not; NULL: it was none
     char *told;               // owned: "sni=… host=…" for the access log; NULL when that is off
+
+    union {
+        struct rx_end ends[2];
+        struct rx_udp_client udp; // is_udp: in the place of ends[RX_CLIENT]
+    };
+
+    union {
+        struct rx_udp_more more; // is_udp; behind it there is nothing then
+        struct {
+            struct rx_dir dir[2];
+            bool was_early;               // peek.c: eager routes were looked for
+            uint32_t need;                // peek.c: deciding again is idle before so many bytes
+            struct rx_shape *shape;       // owned; NULL: it may be as fast as it can
+            struct rx_answer *answer;     // answer.c's; owned
+            struct rx_mirror *mirror;     // owned; NULL: none
+        };
+    };
 };
+
+_Static_assert(sizeof(struct rx_udp_client) <= sizeof(struct rx_end), "it reaches into the server's end");
 
 // ---- the path, in the order a connection walks it ---------------------------------------------------------------
 

@@ -22,9 +22,9 @@ static void measure(struct rx_conn *c, uint64_t now, uint64_t last)
 {
     uint64_t ms = RX_MAX(now - RX_MAX(last, c->start_ms), (uint64_t)SOON_MS);
     for (int d = 0; d < 2; d++) {
-        uint64_t rate = (c->dir[d].bytes - c->pace.seen[d]) * 1000 / ms;
+        uint64_t rate = (c->bytes[d] - c->pace.seen[d]) * 1000 / ms;
         c->pace.rate[d] = (uint32_t)RX_MIN(rate, (uint64_t)UINT32_MAX);
-        c->pace.seen[d] = c->dir[d].bytes;
+        c->pace.seen[d] = c->bytes[d];
     }
 }
 
@@ -108,7 +108,7 @@ static uint64_t key_of(const struct rx_conn *c, enum rx_flow_sort sort, uint64_t
     case RX_FLOW_RATE:
         return rate_of(c);
     case RX_FLOW_BYTES:
-        return c->dir[0].bytes + c->dir[1].bytes;
+        return c->bytes[0] + c->bytes[1];
     case RX_FLOW_AGE:
         return now - c->start_ms;
     case RX_FLOW_IDLE:
@@ -162,10 +162,10 @@ static void describe(const struct rx_conn *c, uint64_t key, uint64_t now, struct
     f->age_ms = now - c->start_ms;
     f->idle_ms = now - c->active_ms;
     for (int d = 0; d < 2; d++) {
-        f->bytes[d] = c->dir[d].bytes;
+        f->bytes[d] = c->bytes[d];
         f->rate[d] = c->pace.rate[d];
-        f->is_spliced[d] = c->dir[d].is_spliced;
-        f->rtt_us[d] = rtt_of(c->ends[d].io.fd);
+        f->is_spliced[d] = !c->is_udp && c->dir[d].is_spliced;
+        f->rtt_us[d] = c->is_udp ? 0 : rtt_of(c->ends[d].io.fd);
     }
 }
 

@@ -7,7 +7,7 @@
 
 #include "conn.h"
 #include "handover.h"
-#include "udp_roam.h"
+#include "udp_names.h"
 
 enum { GRAMS_MOST = 1024 };
 
@@ -207,7 +207,8 @@ static bool is_right(const struct rx_handed *h)
         return h->fds[RX_CLIENT] >= 0 && h->fds[RX_SERVER] >= 0 && h->to.len;
     case RX_HANDED_UDP:
         return h->fds[RX_CLIENT] < 0 && h->at.len && (h->fds[RX_SERVER] < 0 || h->to.len) && are_grams_right(h) &&
-               (!h->name.len || h->name.len == sizeof(struct rx_roam_id)) && h->roams <= RX_ROAM_WIREGUARD;
+               h->name.len % sizeof(struct rx_roam_id) == 0 && h->name.len <= RX_UDP_IDS * sizeof(struct rx_roam_id) &&
+               h->roams <= RX_ROAM_OPENVPN;
     case RX_HANDED_KINDS:
         break;
     }

@@ -93,8 +93,6 @@ static void fill_proxied(const struct rx_conn *c, struct rx_handed *h)
 static void fill_dir(struct rx_handover *o, const struct rx_dir *d, struct rx_handed_dir *h)
 {
     h->flags = (d->is_eof ? RX_HANDED_EOF : 0) | (d->is_shut ? RX_HANDED_SHUT : 0) | (d->is_spliced ? RX_HANDED_SPLICED : 0);
-    h->bytes = d->bytes;
-    h->pipe[0] = h->pipe[1] = -1;
     if (d->rest_len)
         h->rest = (struct rx_text){ d->rest + d->rest_at, d->rest_len };
     if (!d->in_pipe)
@@ -134,8 +132,11 @@ static void fill(struct rx_handover *o, struct rx_conn *c, struct rx_handed *h, 
     h->head = (struct rx_text){ c->head, c->head_len };
     h->fds[RX_CLIENT] = c->is_udp ? -1 : add_fd(o, c->ends[RX_CLIENT].io.fd);
     h->fds[RX_SERVER] = is_flow ? add_fd(o, c->ends[RX_SERVER].io.fd) : -1;
-    fill_dir(o, &c->dir[0], &h->dir[0]);
-    fill_dir(o, &c->dir[1], &h->dir[1]);
+    for (int d = 0; d < 2; d++) {
+        h->dir[d] = (struct rx_handed_dir){ .bytes = c->bytes[d], .pipe = { -1, -1 } };
+        if (!c->is_udp)
+            fill_dir(o, &c->dir[d], &h->dir[d]);
+    }
     if (c->room == RX_ROOM_CONNECT)
         h->flags |= RX_HANDED_DECIDED;
     if (is_flow)

@@ -152,7 +152,6 @@ static int take_dir(struct rx_dir *d, const struct rx_handed_dir *h, int *fds)
     d->is_eof = h->flags & RX_HANDED_EOF ? 1 : 0;
     d->is_shut = h->flags & RX_HANDED_SHUT ? 1 : 0;
     d->is_spliced = h->flags & RX_HANDED_SPLICED ? 1 : 0;
-    d->bytes = h->bytes;
     d->rest_len = h->rest.len;
     if (h->in_pipe) {
         d->pipe[0] = take_fd(fds, h->pipe[0]);
@@ -186,11 +185,15 @@ static int fill(struct rx_conn *c, const struct rx_handed *h, int *fds)
         c->cell = &c->listen->served->cells[c->worker->index];
     if (is_flow)
         join_route(c, h);
-    c->ends[RX_CLIENT].io.fd = take_fd(fds, h->fds[RX_CLIENT]);
     c->ends[RX_SERVER].io.fd = take_fd(fds, h->fds[RX_SERVER]);
-    int rc = take_dir(&c->dir[0], &h->dir[0], fds);
-    if (!rc)
-        rc = take_dir(&c->dir[1], &h->dir[1], fds);
+    if (!c->is_udp)
+        c->ends[RX_CLIENT].io.fd = take_fd(fds, h->fds[RX_CLIENT]);
+    int rc = 0;
+    for (int d = 0; d < 2; d++) {
+        c->bytes[d] = h->dir[d].bytes;
+        if (!rc && !c->is_udp)
+            rc = take_dir(&c->dir[d], &h->dir[d], fds);
+    }
     if (!rc)
         rc = take_bytes(&h->head, &c->head);
     if (!rc)

@@ -137,7 +137,7 @@ static void push(struct rx_hook_line *line)
 static struct rx_hook_event event_of(const struct rx_conn *c, enum rx_hook_kind kind)
 {
     return (struct rx_hook_event){ .hooked = c->hooked,
-                                   .bytes = { c->dir[0].bytes, c->dir[1].bytes },
+                                   .bytes = { c->bytes[0], c->bytes[1] },
                                    .lost = c->hooked->lost,
                                    .now_ms = rx_now_ms(),
                                    .kind = (uint8_t)kind };

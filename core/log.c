@@ -334,8 +334,8 @@ static int text_line(const struct rx_conn *c, enum rx_reason why, char *line, si
                     "ms=%lu reason=%s%s%s\n",
                     dim, now, off, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), c->listen->name, bold,
                     c->seen ? c->seen->name : "-", off, c->told ? " " : "", c->told ? c->told : "",
-                    route, quote, to, quote, (unsigned long)c->dir[RX_TO_SERVER].bytes,
-                    (unsigned long)c->dir[RX_TO_CLIENT].bytes, (unsigned long)(rx_now_ms() - c->start_ms), bold,
+                    route, quote, to, quote, (unsigned long)c->bytes[RX_TO_SERVER],
+                    (unsigned long)c->bytes[RX_TO_CLIENT], (unsigned long)(rx_now_ms() - c->start_ms), bold,
                     rx_reason_word(why), off);
 }
 
@@ -354,7 +354,7 @@ static int json_line(const struct rx_conn *c, enum rx_reason why, char *line, si
                     "\"ms\":%lu,\"reason\":\"%s\"}\n",
                     now, (unsigned long)c->id, rx_addr_print(&c->client.sa, client), listen,
                     c->seen ? "\"" : "", seen, c->seen ? "\"" : "", told, route, to,
-                    (unsigned long)c->dir[RX_TO_SERVER].bytes, (unsigned long)c->dir[RX_TO_CLIENT].bytes,
+                    (unsigned long)c->bytes[RX_TO_SERVER], (unsigned long)c->bytes[RX_TO_CLIENT],
                     (unsigned long)(rx_now_ms() - c->start_ms), rx_reason_word(why));
 }
 
@@ -363,8 +363,8 @@ static int to_journal(const struct rx_conn *c, enum rx_reason why, const char *l
 {
     char id[20], client[RX_ADDR_TEXT], in[24], out[24], ms[24];
     snprintf(id, sizeof id, "%lx", (unsigned long)c->id);
-    snprintf(in, sizeof in, "%lu", (unsigned long)c->dir[RX_TO_SERVER].bytes);
-    snprintf(out, sizeof out, "%lu", (unsigned long)c->dir[RX_TO_CLIENT].bytes);
+    snprintf(in, sizeof in, "%lu", (unsigned long)c->bytes[RX_TO_SERVER]);
+    snprintf(out, sizeof out, "%lu", (unsigned long)c->bytes[RX_TO_CLIENT]);
     snprintf(ms, sizeof ms, "%lu", (unsigned long)(rx_now_ms() - c->start_ms));
     const struct rx_log_field fields[] = {
         { "MESSAGE", line },

@@ -82,7 +82,7 @@ static bool filter_head(struct rx_conn *c, const uint8_t **head, uint32_t *len)
         return false;
     }
     if (io.owned) {
-        c->dir[RX_TO_SERVER].bytes += *len - io.n; // what came counts, not what is passed on
+        c->bytes[RX_TO_SERVER] += *len - io.n; // what came counts, not what is passed on
         *head = c->head;
         *len = (uint32_t)io.n;
     }

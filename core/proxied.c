@@ -67,10 +67,10 @@ bool rx_proxied_is_said(const struct rx_conn *c)
 // A UDP socket serves all clients: where this one went came with its first datagram, or is the socket's one address.
 static union rx_ip where_to_udp(const struct rx_conn *c)
 {
-    const struct rx_udp_flow *f = RX_CONTAINER(c, const struct rx_udp_flow, c);
-    union rx_ip to = f->local;
+    const struct rx_addr *bound = &c->udp.listener->addr;
+    union rx_ip to = rx_udp_local(c);
     if (to.sa.sa_family == AF_UNSPEC)
-        memcpy(&to, &f->listener->addr.sa, RX_MIN(sizeof to, sizeof f->listener->addr.v6));
+        memcpy(&to, &bound->sa, RX_MIN(sizeof to, sizeof bound->v6));
     else if (to.sa.sa_family == AF_INET)
         to.v4.sin_port = htons(c->to_port);
     else

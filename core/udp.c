@@ -22,6 +22,11 @@ enum {
     DRAIN_IDLE_MS = 2000, // while the program ends, a flow that rests so long has ended
 };
 
+struct rx_conn *rx_udp_conn_new(void)
+{
+    return calloc(1, offsetof(struct rx_conn, dir) + sizeof(struct rx_udp_more));
+}
+
 int rx_udp_init(struct rx_worker *w)
 {
     struct rx_udp *u = calloc(1, sizeof *u);
@@ -30,7 +35,7 @@ int rx_udp_init(struct rx_worker *w)
     u->in = rx_udp_batch_new();
     u->back = rx_udp_batch_new();
     u->may_segment = true;
-    if (!u->in || !u->back || rx_udp_table_init(&u->table) || rx_udp_table_init(&u->ids)) {
+    if (!u->in || !u->back || rx_udp_table_init(&u->table)) {
         rx_udp_table_fini(&u->table);
         rx_udp_batch_free(u->in);
         rx_udp_batch_free(u->back);
@@ -48,7 +53,6 @@ void rx_udp_fini(struct rx_worker *w)
     rx_udp_batch_free(w->udp->in);
     rx_udp_batch_free(w->udp->back);
     rx_udp_table_fini(&w->udp->table);
-    rx_udp_table_fini(&w->udp->ids);
     free(w->udp);
     w->udp = NULL;
 }
@@ -63,7 +67,7 @@ uint32_t rx_udp_idle_ms(const struct rx_conn *c)
 
 // ---- flows ----------------------------------------------------------------------------------------------------------
 
-static bool is_ip(const union rx_ip *a, const union rx_ip *b)
+static bool is_client(const union rx_ip *a, const union rx_ip *b)
 {
     if (a->sa.sa_family != b->sa.sa_family)
         return false;
@@ -78,56 +82,78 @@ static bool is_ip(const union rx_ip *a, const union rx_ip *b)
     }
 }
 
-static bool is_flow_of(const struct rx_udp_flow *f, const struct rx_listener *l, const struct rx_udp_msg *m)
+union rx_ip rx_udp_local(const struct rx_conn *c)
 {
-    return f->listener == l && is_ip(&f->c.client, &m->from) && is_ip(&f->local, &m->to);
+    union rx_ip to = { .sa.sa_family = c->udp.has_local ? c->client.sa.sa_family : AF_UNSPEC };
+    if (to.sa.sa_family == AF_INET) {
+        memcpy(&to.v4.sin_addr, c->udp.local, sizeof to.v4.sin_addr);
+    } else if (to.sa.sa_family == AF_INET6) {
+        memcpy(&to.v6.sin6_addr, c->udp.local, sizeof to.v6.sin6_addr);
+        to.v6.sin6_scope_id = c->udp.local_scope;
+    }
+    return to;
 }
 
-static struct rx_udp_flow *find(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash)
+static bool is_local(const struct rx_udp_client *u, const union rx_ip *to)
+{
+    switch (to->sa.sa_family) {
+    case AF_INET:
+        return u->has_local && !memcmp(u->local, &to->v4.sin_addr, sizeof to->v4.sin_addr);
+    case AF_INET6:
+        return u->has_local && !memcmp(u->local, &to->v6.sin6_addr, sizeof to->v6.sin6_addr) &&
+               u->local_scope == to->v6.sin6_scope_id;
+    default:
+        return !u->has_local;
+    }
+}
+
+static bool is_flow_of(const struct rx_conn *c, const struct rx_listener *l, const struct rx_udp_msg *m)
+{
+    return c->udp.listener == l && is_client(&c->client, &m->from) && is_local(&c->udp, &m->to);
+}
+
+static struct rx_conn *find(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash)
 {
     struct rx_udp_node *n = NULL;
     while ((n = rx_udp_table_find(&l->worker->udp->table, hash, n))) {
-        struct rx_udp_flow *f = RX_CONTAINER(n, struct rx_udp_flow, node);
-        if (is_flow_of(f, l, m))
-            return f;
+        struct rx_conn *c = RX_CONTAINER(n, struct rx_conn, udp.node);
+        if (is_flow_of(c, l, m))
+            return c;
     }
     return NULL;
 }
 
 void rx_udp_forget(struct rx_conn *c)
 {
-    struct rx_udp_flow *f = rx_udp_of(c);
-    if (f->run) {
-        rx_udp_in(f)->touched[f->run - 1] = NULL;
-        f->run = 0;
+    if (c->udp.run) {
+        rx_udp_in(c)->touched[c->udp.run - 1] = NULL;
+        c->udp.run = 0;
     }
-    rx_udp_drop_kept(f);
-    rx_udp_forget_id(f);
-    free(f->preface);
-    if (f->mirror)
-        rx_mirror_udp_free(f->mirror);
-    rx_udp_table_del(&rx_udp_in(f)->table, &f->node);
-    f->listener->n_flows--;
+    rx_udp_unlearn(c);
+    free(c->more.grams); // or its preface
+    if (c->more.mirror)
+        rx_mirror_udp_free(c->more.mirror);
+    rx_udp_table_del(&rx_udp_in(c)->table, &c->udp.node);
+    c->udp.listener->n_flows--;
 }
 
 void rx_udp_leave(struct rx_listener *l)
 {
     for (struct rx_conn *c = l->worker->living.next, *next; l->n_flows; c = next) {
         next = c->next;
-        if (c->is_udp && rx_udp_of(c)->listener == l)
+        if (c->is_udp && c->udp.listener == l)
             rx_close(c, RX_REASON_SHUTDOWN);
     }
 }
 
 // What came for one flow in one message; false when the flow was closed or has not been there.
-static bool hear(struct rx_udp_flow *f, struct rx_udp_msg *m)
+static bool hear(struct rx_conn *c, struct rx_udp_msg *m)
 {
-    struct rx_conn *c = &f->c;
     uint32_t at = 0;
     // Datagram by datagram until the flow is decided.
     while (c->room == RX_ROOM_PEEK && (at < m->len || (at == 0 && m->len == 0))) {
         uint32_t len = RX_MIN(m->size, m->len - at);
-        rx_udp_hear_undecided(f, m->p + at, len);
+        rx_udp_hear_undecided(c, m->p + at, len);
         if (!m->size)
             return c->room != RX_ROOM_DEAD;
         at += len;
@@ -136,14 +162,14 @@ static bool hear(struct rx_udp_flow *f, struct rx_udp_msg *m)
         return c->room != RX_ROOM_DEAD;
     c->active_ms = rx_now_ms();
     struct rx_udp_msg rest = { .p = m->p + at, .len = m->len - at, .size = m->size };
-    if (c->to_kind != RX_TO_ECHO && (RX_UNLIKELY(c->is_tapped) || f->preface)) {
+    if (c->to_kind != RX_TO_ECHO && (RX_UNLIKELY(c->is_tapped) || c->more.preface)) {
         rx_conn_count(c, RX_TO_SERVER, rest.len);
-        return rx_udp_pass_all(f, RX_TO_SERVER, &rest);
+        return rx_udp_pass_all(c, RX_TO_SERVER, &rest);
     }
     if (c->to_kind != RX_TO_ECHO)
-        return rx_udp_to_backend(f, &rest);
+        return rx_udp_to_backend(c, &rest);
     for (at = 0; at < rest.len || at == 0; at += rest.size) {
-        rx_udp_echo(f, rest.p + at, RX_MIN(rest.size, rest.len - at));
+        rx_udp_echo(c, rest.p + at, RX_MIN(rest.size, rest.len - at));
         if (!rest.size)
             break;
     }
@@ -161,21 +187,21 @@ void rx_udp_on_readable(struct ev_loop *loop, ev_io *io, int events)
     struct rx_udp *u = l->worker->udp;
     for (int turn = 0; turn < RX_UDP_TURNS; turn++) {
         struct rx_udp_msg *msgs;
-        struct rx_udp_flow *f = NULL; // the last one: often the next one's, too
+        struct rx_conn *c = NULL; // the last one: often the next one's, too
         int n = rx_udp_receive(u->in, io->fd, RX_UDP_BATCH, &msgs);
         for (int i = 0; i < n; i++) {
             struct rx_udp_msg *m = &msgs[i];
             if (!l->wants_to)
                 m->to.sa.sa_family = AF_UNSPEC;
-            if (!f || !is_flow_of(f, l, m)) {
+            if (!c || !is_flow_of(c, l, m)) {
                 struct rx_udp_key key = { l, &m->from, &m->to };
                 uint64_t hash = rx_udp_hash(&u->table, &key);
-                f = find(l, m, hash);
-                if (!f)
-                    f = rx_udp_meet(l, m, hash);
+                c = find(l, m, hash);
+                if (!c)
+                    c = rx_udp_meet(l, m, hash);
             }
-            if (f && !hear(f, m))
-                f = NULL;
+            if (c && !hear(c, m))
+                c = NULL;
         }
         rx_udp_flush(u);
         if (n < RX_UDP_BATCH)
@@ -185,9 +211,8 @@ void rx_udp_on_readable(struct ev_loop *loop, ev_io *io, int events)
 
 void rx_udp_on_deadline(struct rx_conn *c)
 {
-    struct rx_udp_flow *f = rx_udp_of(c);
     if (c->room == RX_ROOM_PEEK) {
-        rx_udp_decide_kept(f, RX_ENDED_TIMEOUT);
+        rx_udp_decide_kept(c, RX_ENDED_TIMEOUT);
         return;
     }
     uint64_t now = rx_now_ms();

@@ -11,23 +11,25 @@
 
 bool rx_udp_may_go(struct rx_conn *c)
 {
-    return !rx_udp_of(c)->listener->is_retired;
+    return !c->udp.listener->is_retired;
 }
 
 void rx_udp_tell(struct rx_conn *c, struct rx_handed *h)
 {
-    const struct rx_udp_flow *f = rx_udp_of(c);
-    h->at = f->listener->addr;
-    h->slot = f->listener->slot;
-    h->local = f->local;
-    h->roams = f->roams;
-    h->preface = (struct rx_text){ f->preface, f->preface_len };
-    h->grams = (struct rx_text){ (const uint8_t *)f->gram_len, f->n_grams * (uint32_t)sizeof *f->gram_len };
-    if (f->named)
-        h->name = (struct rx_text){ (const uint8_t *)&f->named->id, sizeof f->named->id };
+    const struct rx_udp_grams *g = c->room == RX_ROOM_PEEK ? c->more.grams : NULL;
+    const struct rx_udp_preface *preface = c->room == RX_ROOM_FLOW ? c->more.preface : NULL;
+    h->at = c->udp.listener->addr;
+    h->slot = c->udp.listener->slot;
+    h->local = rx_udp_local(c);
+    h->roams = c->udp.roams;
+    h->name = rx_udp_ids(c);
+    if (preface)
+        h->preface = (struct rx_text){ preface->bytes, preface->len };
+    if (g)
+        h->grams = (struct rx_text){ (const uint8_t *)g->len, g->n * (uint32_t)sizeof *g->len };
     if (c->room == RX_ROOM_FLOW)
         h->flags |= RX_HANDED_DECIDED;
-    if (f->may_segment)
+    if (c->udp.may_segment)
         h->flags |= RX_HANDED_MAY_SEGMENT;
 }
 
@@ -44,48 +46,46 @@ struct rx_listener *rx_udp_listener_of(struct rx_worker *workers, unsigned n, co
 
 void rx_udp_settle_in(struct rx_conn *c, struct rx_listener *l, const struct rx_handed *h)
 {
-    struct rx_udp_flow *f = rx_udp_of(c);
-    struct rx_udp_table *table = &rx_udp_in(f)->table;
-    f->listener = l;
-    f->local = h->local;
+    struct rx_udp_table *table = &rx_udp_in(c)->table;
+    struct rx_udp_key key = { l, &c->client, &h->local };
+    c->udp.listener = l;
+    rx_udp_keep_local(c, &h->local);
     l->n_flows++;
-    struct rx_udp_key key = { l, &c->client, &f->local };
-    rx_udp_table_add(table, &f->node, rx_udp_hash(table, &key));
+    rx_udp_table_add(table, &c->udp.node, rx_udp_hash(table, &key));
 }
 
-static bool take_preface(struct rx_udp_flow *f, const struct rx_text *t)
+static bool take_preface(struct rx_conn *c, const struct rx_text *t)
 {
     if (!t->len)
         return true;
-    if (!(f->preface = malloc(t->len)))
+    if (!(c->more.preface = malloc(sizeof *c->more.preface + t->len)))
         return false;
-    memcpy(f->preface, t->ptr, t->len);
-    f->preface_len = t->len;
+    c->more.preface->len = t->len;
+    memcpy(c->more.preface->bytes, t->ptr, t->len);
     return true;
 }
 
 // A client that moves is sent to the backend of its kin; that must still be one of a pool.
-static void take_name(struct rx_udp_flow *f, const struct rx_text *t)
+static void take_names(struct rx_conn *c, const struct rx_text *t)
 {
     struct rx_roam_id id;
-    const struct rx_conn *c = &f->c;
-    f->roams = c->pool && c->roster->n_tiers ? (uint8_t)rx_udp_roam_kind(c) : RX_ROAM_NONE;
-    if (!f->roams || t->len != sizeof id)
-        return;
-    memcpy(&id, t->ptr, sizeof id);
-    if (id.kind == f->roams && id.len <= RX_ROAM_ID_MAX)
-        rx_udp_keep_id(f, &id);
+    c->udp.roams = c->pool && c->roster->n_tiers ? rx_udp_roams(c) : RX_ROAM_NONE;
+    for (uint32_t at = 0; c->udp.roams && at + sizeof id <= t->len; at += (uint32_t)sizeof id) {
+        memcpy(&id, t->ptr + at, sizeof id);
+        if (id.kind == c->udp.roams && id.len <= RX_ROAM_ID_MAX)
+            rx_udp_know(c, &id);
+    }
 }
 
 void rx_udp_adopt(struct rx_conn *c, const struct rx_handed *h)
 {
-    struct rx_udp_flow *f = rx_udp_of(c);
     const struct rx_hooks *hooks = c->route ? c->route->hooks : c->listen->hooks;
     bool is_decided = h->flags & RX_HANDED_DECIDED;
     c->room = is_decided ? RX_ROOM_FLOW : RX_ROOM_PEEK;
     c->turn = -1;
-    f->may_segment = h->flags & RX_HANDED_MAY_SEGMENT;
-    if (!take_preface(f, &h->preface) || !rx_udp_take_kept(f, &h->grams) ||
+    c->udp.may_segment = h->flags & RX_HANDED_MAY_SEGMENT;
+    bool is_taken = is_decided ? take_preface(c, &h->preface) : rx_udp_take_kept(c, &h->grams);
+    if (!is_taken ||
         (is_decided && hooks && rx_hook_begin(c, NULL, NULL, 0))) {
         rx_close(c, RX_REASON_NO_MEMORY);
         return;
@@ -95,8 +95,8 @@ void rx_udp_adopt(struct rx_conn *c, const struct rx_handed *h)
     if (!is_decided)
         return;
     if (c->ends[RX_SERVER].io.fd >= 0) {
-        take_name(f, &h->name);
-        rx_udp_hear_backend(f, c->ends[RX_SERVER].io.fd);
+        take_names(c, &h->name);
+        rx_udp_hear_backend(c, c->ends[RX_SERVER].io.fd);
     }
-    rx_udp_tap_begin(f);
+    rx_udp_tap_begin(c);
 }

@@ -6,15 +6,17 @@
 //    QUIC and WireGuard do, and a forged datagram gets no more than what the backend says to it.
 #include "udp_flow.h"
 
-// A flow of the generation its kin is of, counted as any.
-static struct rx_conn *accept_kin(struct rx_listener *l, const union rx_ip *from, const struct rx_conn *kin,
-                                  enum rx_reason *why)
+#include <string.h>
+
+// A flow of the generation the place is of, counted as any.
+static struct rx_conn *accept_at(struct rx_listener *l, const union rx_ip *from, const struct rx_udp_place *place,
+                                 enum rx_reason *why)
 {
     struct rx_worker *w = l->worker;
     struct rx_conf *conf = w->conf;
     const struct rx_listen *listen = l->listen, *trial = l->trial;
-    w->conf = kin->conf;
-    l->listen = kin->listen;
+    w->conf = place->conf;
+    l->listen = place->listen;
     l->trial = NULL;
     struct rx_conn *c = rx_accept_conn(l, from, true, why);
     w->conf = conf;
@@ -23,58 +25,72 @@ static struct rx_conn *accept_kin(struct rx_listener *l, const union rx_ip *from
     return c;
 }
 
-// NULL: turned away.
-static struct rx_udp_flow *birth(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash,
-                                 const struct rx_udp_flow *kin)
+void rx_udp_keep_local(struct rx_conn *c, const union rx_ip *to)
+{
+    struct rx_udp_client *u = &c->udp;
+    u->has_local = to->sa.sa_family != AF_UNSPEC;
+    if (to->sa.sa_family == AF_INET) {
+        memcpy(u->local, &to->v4.sin_addr, sizeof to->v4.sin_addr);
+    } else if (to->sa.sa_family == AF_INET6) {
+        memcpy(u->local, &to->v6.sin6_addr, sizeof to->v6.sin6_addr);
+        u->local_scope = to->v6.sin6_scope_id;
+    }
+}
+
+// NULL: turned away. place: where it goes; NULL: that is to be decided.
+static struct rx_conn *birth(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash,
+                             const struct rx_udp_place *place)
 {
     struct rx_worker *w = l->worker;
     if (l->is_retired || w->is_draining)
         return NULL;
     enum rx_reason why;
-    struct rx_conn *c = kin ? accept_kin(l, &m->from, &kin->c, &why) : rx_accept_conn(l, &m->from, true, &why);
+    struct rx_conn *c = place ? accept_at(l, &m->from, place, &why) : rx_accept_conn(l, &m->from, true, &why);
     if (!c) {
         rx_accept_tell(l, &m->from, why);
         return NULL;
     }
-    struct rx_udp_flow *f = rx_udp_of(c);
     c->room = RX_ROOM_PEEK;
-    f->listener = l;
-    f->local = m->to;
+    c->udp.listener = l;
+    rx_udp_keep_local(c, &m->to);
     l->n_flows++;
-    rx_udp_table_add(&w->udp->table, &f->node, hash);
+    rx_udp_table_add(&w->udp->table, &c->udp.node, hash);
     if (!rx_peek_admit(c))
         return NULL;
     rx_conn_deadline(c, c->listen->peek_ms);
-    return f;
+    return c;
 }
 
-// A flow to where its kin goes. False when it was closed.
-static bool adopt(struct rx_udp_flow *f, const struct rx_udp_flow *kin, const struct rx_udp_msg *m)
+// A flow to where its kin went. False when it was closed.
+static bool adopt(struct rx_conn *c, const struct rx_udp_place *place, const struct rx_udp_msg *m)
 {
-    struct rx_conn *c = &f->c;
-    struct rx_target to = { .kind = RX_TO_POOL, .pool = kin->c.pool };
+    struct rx_target to = { .kind = RX_TO_POOL, .pool = place->pool };
     struct rx_decision d = {
-        .verdict = kin->c.route ? RX_MATCH : RX_NO, .route = kin->c.route, .to = &to, .seen = kin->c.seen
+        .verdict = place->route ? RX_MATCH : RX_NO, .route = place->route, .to = &to, .seen = place->seen
     };
     struct rx_ask ask = rx_peek_ask(c, m->p, RX_MIN(m->len, m->size), RX_OPEN);
     if (!rx_peek_settle(c, &ask, &d))
         return false;
     rx_roster_unref(c->roster); // a policy's
-    c->roster = rx_roster_ref(kin->c.roster);
-    c->turn = kin->c.backend - kin->c.roster->backends;
-    c->is_fallback_used = kin->c.is_fallback_used;
+    c->roster = rx_roster_ref(place->roster);
+    c->turn = (int32_t)(place->backend - place->roster->backends);
+    c->is_fallback_used = place->is_fallback_used;
     c->to_kind = RX_TO_POOL;
-    rx_udp_connect_begin(f, &to, NULL, NULL, 0);
-    if (c->room != RX_ROOM_FLOW)
-        return false;
-    rx_udp_keep_id(f, &kin->named->id); // it may move on when its kin has ended
-    return true;
+    rx_udp_connect_begin(c, &to, NULL, NULL, 0);
+    return c->room == RX_ROOM_FLOW;
 }
 
-// The flow of an address not known yet; NULL: turned away.
-struct rx_udp_flow *rx_udp_meet(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash)
+struct rx_conn *rx_udp_meet(struct rx_listener *l, const struct rx_udp_msg *m, uint64_t hash)
 {
-    const struct rx_udp_flow *kin = rx_udp_find_kin(l->worker->udp, l, m);
-    struct rx_udp_flow *f = birth(l, m, hash, kin);
-    return f && kin && !adopt(f, kin, m) ? NULL : f;
+    struct rx_udp_place place;
+    struct rx_roam_id said;
+    if (!rx_udp_find_place(l, m, &place, &said))
+        return birth(l, m, hash, NULL);
+    struct rx_conn *c = birth(l, m, hash, &place);
+    if (c && !adopt(c, &place, m))
+        c = NULL;
+    if (c)
+        rx_udp_know(c, &said); // it may move on when its kin has ended
+    rx_udp_place_unref(&place);
+    return c;
 }

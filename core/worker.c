@@ -36,10 +36,8 @@ uint64_t rx_worker_roll(struct rx_worker *w)
 static struct rx_conn *conn_get(struct rx_worker *w, bool is_udp)
 {
     struct rx_conn *c = w->spare_conns;
-    if (is_udp) {
-        struct rx_udp_flow *f = calloc(1, sizeof *f);
-        return f ? &f->c : NULL;
-    }
+    if (is_udp)
+        return rx_udp_conn_new();
     if (c) {
         w->spare_conns = c->next;
         w->n_spare--;
@@ -63,9 +61,11 @@ struct rx_conn *rx_worker_conn_new(struct rx_worker *w, struct rx_conf *conf, bo
     c->turn = -1;
     c->id = rx_worker_next_id(w);
     c->start_ms = c->active_ms = rx_now_ms();
-    ev_io_init(&c->ends[RX_CLIENT].io, NULL, -1, 0);
     ev_io_init(&c->ends[RX_SERVER].io, NULL, -1, 0);
-    c->dir[0].pipe[0] = c->dir[0].pipe[1] = c->dir[1].pipe[0] = c->dir[1].pipe[1] = -1;
+    if (!is_udp) {
+        ev_io_init(&c->ends[RX_CLIENT].io, NULL, -1, 0);
+        c->dir[0].pipe[0] = c->dir[0].pipe[1] = c->dir[1].pipe[0] = c->dir[1].pipe[1] = -1;
+    }
     c->next = w->living.next;
     c->prev = &w->living;
     w->living.next->prev = c;
@@ -95,7 +95,7 @@ static void bury(struct rx_worker *w)
             w->spare_conns = c;
             w->n_spare++;
         } else {
-            free(c); // of a UDP flow it is the beginning
+            free(c);
         }
     }
 }

@@ -138,7 +138,7 @@ struct rx_worker {
 // n bytes went in this direction.
 static inline void rx_conn_count(struct rx_conn *c, enum rx_direction dir, size_t n)
 {
-    c->dir[dir].bytes += n;
+    c->bytes[dir] += n;
     rx_cell_add(&c->worker->stat.bytes[dir], n);
     if (c->cell)
         rx_cell_add(&c->cell->bytes[dir], n);
@@ -164,7 +164,7 @@ void rx_worker_fini(struct rx_worker *w);
 // For accept.c, close.c and connect.c.
 uint64_t rx_worker_roll(struct rx_worker *w); // 64 bits of chance, good enough to share load out
 uint64_t rx_worker_next_id(struct rx_worker *w);
-// Zeroed; of this generation, w->conf or another; for UDP part of a struct rx_udp_flow. NULL when out of memory.
+// Zeroed; of this generation, w->conf or another; for UDP cut short (conn.h). NULL when out of memory.
 struct rx_conn *rx_worker_conn_new(struct rx_worker *w, struct rx_conf *conf, bool is_udp);
 uint32_t rx_worker_week_minute(struct rx_worker *w); // now, in local time
 // Whether the next connection is the trial's.

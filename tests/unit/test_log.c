@@ -257,8 +257,8 @@ static const char *line_of(enum rx_log_format format, const char *request, void 
         c->seen = d.seen;
         c->told = d.seen ? rx_told_new(&d) : NULL;
     }
-    c->dir[RX_TO_SERVER].bytes = 12;
-    c->dir[RX_TO_CLIENT].bytes = 34;
+    c->bytes[RX_TO_SERVER] = 12;
+    c->bytes[RX_TO_CLIENT] = 34;
     if (change)
         change(c);
     rx_close(c, RX_REASON_DONE);

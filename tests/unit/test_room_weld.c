@@ -82,8 +82,8 @@ static void bytes_pass_both_ways(void **state)
             room_sends(server, "pong!");
             room_expects(&room, client, "pong!");
         }
-        assert_int_equal(conn->dir[RX_TO_SERVER].bytes, 20 * 4);
-        assert_int_equal(conn->dir[RX_TO_CLIENT].bytes, 20 * 5);
+        assert_int_equal(conn->bytes[RX_TO_SERVER], 20 * 4);
+        assert_int_equal(conn->bytes[RX_TO_CLIENT], 20 * 5);
         room_bye(&client);
         room_bye(&server);
         finish(RX_REASON_DONE);
@@ -105,7 +105,7 @@ static void the_head_goes_first_and_only_what_is_left_of_it(void **state)
         rx_weld_begin(conn, conn->head, 5, sent);
         assert_null(conn->head);
         room_expects(&room, server, &"first then"[sent]);
-        assert_int_equal(conn->dir[RX_TO_SERVER].bytes, 10);
+        assert_int_equal(conn->bytes[RX_TO_SERVER], 10);
         room_bye(&client);
         room_bye(&server);
         finish(RX_REASON_DONE);
@@ -146,7 +146,7 @@ static void long_streams_arrive_whole_through_either_pump(void **state)
         for (int dir = 0; dir < 2; dir++) {
             start(priorities[i]);
             stream((enum rx_direction)dir, 12 * 1000 * 1000);
-            assert_int_equal(conn->dir[dir].bytes, 12 * 1000 * 1000);
+            assert_int_equal(conn->bytes[dir], 12 * 1000 * 1000);
             room_bye(&client);
             room_bye(&server);
             finish(RX_REASON_DONE);
