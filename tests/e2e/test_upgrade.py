@@ -24,7 +24,6 @@ from harness import BINARY, MIB, PATIENCE, SANITIZER, SCALE, Successor, free_por
     run_client, wait_for
 from test_clients_ssh import ssh  # noqa: F401, pylint: disable=unused-import
 
-pytestmark = pytest.mark.sanitize
 GONE_S = 1 if not SANITIZER else 10
 CHANNEL = "REFRACTIUM_UPGRADE"
 
@@ -66,17 +65,19 @@ class Upgraded:
     def ask(self, *args):
         return run_binary(*args, "-p", self.port, cwd=self.directory, env={"XDG_RUNTIME_DIR": self.directory})
 
-    def follow(self, pid, timeout=None):
-        """The old process has ended well, and soon; from now on `pid` is the one under test."""
-        assert self.p.process.wait(timeout or GONE_S) == 0, self.err.text()[-3000:]
+    def follow(self, pid):
+        """The old process ends well; from now on `pid` is the one under test."""
+        since = time.monotonic()
+        assert self.p.process.wait(PATIENCE) == 0, self.err.text()[-3000:]
+        self.gone_s = time.monotonic() - since
         self.p.process = Successor(pid)
 
-    def upgrade(self, timeout=None):
+    def upgrade(self):
         done = self.ask("upgrade")
         assert done.returncode == 0, done.err + self.err.text()[-3000:]
         found = re.search(r"process (\d+) serves now; (\d+) connections handed over in ([\d.]+) ms, (\d+) finish", done.out)
         assert found, done.out
-        self.follow(int(found.group(1)), timeout)
+        self.follow(int(found.group(1)))
         self.took_ms = float(found.group(3))
         return int(found.group(2)), int(found.group(4))
 
@@ -107,6 +108,7 @@ def is_alive(s, data=b"are you still there?"):
 
 # ---- what goes on ----------------------------------------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_a_flow_goes_on_in_another_process_and_has_one_access_line(program, backends):
     p = program("{ rx.ssh, to = %s }" % backends().quoted)
     old = p.pid
@@ -126,7 +128,7 @@ def test_a_signal_does_it_too(program, backends):
     p = program("{ rx.ssh, to = %s }" % backends().quoted)
     with opened(p) as s:
         p.signal(signal.SIGUSR2)
-        p.follow(int(p.err.wait(r"upgraded \(SIGUSR2\): process (\d+) serves now; 1 connections").group(1)), PATIENCE)
+        p.follow(int(p.err.wait(r"upgraded \(SIGUSR2\): process (\d+) serves now; 1 connections").group(1)))
         assert is_alive(s)
 
 
@@ -149,7 +151,8 @@ def test_thousands_of_flows_do_not_notice(program, echo_process):
     for s in socks:
         assert peers.read_exactly(s, len(wire.SSH)) == wire.SSH
     assert p.upgrade() == (count, 0)
-    print("%d connections in %.1f ms" % (count, p.took_ms))
+    print("%d connections in %.1f ms, the old process gone after %.3f s" % (count, p.took_ms, p.gone_s))
+    assert p.gone_s < GONE_S
     for s in socks:
         s.sendall(b"ping")
     for s in socks:
@@ -164,6 +167,7 @@ def test_thousands_of_flows_do_not_notice(program, echo_process):
 
 # ---- bytes -----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_what_is_held_back_is_handed_over_both_ways(program, backends):
     """Neither end reads: buffers and pipes are full when the process changes."""
     size, stop = 24 * MIB, threading.Event()
@@ -197,6 +201,7 @@ def test_what_is_held_back_is_handed_over_both_ways(program, backends):
     assert p.access_one()["bytes_in"] == size and p.access_one()["bytes_out"] == size
 
 
+@pytest.mark.sanitize
 def test_a_half_closed_flow_stays_half_closed(program, backends):
     go = threading.Event()
 
@@ -217,27 +222,30 @@ def test_a_half_closed_flow_stays_half_closed(program, backends):
     assert p.access_one()["reason"] == "done"
 
 
-def test_transfers_with_curl_are_whole_after_three_upgrades(program, run_server, workdir, need):
+def test_transfers_with_curl_are_whole_after_three_upgrades(program, backends, need):
+    """Streams at full speed and slow ones; the last quarter is sent when the third process serves."""
     need("curl")
-    size, seconds = (60 * MIB, 1.5) if not SANITIZER else (12 * MIB, 6)
-    with open(os.path.join(workdir, "file"), "wb") as f:
-        for block in peers.Stream(size).blocks():
-            f.write(block)
-    port = free_port()
-    run_server([sys.executable, "-m", "http.server", "-b", "127.0.0.1", str(port)]).wait_listening(port)
-    p = program('{ rx.http, to = "127.0.0.1:%d" }' % port)
+    stream, go = peers.Stream(24 * MIB), threading.Event()
+
+    def handler(sock, server):
+        assert b"\r\n\r\n" in sock.recv(1 << 16)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % stream.size)
+        for number, block in enumerate(stream.blocks()):
+            if number == 72:
+                go.wait()
+            sock.sendall(block)
+
+    p = program("{ rx.http, to = %s }" % backends(handler).quoted)
     url = "http://127.0.0.1:%d/file" % p.port
-    running = [subprocess.Popen(["curl", "-sS", "--limit-rate", "%dk" % (size / 1024 / seconds), url], stdout=subprocess.PIPE)
-               for _ in range(2)]
-    sums = [peers.in_thread(lambda r=r: hashlib.file_digest(r.stdout, "sha256").hexdigest()
-                            if hasattr(hashlib, "file_digest") else hashlib.sha256(r.stdout.read()).hexdigest())
-            for r in running]
+    running = [subprocess.Popen(["curl", "-sS", *slow, url], stdout=subprocess.PIPE)
+               for slow in ([], ["--limit-rate", "30m"])]
+    sums = [peers.in_thread(lambda r=r: hashlib.sha256(r.stdout.read()).hexdigest()) for r in running]
+    wait_for(lambda: p.totals()["totals"]["active"] == 2, what="both")
     for _ in range(3):
-        time.sleep(0.2)
-        assert p.upgrade()[0] == 2
+        assert p.upgrade() == (2, 0)
+    go.set()
     for r, s in zip(running, sums):
-        assert s.get() == peers.Stream(size).digest()
-        assert r.wait(PATIENCE) == 0
+        assert s.get() == stream.digest() and r.wait(PATIENCE) == 0
         r.stdout.close()
 
 
@@ -257,6 +265,7 @@ def test_an_ssh_session_goes_on(program, ssh):  # noqa: F811
 
 # ---- before it is a flow ---------------------------------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_who_has_said_half_of_what_he_is_is_understood_by_the_next(program, backends):
     hello = wire.hello(sni="a.test")
     p = program('{ rx.tls, sni = "a.test", to = %s }' % backends(peers.collect).quoted, options='peek_timeout = "20s",')
@@ -273,6 +282,7 @@ def test_who_has_said_half_of_what_he_is_is_understood_by_the_next(program, back
             assert peers.read_all(silent) == b"got %d" % len(hello)
 
 
+@pytest.mark.sanitize
 def test_who_waits_for_a_backend_goes_on_waiting(program):
     with peers.BlackHole() as hole:
         p = program('{ rx.ssh, to = %s, connect_timeout = "20s" }' % hole.quoted)
@@ -297,6 +307,7 @@ def test_who_waits_for_a_backend_goes_on_waiting(program):
                 c.close()
 
 
+@pytest.mark.sanitize
 def test_nobody_is_refused_while_processes_change(program, backends):
     p = program("{ rx.http, to = %s }" % backends(peers.http("x" * 100)).quoted)
     is_over, wrong, served = threading.Event(), [], []
@@ -314,7 +325,7 @@ def test_nobody_is_refused_while_processes_change(program, backends):
     clients = [peers.in_thread(client) for _ in range(4)]
     for _ in range(4):
         time.sleep(0.15)
-        p.upgrade(timeout=PATIENCE)
+        p.upgrade()
     is_over.set()
     for c in clients:
         c.get()
@@ -323,6 +334,7 @@ def test_nobody_is_refused_while_processes_change(program, backends):
 
 # ---- counts ----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_counts_and_limits_hold_for_those_handed_over(program, backends):
     p = program("{ rx.ssh, to = %s }" % backends().quoted, options="max_connections_per_ip = 3,",
                 server='metrics = "127.0.0.1:0",')
@@ -439,6 +451,7 @@ def fake(script):
     return FAKE % sys.executable + script
 
 
+@pytest.mark.sanitize
 def test_a_new_process_that_dies_on_the_way_costs_nothing(program, backends):
     """Whatever it had been told by then: nothing is given up before it says that it has it."""
     p = program("{ rx.ssh, to = %s }" % backends().quoted)
@@ -454,6 +467,7 @@ def test_a_new_process_that_dies_on_the_way_costs_nothing(program, backends):
             refused(p, "refused", s)
 
 
+@pytest.mark.sanitize
 def test_connections_in_a_form_the_new_one_does_not_know_finish_here(program, backends):
     p = program("{ rx.ssh, to = %s }" % backends().quoted, server='drain_timeout = "20s",')
     ran = os.path.join(p.directory, "ran")
@@ -469,6 +483,7 @@ def test_connections_in_a_form_the_new_one_does_not_know_finish_here(program, ba
     assert p.access_one()["reason"] == "done"
 
 
+@pytest.mark.sanitize
 def test_an_old_process_that_dies_on_the_way_leaves_what_it_has_given(rx, workdir, backends):
     """The test plays the old process and hangs up in the middle."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -507,6 +522,7 @@ def test_an_old_process_that_dies_on_the_way_leaves_what_it_has_given(rx, workdi
     p.err.wait("ended on the way")
 
 
+@pytest.mark.sanitize
 def test_bans_and_drained_backends_hold(program, backends):
     one, two = backends(), backends()
     p = program("{ rx.ssh, to = { %s, %s } }" % (one.quoted, two.quoted), workers=1)
@@ -526,6 +542,7 @@ def test_bans_and_drained_backends_hold(program, backends):
 
 # ---- another config, another user ------------------------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_flows_of_a_route_that_is_gone_go_on_under_its_name(program, backends):
     """The file was edited meanwhile; nobody who is inside loses by it."""
     one, two = backends(), backends()
@@ -544,6 +561,7 @@ def test_flows_of_a_route_that_is_gone_go_on_under_its_name(program, backends):
     assert line["to"] == one.address and line["reason"] == "done" and line["protocol"] == "ssh"
 
 
+@pytest.mark.sanitize
 def test_flows_of_a_listener_that_is_gone_finish_in_the_old_process(program, backends):
     other = free_port()
     routes = "{ rx.ssh, to = %s }" % backends().quoted
@@ -560,9 +578,10 @@ def test_flows_of_a_listener_that_is_gone_finish_in_the_old_process(program, bac
         with pytest.raises(OSError):
             p.connect(port=other, timeout=1)
         s.close()
-        p.follow(int(re.search(r"process (\d+)", done.out).group(1)), PATIENCE)
+        p.follow(int(re.search(r"process (\d+)", done.out).group(1)))
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("before, after", [(1, 3), (3, 1)])
 def test_the_number_of_workers_may_change(program, backends, before, after):
     p = program("{ rx.ssh, to = %s }" % backends().quoted, args=["--no-hot-reload"], workers=before)
@@ -608,6 +627,7 @@ def test_who_a_proxy_header_named_stays_that(program, backends):
         s.sendall(b"PROXY TCP4 203.0.113.7 203.0.113.8 1234 22\r\n" + wire.SSH)
         assert peers.read_exactly(s, len(wire.SSH)) == wire.SSH
         late.sendall(b"PROXY TCP4 203.0.11")
+        wait_for(lambda: p.totals()["totals"]["active"] == 2, what="both")
         assert p.upgrade() == (2, 0)
         assert is_alive(s)
         late.sendall(b"3.9 203.0.113.8 99 22\r\n" + wire.SSH)
@@ -615,6 +635,7 @@ def test_who_a_proxy_header_named_stays_that(program, backends):
     assert {line["client"] for line in p.access(2)} == {"203.0.113.7:1234", "203.0.113.9:99"}
 
 
+@pytest.mark.sanitize
 def test_hooked_connections_finish_in_the_old_process(program, backends):
     p = program('{ rx.ssh, to = %s, hooks = { seen } }' % backends().quoted, server='drain_timeout = "20s",', prelude='''
 local seen = rx.hook "seen" { on_close = function(conn, why) rx.log.info("closed " .. why .. " " .. conn.bytes_in) end }''')
@@ -624,7 +645,7 @@ local seen = rx.hook "seen" { on_close = function(conn, why) rx.log.info("closed
     assert is_alive(s)
     s.close()
     p.err.wait("closed done %d" % (len(wire.SSH) + 20))
-    p.follow(int(re.search(r"process (\d+)", done.out).group(1)), PATIENCE)
+    p.follow(int(re.search(r"process (\d+)", done.out).group(1)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
