@@ -228,6 +228,7 @@ install: all build/refractium.lua.5 ## install under PREFIX (DESTDIR is honoured
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for u in refractium refractium-guard; do \
 	   sed 's,/usr/bin/,$(PREFIX)/bin/,' packaging/systemd/$$u.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$u.service; done
+	install -Dm644 packaging/systemd/refractium.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.socket
 	install -Dm644 packaging/completions/refractium.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium
 	install -Dm644 packaging/completions/_refractium $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium
 	install -Dm644 packaging/completions/refractium.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish
@@ -236,6 +237,7 @@ uninstall: ## remove what install put there
 	   $(DESTDIR)$(PREFIX)/share/man/man5/refractium.lua.5 \
 	   $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.service \
 	   $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium-guard.service \
+	   $(DESTDIR)$(PREFIX)/lib/systemd/system/refractium.socket \
 	   $(DESTDIR)$(PREFIX)/share/bash-completion/completions/refractium \
 	   $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_refractium \
 	   $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/refractium.fish

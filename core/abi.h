@@ -142,7 +142,6 @@ struct rx_pool_spec {
     uint32_t eject_after;   // failures in a row that eject a backend; 0: never
     uint32_t eject_ms;      // for how long the first time; 0: a second
     uint32_t ttl_min_ms, ttl_max_ms; // bounds on how long an answer to a name stands; 0: 5 s, 5 min
-    struct rx_slice source; // IP address to connect from; empty: the system chooses
     uint32_t send_proxy;    // enum rx_send_proxy bits; 0: none
     uint32_t keepalive_ms;    // 0: no keepalive. Of sockets to backends, as are the next four
     uint32_t user_timeout_ms; // 0: the system's
@@ -189,6 +188,10 @@ struct rx_listen_spec {
     struct rx_rate_spec connection_rate; // new connections
     struct rx_rate_spec rate_per_ip;     // the same, of one client address
     uint32_t over_limit; // as the server's; 0: the server's
+    uint32_t backlog;   // 0: as many as the system allows
+    uint32_t fast_open; // how many may be on their way with data in their SYN; 0: none
+    uint32_t keepalive_ms, user_timeout_ms, mark; // of accepted connections, as a pool's
+    struct rx_slice congestion, interface;        // empty: the system's
     uint32_t max_sessions;        // UDP flows; 0: only the server's
     uint32_t max_sessions_per_ip; // the same of one client; 0: no limit
     uint32_t udp_idle_ms;
@@ -524,6 +527,9 @@ struct rx_door {
 
     int (*pool_new)(struct rx_build *b, const struct rx_pool_spec *spec);
     int (*pool_backend)(struct rx_build *b, int32_t pool, const struct rx_backend_spec *spec);
+    // What to connect from: "10.0.0.1", "10.0.0.1-10.0.0.9", "10.0.0.0/28". Several times: all of them; never: the system
+    // chooses.
+    int (*pool_source)(struct rx_build *b, int32_t pool, struct rx_slice text);
     // Once; then what an answer may be: statuses (none: 200 to 399), and texts or "~regex", any of which will do.
     int (*pool_health)(struct rx_build *b, int32_t pool, const struct rx_health_spec *spec);
     int (*pool_health_status)(struct rx_build *b, int32_t pool, uint32_t low, uint32_t high);

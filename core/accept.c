@@ -201,7 +201,10 @@ static int accept_one(struct rx_listener *l, union rx_ip *from)
 {
     socklen_t len = sizeof *from;
     from->sa.sa_family = AF_UNSPEC;
-    return accept4(l->io.fd, l->is_unix ? NULL : &from->sa, l->is_unix ? NULL : &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(l->io.fd, l->is_unix ? NULL : &from->sa, l->is_unix ? NULL : &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (from->sa.sa_family == AF_INET6)
+        rx_ip_unmap(from); // a socket that was passed may be for both families
+    return fd;
 }
 
 // Accepts one connection with the spare descriptor and resets it.

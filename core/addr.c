@@ -108,6 +108,19 @@ static int one(struct rx_addr addr, struct rx_addr **out, unsigned *n, char *err
     return 0;
 }
 
+// Names as FileDescriptorName= has them (systemd.socket(5)), as long as they fit.
+static int parse_passed(const char *name, struct rx_addr *out, char *err)
+{
+    *out = (struct rx_addr){ 0 };
+    if (!*name || strlen(name) >= sizeof out->un.sun_path)
+        return fail(err, "the name of a socket has 1 to 107 characters");
+    for (const char *p = name; *p; p++)
+        if (*p <= ' ' || *p > '~' || *p == ':')
+            return fail(err, "the name of a socket has no spaces, colons or control characters");
+    strcpy(out->un.sun_path, name);
+    return 0;
+}
+
 int rx_addr_parse_listen(const char *text, struct rx_addr **out, unsigned *n, char *err)
 {
     char host[256];
@@ -116,6 +129,8 @@ int rx_addr_parse_listen(const char *text, struct rx_addr **out, unsigned *n, ch
     struct rx_addr addr;
     if (!strncmp(text, "unix:", 5))
         return parse_unix(text + 5, &addr, err) ? -1 : one(addr, out, n, err);
+    if (!strncmp(text, "systemd:", 8))
+        return parse_passed(text + 8, &addr, err) ? -1 : one(addr, out, n, err);
     if (split_host_port(text, host, &port, err) || rx_ports_parse(port, &low, &high, err))
         return -1;
     bool is_both = !strcmp(host, "*");

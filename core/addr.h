@@ -35,7 +35,8 @@ enum { RX_ADDR_TEXT = 128 }; // room for any address rx_addr_print writes
 
 // All parsers: 0, or -1 with a short reason ("port out of range") in err[RX_ADDR_TEXT].
 
-// "A.B.C.D:P", "[v6]:P", "*:P" (both families), "unix:/path"; P may be "LOW-HIGH".
+// "A.B.C.D:P", "[v6]:P", "*:P" (both families), "unix:/path"; P may be "LOW-HIGH". "systemd:NAME" is no address yet: one of
+// family AF_UNSPEC, with NAME in un.sun_path.
 // *out: malloc'ed array owned by the caller, *n its length.
 int rx_addr_parse_listen(const char *text, struct rx_addr **out, unsigned *n, char *err);
 

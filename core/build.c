@@ -542,6 +542,7 @@ const struct rx_door rx_door = {
     .pool_new = rx_door_pool_new,
     .pool_backend = rx_door_pool_backend,
     .pool_health = rx_door_pool_health,
+    .pool_source = rx_door_pool_source,
     .pool_health_status = rx_door_pool_health_status,
     .pool_health_expect = rx_door_pool_health_expect,
     .listen_new = rx_door_listen_new,

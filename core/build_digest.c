@@ -63,10 +63,10 @@ uint64_t rx_build_digest_bytes(uint64_t h, uint32_t kind, struct rx_slice bytes)
 uint64_t rx_build_digest_pool(const struct rx_build *b, const struct rx_pool_spec *spec)
 {
     struct rx_pool_spec s = *spec;
-    uint64_t h = add_text(add_fn(RX_DIGEST_START, b, s.policy), s.source);
+    uint64_t h = add_fn(RX_DIGEST_START, b, s.policy);
     h = add_text(add_text(h, s.congestion), s.interface);
     CLEAR(s.congestion), CLEAR(s.interface);
-    CLEAR(s.name), CLEAR(s.policy), CLEAR(s.source);
+    CLEAR(s.name), CLEAR(s.policy);
     return rx_digest(h, &s, sizeof s);
 }
 
@@ -89,6 +89,8 @@ uint64_t rx_build_digest_listen(const struct rx_build *b, const struct rx_listen
     struct rx_listen_spec s = *spec;
     uint64_t h = add_target(add_target(RX_DIGEST_START, b, &s.fallback_tcp), b, &s.fallback_udp);
     h = add_fn(add_fn(h, b, s.on_accept), b, s.identify);
+    h = add_text(add_text(h, s.congestion), s.interface);
+    CLEAR(s.congestion), CLEAR(s.interface);
     CLEAR(s.where), CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.on_accept), CLEAR(s.identify);
     CLEAR(s.max_sessions), CLEAR(s.max_sessions_per_ip);
     CLEAR(s.max_connections), CLEAR(s.max_connections_per_ip), CLEAR(s.max_pending); // told as limits

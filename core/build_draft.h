@@ -57,6 +57,7 @@ int rx_build_pool_finish(struct rx_build *b, struct rx_pool *p);
 
 // build_health.c
 int rx_door_pool_health(struct rx_build *b, int32_t pool, const struct rx_health_spec *s);
+int rx_door_pool_source(struct rx_build *b, int32_t pool, struct rx_slice text);
 int rx_door_pool_health_status(struct rx_build *b, int32_t pool, uint32_t low, uint32_t high);
 int rx_door_pool_health_expect(struct rx_build *b, int32_t pool, struct rx_slice text);
 int rx_build_health_finish(struct rx_build *b, struct rx_pool *p);

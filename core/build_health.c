@@ -126,6 +126,12 @@ static uint64_t add_string(uint64_t h, const char *s)
     return s ? rx_digest(h, s, strlen(s) + 1) : rx_digest(h, "\1", 1);
 }
 
+// By which way a check goes.
+static uint64_t add_sockopt(uint64_t h, const struct rx_sockopt *o)
+{
+    return add_string(rx_digest(h, &o->mark, sizeof o->mark), o->interface);
+}
+
 static uint64_t digest_of(const struct rx_build *b, const struct rx_pool *p)
 {
     const struct rx_health_rule *r = p->health;
@@ -143,10 +149,10 @@ static uint64_t digest_of(const struct rx_build *b, const struct rx_pool *p)
         h = add_string(h, r->expect.regex_text[i]);
     if (r->expect_fn >= 0)
         h = rx_digest(h, &b->conf->fns[r->expect_fn].digest, sizeof(uint64_t));
-    h = rx_digest(h, &p->send_proxy, sizeof p->send_proxy);
-    if (p->source.len)
-        h = rx_digest(h, &p->source.sa, p->source.len);
-    return h;
+    h = rx_digest(h, &p->check_proxy, sizeof p->check_proxy);
+    for (uint32_t i = 0; i < p->sources.n; i++)
+        h = rx_digest(h, &p->sources.list[i], sizeof p->sources.list[i]);
+    return add_sockopt(h, &p->sockopt);
 }
 
 int rx_build_health_finish(struct rx_build *b, struct rx_pool *p)

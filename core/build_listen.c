@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "passed.h"
 #include "identify.h"
 #include "limit.h"
 #include "live.h"
@@ -36,6 +37,17 @@ struct rx_rate rx_build_rate(const struct rx_rate_spec *s)
     return rx_rate_of(s->count, s->per_ms, s->burst);
 }
 
+static int keep_options(struct rx_build *b, struct rx_listen *l, const struct rx_listen_spec *s)
+{
+    l->opt = (struct rx_door_opt){ .backlog = s->backlog, .fast_open = s->fast_open };
+    l->opt.common = (struct rx_sockopt){ .keepalive_s = (s->keepalive_ms + 999) / 1000,
+                                         .user_timeout_ms = s->user_timeout_ms,
+                                         .mark = s->mark,
+                                         .congestion = s->congestion.len ? keep(b, s->congestion) : NULL,
+                                         .interface = s->interface.len ? keep(b, s->interface) : NULL };
+    return (s->congestion.len && !l->opt.common.congestion) || (s->interface.len && !l->opt.common.interface) ? -1 : 0;
+}
+
 int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
 {
     struct rx_conf *c = b->conf;
@@ -55,6 +67,8 @@ int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
                              .peek_bytes = s->peek_bytes ? s->peek_bytes : 16384,
                              .connect_ms = s->connect_ms ? s->connect_ms : 5000,
                              .idle_ms = s->idle_ms ? s->idle_ms : 3600 * 1000 };
+    if (keep_options(b, l, s))
+        return no_memory(b);
     l->connection_rate = rx_build_rate(&s->connection_rate);
     l->rate_per_ip = rx_build_rate(&s->rate_per_ip);
     l->over_limit = (uint8_t)s->over_limit;
@@ -66,6 +80,30 @@ int rx_door_listen_new(struct rx_build *b, const struct rx_listen_spec *s)
     c->listens = list;
     list[c->n_listens++] = l;
     return (int)c->n_listens - 1;
+}
+
+static int add_bind(struct rx_build *b, struct rx_listen *l, const struct rx_bind *one)
+{
+    struct rx_bind *binds = rx_arena_grow(b->conf->arena, l->binds, l->n_binds, sizeof *binds);
+    if (!binds)
+        return -1;
+    l->binds = binds;
+    binds[l->n_binds++] = *one;
+    return 0;
+}
+
+// All sockets of that name; one that cannot be opened where there are none: `check` may run without them.
+static int add_passed(struct rx_build *b, struct rx_listen *l, struct rx_bind one)
+{
+    const struct rx_passed *h;
+    one.passed = one.text + strlen("systemd:");
+    for (; (h = rx_passed_find(one.passed, one.nth)); one.nth++) {
+        one.addr = h->addr;
+        one.is_udp = h->is_udp;
+        if (add_bind(b, l, &one))
+            return -1;
+    }
+    return one.nth ? 0 : add_bind(b, l, &one);
 }
 
 int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr)
@@ -81,16 +119,13 @@ int rx_door_listen_bind(struct rx_build *b, int32_t listen, struct rx_slice addr
         return fail(b, "%s", why);
     struct rx_listen *l = b->conf->listens[listen];
     const char *text = keep(b, addr);
-    int rc = text ? 0 : no_memory(b);
+    int rc = text ? 0 : -1;
     for (unsigned i = 0; i < n && !rc; i++) {
-        struct rx_bind *binds = rx_arena_grow(b->conf->arena, l->binds, l->n_binds, sizeof *binds);
-        if (!binds) {
-            rc = no_memory(b);
-            break;
-        }
-        l->binds = binds;
-        binds[l->n_binds++] = (struct rx_bind){ .addr = list[i], .text = text };
+        const struct rx_bind one = { .addr = list[i], .text = text, .opt = &l->opt };
+        rc = list[i].sa.sa_family == AF_UNSPEC ? add_passed(b, l, one) : add_bind(b, l, &one);
     }
+    if (rc)
+        no_memory(b);
     if (!l->name)
         l->name = text;
     l->digest = rx_build_digest_bytes(l->digest, 0, addr);
@@ -259,6 +294,10 @@ static int choose_sockets(struct rx_build *b, struct rx_listen *l)
         return -1;
     for (uint32_t i = 0; i < l->n_binds; i++) {
         bool is_unix = l->binds[i].addr.sa.sa_family == AF_UNIX;
+        if (l->binds[i].passed) {
+            all[n++] = l->binds[i];
+            continue;
+        }
         if (has_tcp || is_unix)
             all[n++] = l->binds[i];
         if (has_udp && !is_unix) {

@@ -7,27 +7,6 @@
 #include "arena.h"
 #include "roster.h"
 
-static int source_read(struct rx_build *b, struct rx_pool *p, struct rx_slice text)
-{
-    char buf[64], why[RX_ADDR_TEXT];
-    struct rx_cidr ip;
-    if (!text.len)
-        return 0;
-    if (!as_string(b, text, buf, sizeof buf))
-        return -1;
-    if (strchr(buf, '/') || rx_cidr_parse(buf, &ip, why))
-        return fail(b, "source is no IP address");
-    p->source.sa.sa_family = ip.family;
-    if (ip.family == AF_INET) {
-        p->source.len = sizeof p->source.v4;
-        memcpy(&p->source.v4.sin_addr, ip.bytes, 4);
-    } else {
-        p->source.len = sizeof p->source.v6;
-        memcpy(&p->source.v6.sin6_addr, ip.bytes, 16);
-    }
-    return 0;
-}
-
 int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
 {
     struct rx_conf *c = b->conf;
@@ -59,11 +38,32 @@ int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
     p->live = live;
     p->target = target;
     *target = (struct rx_target){ .kind = RX_TO_POOL, .pool = p };
-    if (fn_check(b, s->policy, RX_FN_POLICY, &p->policy_fn) || source_read(b, p, s->source))
+    if (fn_check(b, s->policy, RX_FN_POLICY, &p->policy_fn))
         return -1;
     c->pools = list;
     list[c->n_pools++] = p;
     return (int)c->n_pools - 1;
+}
+
+int rx_door_pool_source(struct rx_build *b, int32_t pool, struct rx_slice text)
+{
+    char buf[128], why[RX_ADDR_TEXT];
+    if (pool < 0 || (uint32_t)pool >= b->conf->n_pools)
+        return fail(b, "no such pool");
+    if (!as_string(b, text, buf, sizeof buf))
+        return -1;
+    struct rx_pool *p = b->conf->pools[pool];
+    struct rx_origins *s = &p->sources;
+    struct rx_origin *list = rx_arena_grow(b->conf->arena, s->list, s->n, sizeof *list);
+    if (!list)
+        return no_memory(b);
+    if (rx_origin_parse(buf, &list[s->n], why))
+        return fail(b, "source: %s", why);
+    p->digest = rx_build_digest_bytes(p->digest, 2, text);
+    s->list = list;
+    *(list[s->n].family == AF_INET ? &s->n_v4 : &s->n_v6) += list[s->n].n;
+    s->n++;
+    return 0;
 }
 
 int rx_door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backend_spec *s)
@@ -94,8 +94,25 @@ int rx_door_pool_backend(struct rx_build *b, int32_t pool, const struct rx_backe
     return 0;
 }
 
+// Backends that every client comes to behind a PROXY header get one from checks, too: the pool's, or, where the pool says
+// nothing, that of the routes to it, if all of them send one.
+static uint32_t check_proxy(const struct rx_build *b, const struct rx_pool *p)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < b->n_routes && !p->send_proxy; i++) {
+        const struct rx_route *r = &b->routes[i].r;
+        bool is_to_it = (r->to.kind == RX_TO_POOL && r->to.pool == p) || (r->fallback.kind == RX_TO_POOL && r->fallback.pool == p);
+        if (is_to_it && !r->send_proxy)
+            return 0;
+        if (is_to_it && !found)
+            found = r->send_proxy;
+    }
+    return p->send_proxy ? p->send_proxy : found;
+}
+
 int rx_build_pool_finish(struct rx_build *b, struct rx_pool *p)
 {
+    p->check_proxy = check_proxy(b, p);
     uint32_t first = 0; // primary, if there is one
     while (first + 1 < p->n_members && p->members[first].is_backup)
         first++;

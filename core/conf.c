@@ -106,7 +106,7 @@ void rx_conf_inherit_cursors(struct rx_conf *c, const struct rx_conf *old)
 
 static void inherit_file(struct rx_bind *b, const struct rx_conf *old)
 {
-    for (uint32_t i = 0; i < old->n_listens && b->addr.sa.sa_family == AF_UNIX; i++)
+    for (uint32_t i = 0; i < old->n_listens && b->addr.sa.sa_family == AF_UNIX && !b->passed; i++)
         for (uint32_t k = 0; k < old->listens[i]->n_binds; k++)
             if (rx_addr_equal(&old->listens[i]->binds[k].addr.sa, &b->addr.sa))
                 b->file = old->listens[i]->binds[k].file;

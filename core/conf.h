@@ -15,6 +15,7 @@
 #include "proto.h"
 #include "sockopt.h"
 #include "rate.h"
+#include "origin.h"
 
 struct rx_matcher;
 struct rx_metric; // metric.h
@@ -70,6 +71,7 @@ struct rx_member {
 // The part of a pool that changes.
 struct rx_pool_live {
     atomic_uint cursor; // whose turn it is
+    atomic_uint source_turn; // the same of its source addresses
     _Atomic(struct rx_roster *) roster; // ref; written by the engine alone
 };
 
@@ -101,8 +103,9 @@ struct rx_pool {
     uint32_t slow_start_ms;
     uint32_t ttl_min_ms, ttl_max_ms; // how long an answer to a name stands
     struct rx_eject_rule eject;
-    struct rx_addr source; // what to connect from; len 0: the system chooses
+    struct rx_origins sources; // what to connect from; none: the system chooses
     uint32_t send_proxy;   // enum rx_send_proxy bits; 0: none
+    uint32_t check_proxy;  // the same for checks of health
     struct rx_sockopt sockopt;
     struct rx_health_rule *health; // how health is checked; NULL: nobody does
     const char *check;             // the same as a key, of all that makes a difference
@@ -191,6 +194,9 @@ struct rx_bind {
     struct rx_addr bound; // once it is: the port 0 stands for
     const char *text;     // as written
     bool is_udp;
+    const char *passed; // name of the socket a service manager passed, its nth; NULL: it is opened here
+    unsigned nth;
+    const struct rx_door_opt *opt; // its listener's; NULL: none
     struct {
         uint64_t device, inode;
     } file; // of the socket file made for it, so that no other program's is ever removed
@@ -202,6 +208,7 @@ struct rx_listen {
     uint64_t digest;  // without its routes
     struct rx_bind *binds;
     uint32_t n_binds;
+    struct rx_door_opt opt; // of its sockets
     uint32_t max_connections, max_connections_per_ip, ipv6_prefix, max_pending;
     uint32_t max_sessions, max_sessions_per_ip;
     uint32_t peek_ms, peek_bytes, connect_ms, idle_ms, udp_idle_ms;

@@ -193,7 +193,7 @@ void rx_connect_drop_early(struct rx_conn *c);
 void rx_connect_enter(struct rx_conn *c, const struct rx_pool *pool);
 const struct rx_backend *rx_connect_next(struct rx_conn *c, enum rx_reason *why);
 bool rx_connect_failed(struct rx_conn *c, int err);
-// A socket (SOCK_STREAM or SOCK_DGRAM) to a backend from its pool's source address, connected or about to be; -1 with errno.
+// A socket (SOCK_STREAM or SOCK_DGRAM) to a backend from one of its pool's source addresses, connected or about to be; -1 with errno.
 // `as`: the client's address to come from (a transparent route), or NULL.
 int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, const union rx_ip *as,
                     bool *is_connected);

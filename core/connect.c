@@ -8,15 +8,14 @@
 // Once a backend may have seen a byte, no other ever sees it: the kernel takes bytes for a socket only when its
 // handshake is over (TCP fast open is not used), and a send that took any ends this room.
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "dial.h"
 #include "log.h"
 #include "proxied.h"
 #include "roster.h"
-#include "sockopt.h"
 #include "sys.h"
 #include "worker.h"
 
@@ -143,35 +142,6 @@ static enum outcome send_head(struct rx_conn *c, bool is_connected, const uint8_
     return FAILED;
 }
 
-// The pool's source address, for backends of its family. No port is reserved before connect() knows the other end.
-static int bind_source(int fd, const struct rx_pool *pool, const struct rx_backend *b)
-{
-    const struct rx_addr *source = &pool->source;
-    int on = 1;
-    if (!source->len || source->sa.sa_family != b->addr.sa.sa_family)
-        return 0;
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    return bind(fd, &source->sa, source->len);
-}
-
-// A socket with the pool's options and its source address, or the client's; 0, or -1 with errno and a line in the log.
-static int prepare(int fd, const struct rx_pool *pool, const struct rx_backend *b, bool is_udp, const union rx_ip *as)
-{
-    const char *what;
-    int family = b->addr.sa.sa_family;
-    if (rx_sockopt_set(fd, family, is_udp, &pool->sockopt, &what) == 0) {
-        if (!as || as->sa.sa_family != family)
-            return bind_source(fd, pool, b);
-        what = "transparent";
-        if (rx_sockopt_bind_as(fd, as) == 0)
-            return 0;
-    }
-    int err = errno;
-    rx_log_limited(RX_LOG_ERROR, "backend %s: %s: %s%s", b->name, what, strerror(err), rx_sockopt_hint(err));
-    errno = err;
-    return -1;
-}
-
 const union rx_ip *rx_connect_as(const struct rx_conn *c)
 {
     const struct rx_route *r = route_of(c);
@@ -181,23 +151,10 @@ const union rx_ip *rx_connect_as(const struct rx_conn *c)
 int rx_connect_dial(const struct rx_pool *pool, const struct rx_backend *b, int type, const union rx_ip *as,
                     bool *is_connected)
 {
-    int rc, fd = socket(b->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd == -1)
-        return -1;
-    if (type == SOCK_STREAM && b->addr.sa.sa_family != AF_UNIX)
-        rx_sys_nodelay(fd);
-    rc = prepare(fd, pool, b, type == SOCK_DGRAM, as);
-    if (!rc)
-        do
-            rc = connect(fd, &b->addr.sa, b->addr.len);
-        while (rc == -1 && errno == EINTR);
-    *is_connected = rc == 0;
-    if (rc == 0 || errno == EINPROGRESS)
-        return fd;
-    int err = errno;
-    close(fd);
-    errno = err;
-    return -1;
+    struct rx_dial d = { .to = &b->addr, .name = b->name, .type = type, .as = as };
+    int fd = rx_dial(pool, &d);
+    *is_connected = d.is_connected;
+    return fd;
 }
 
 static enum outcome open_to(struct rx_conn *c, const struct rx_backend *b, const uint8_t *head, uint32_t len,

@@ -164,7 +164,7 @@ static int bind_one(struct engine *e, const struct rx_listen *l, struct rx_bind 
     for (unsigned i = 0; !rc && i < e->n_workers; i++)
         if (fds[i] >= 0 && !(rc = rx_worker_listen(&e->workers[i], l, b, fds[i])))
             newest(&e->workers[i])->slot = i;
-    if (!rc)
+    if (!rc && !b->passed)
         rc = bind_extras(e, l, b);
     free(fds);
     return rc < 0 ? rc : 0;

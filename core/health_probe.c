@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dial.h"
 #include "log.h"
 #include "proxyproto.h"
 #include "sys.h"
@@ -328,21 +329,6 @@ static void probe_on_io(struct ev_loop *loop, ev_io *io, int events)
 
 // ---- beginning and end ------------------------------------------------------------------------------------------------
 
-static int open_to(const struct rx_health_rule *r, const struct rx_addr *to, const struct rx_addr *source)
-{
-    int on = 1, type = r->kind == RX_CHECK_UDP ? SOCK_DGRAM : SOCK_STREAM;
-    int fd = socket(to->sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || !source->len || source->sa.sa_family != to->sa.sa_family)
-        return fd;
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    if (!bind(fd, &source->sa, source->len))
-        return fd;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
-}
-
 static struct rx_addr address_of(const struct rx_health_rule *r, const struct rx_backend_state *s)
 {
     struct rx_addr a = s->addr;
@@ -384,27 +370,23 @@ void rx_probe_start(struct rx_probe *p, const struct rx_backend_state *s, const 
 {
     struct rx_addr to = address_of(p->rule, s);
     bool has_tls = p->rule->kind == RX_CHECK_TLS || p->rule->kind == RX_CHECK_HTTPS;
-    int fd = open_to(p->rule, &to, &pool->source), rc;
+    struct rx_dial d = { .to = &to, .name = s->name, .type = p->rule->kind == RX_CHECK_UDP ? SOCK_DGRAM : SOCK_STREAM };
+    int fd = rx_dial(pool, &d);
     ev_io_init(&p->io, probe_on_io, fd, EV_WRITE);
-    make_preface(p, pool->send_proxy);
-    if (fd < 0) {
+    make_preface(p, pool->check_proxy);
+    if (fd < 0 && d.is_ours)
+        finish(p, RX_JUDGED_NOT, strerror(errno));
+    else if (fd < 0)
         failed(p, errno);
+    if (fd < 0)
         return;
-    }
     if (!make_request(p, s->name) || (has_tls && !begin_tls(p, s, tls))) {
         ERR_clear_error();
         failed(p, ENOMEM);
         return;
     }
-    do
-        rc = connect(fd, &to.sa, to.len);
-    while (rc && errno == EINTR);
-    if (rc && errno != EINPROGRESS) {
-        failed(p, errno);
-        return;
-    }
-    p->is_connected = rc == 0;
-    if (rc)
+    p->is_connected = d.is_connected;
+    if (!d.is_connected)
         watch(p, EV_WRITE);
     else
         advance(p);

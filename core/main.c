@@ -16,6 +16,7 @@
 #include "import.h"
 #include "load.h"
 #include "log.h"
+#include "passed.h"
 #include "replay.h"
 #include "script.h"
 
@@ -119,6 +120,7 @@ static void print_finding(void *data, unsigned severity, const char *text, size_
 static int run_serve(const struct rx_args *a)
 {
     rx_heir_begin();
+    rx_passed_take();
     struct rx_conf *conf = rx_load_tested(a, NULL, print_finding, NULL);
     if (!conf)
         return RX_EXIT_USAGE;

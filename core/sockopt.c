@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Enters: a fresh socket and a pool's options. Leaves: the socket with them, or which of them the system refuses. One
-// that is refused is never passed over: marks and interfaces decide where packets go.
+// Enters: a socket, and a pool's or a listener's options. Leaves: the socket with them, or which of them the system refuses.
+// One that is refused is never passed over: marks and interfaces decide where packets go.
 #include "sockopt.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { PROBES = 3 }; // that may go unanswered before a connection counts as dead
@@ -47,6 +48,59 @@ int rx_sockopt_set(int fd, int family, bool is_udp, const struct rx_sockopt *o, 
     if (o->congestion && !is_text_set(fd, IPPROTO_TCP, TCP_CONGESTION, o->congestion))
         return -1;
     return 0;
+}
+
+int rx_sockopt_listen(int fd, const struct rx_door_opt *o, const char **what)
+{
+    *what = "fast_open";
+    if (o->fast_open && !is_set(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)o->fast_open))
+        return -1;
+    *what = "backlog";
+    return listen(fd, o->backlog ? (int)RX_MIN(o->backlog, (uint32_t)RX_BACKLOG) : RX_BACKLOG);
+}
+
+static bool is_text_same(const char *a, const char *b)
+{
+    return !strcmp(a ? a : "", b ? b : "");
+}
+
+bool rx_sockopt_is_same(const struct rx_door_opt *a, const struct rx_door_opt *b)
+{
+    const struct rx_sockopt *x = &a->common, *y = &b->common;
+    return a->backlog == b->backlog && a->fast_open == b->fast_open && x->keepalive_s == y->keepalive_s &&
+           x->user_timeout_ms == y->user_timeout_ms && x->mark == y->mark && is_text_same(x->congestion, y->congestion) &&
+           is_text_same(x->interface, y->interface);
+}
+
+static void system_congestion(int fd)
+{
+    char name[16] = "";
+    FILE *f = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "re");
+    if (f && fscanf(f, "%15s", name) == 1)
+        is_text_set(fd, IPPROTO_TCP, TCP_CONGESTION, name);
+    if (f)
+        fclose(f);
+}
+
+int rx_sockopt_change(int fd, int family, bool is_udp, const struct rx_door_opt *o, const char **what)
+{
+    if (family == AF_UNIX)
+        return is_udp ? 0 : rx_sockopt_listen(fd, &(struct rx_door_opt){ .backlog = o->backlog }, what);
+    if (!o->common.mark)
+        is_set(fd, SOL_SOCKET, SO_MARK, 0);
+    if (!o->common.interface)
+        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0);
+    if (!is_udp && !o->common.keepalive_s)
+        is_set(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
+    if (!is_udp && !o->common.user_timeout_ms)
+        is_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+    if (!is_udp && !o->common.congestion)
+        system_congestion(fd);
+    if (!is_udp && !o->fast_open)
+        is_set(fd, IPPROTO_TCP, TCP_FASTOPEN, 0);
+    if (rx_sockopt_set(fd, family, is_udp, &o->common, what))
+        return -1;
+    return is_udp ? 0 : rx_sockopt_listen(fd, o, what);
 }
 
 int rx_sockopt_bind_as(int fd, const union rx_ip *ip)

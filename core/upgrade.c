@@ -19,6 +19,7 @@
 #include "handover.h"
 #include "http.h"
 #include "log.h"
+#include "passed.h"
 #include "notify.h"
 #include "sys.h"
 #include "upgrade_wire.h"
@@ -49,18 +50,20 @@ static const char *program_path(void)
     return path && strncmp(path, "/dev/fd/", 8) ? path : "/proc/self/exe";
 }
 
-// Ours but for what is meant for one process alone.
-static char **environment(char *variable)
+// Ours but for what is meant for one process alone. `passed` may be NULL.
+static char **environment(char *variable, char *passed)
 {
     size_t n = 0, k = 0;
     while (environ[n])
         n++;
-    char **out = calloc(n + 2, sizeof *out);
+    char **out = calloc(n + 3, sizeof *out);
     for (size_t i = 0; out && i < n; i++)
         if (strncmp(environ[i], "WATCHDOG_PID=", 13) && strncmp(environ[i], RX_UPGRADE_VARIABLE "=", sizeof RX_UPGRADE_VARIABLE))
             out[k++] = environ[i];
-    if (out)
+    if (out) {
         out[k] = variable;
+        out[k + 1] = passed;
+    }
     return out;
 }
 
@@ -69,18 +72,24 @@ static int spawn_with(posix_spawnattr_t *attr, posix_spawn_file_actions_t *files
     char variable[sizeof RX_UPGRADE_VARIABLE + 16];
     sigset_t none, all;
     snprintf(variable, sizeof variable, RX_UPGRADE_VARIABLE "=%d", fd);
-    char **env = environment(variable);
-    if (!env)
+    char *passed = rx_passed_on(), **env = environment(variable, passed);
+    if (!env) {
+        free(passed);
         return ENOMEM;
+    }
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawnattr_setsigmask(attr, &none);
     posix_spawnattr_setsigdefault(attr, &all);
     posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     int rc = posix_spawn_file_actions_adddup2(files, fd, fd); // stays open there
+    const struct rx_passed *one;
+    for (unsigned i = 0; !rc && (one = rx_passed_at(i)); i++)
+        rc = posix_spawn_file_actions_adddup2(files, one->fd, one->fd);
     if (!rc)
         rc = posix_spawn(pid, program_path(), files, attr, argv, env);
     free(env);
+    free(passed);
     return rc;
 }
 

@@ -17,6 +17,7 @@
 #include "mirror.h"
 #include "pit.h"
 #include "script.h"
+#include "sockopt.h"
 #include "sessions.h"
 #include "sys.h"
 #include "udp.h"
@@ -271,12 +272,22 @@ static void keep_extras(struct rx_worker *w, const struct rx_listener *first)
     }
 }
 
+// An edit may change the options of a socket that stays.
+static void change_options(struct rx_listener *l, const struct rx_door_opt *opt)
+{
+    const char *what = "";
+    if (!rx_sockopt_is_same(&l->listen->opt, opt) &&
+        rx_sockopt_change(l->io.fd, l->addr.sa.sa_family, l->is_udp, opt, &what))
+        rx_log_limited(RX_LOG_ERROR, "%s: %s%s", what, strerror(errno), rx_sockopt_hint(errno));
+}
+
 // From here on new connections get the new generation; the living keep the one they were routed by.
 static void worker_take(struct rx_worker *w, const struct rx_swap *s)
 {
     for (unsigned i = 0; i < s->n; i++) {
         struct rx_listener *l = s->items[i].fd < 0 ? listener_at(w, s->items[i].bind) : NULL;
         if (l) {
+            change_options(l, &s->items[i].listen->opt);
             l->listen = s->items[i].listen;
             l->is_kept = true;
             keep_extras(w, l);

@@ -103,6 +103,7 @@ class Direct(Peer):
 class Refractium(Peer):
     name = "refractium"
     about = "one worker, a config with an SNI route and an HTTP route"
+    options = ""  # of its routes
 
     def find(self):
         path = Path(self.args.refractium)
@@ -120,12 +121,24 @@ local rx = require "refractium"
 rx.server {{ workers = 1, max_connections = {site.n_connections} }}
 rx.listen "127.0.0.1:{site.http_port}" {{
   routes = {{
-    {{ rx.tls, sni = {{ "*.{SNI_SUFFIX}" }}, to = "{site.backend}" }},
-    {{ rx.http, to = "{site.backend}" }},
+    {{ rx.tls, sni = {{ "*.{SNI_SUFFIX}" }}, to = "{site.backend}"{self.options} }},
+    {{ rx.http, to = "{site.backend}"{self.options} }},
   }},
 }}
 ''')
         return [self.program, "-w", "1", "-c", config]
+
+
+class RefractiumLatency(Refractium):
+    name = "refractium-latency"
+    about = 'the same with priority = "latency"'
+    options = ', priority = "latency"'
+
+
+class RefractiumThroughput(Refractium):
+    name = "refractium-throughput"
+    about = 'the same with priority = "throughput"'
+    options = ', priority = "throughput"'
 
 
 class RefractiumFlags(Refractium):
@@ -277,5 +290,5 @@ protocols: (
         return [self.program, "-f", "-F" + config]
 
 
-ALL = [Direct, Refractium, RefractiumFlags, Haproxy, HaproxySplice, Nginx, Sslh]
+ALL = [Direct, Refractium, RefractiumFlags, RefractiumLatency, RefractiumThroughput, Haproxy, HaproxySplice, Nginx, Sslh]
 DEFAULT = ["direct", "refractium", "haproxy", "haproxy-splice", "nginx", "sslh"]

@@ -38,6 +38,7 @@ local CALLS = {
   pool_new = { "rx_pool_spec" },
   pool_backend = { "number", "rx_backend_spec" },
   pool_health = { "number", "rx_health_spec" },
+  pool_source = { "number", "slice" },
   pool_health_status = { "number", "number", "number" },
   pool_health_expect = { "number", "slice" },
   listen_new = { "rx_listen_spec" },

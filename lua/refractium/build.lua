@@ -111,13 +111,16 @@ local function pool_id(state, pool, line, what)
     local o = pool.options or DEFAULT_OPTIONS
     id = state.link.pool_new {
       name = pool.name or "", balance = balance, tries = pool.tries, policy = policy, slow_start_ms = o.slow_start or 0,
-      eject_after = o.eject_after, eject_ms = o.eject_time, source = o.source or "",
+      eject_after = o.eject_after, eject_ms = o.eject_time,
       send_proxy = o.send_proxy or 0, keepalive_ms = o.keepalive or 0, user_timeout_ms = o.user_timeout or 0,
       mark = o.mark or 0, congestion = o.congestion or "", interface = o.interface or "",
       ttl_min_ms = o.ttl and o.ttl.min or 0, ttl_max_ms = o.ttl and o.ttl.max or 0,
     }
     id = id_or_report(state, id, line, what) or false
     state.pools[pool] = id
+    for _, source in ipairs(id and o.source or {}) do
+      id_or_report(state, state.link.pool_source(id, source), line, what .. ".source")
+    end
     for _, backend in ipairs(id and pool.backends or {}) do
       add_backend(state, id, backend, line, what)
     end
@@ -333,6 +336,9 @@ local function listen(state, listener)
     ipv6_prefix = o.ipv6_prefix, peek_ms = o.peek_timeout, peek_bytes = o.peek_buffer_size,
     connection_rate = o.connection_rate or NO_RATE, rate_per_ip = o.rate_per_ip or NO_RATE,
     over_limit = TARGET[o.over_limit or "none"],
+    backlog = o.backlog or 0, fast_open = o.fast_open or 0, keepalive_ms = o.keepalive or 0,
+    user_timeout_ms = o.user_timeout or 0, mark = o.mark or 0, congestion = o.congestion or "",
+    interface = o.interface or "",
     max_pending = o.max_pending or 0, connect_ms = o.connect_timeout, idle_ms = o.idle_timeout,
     fallback_tcp = target(state, o.fallback_tcp, line, listener.title .. ".fallback_tcp"),
     fallback_udp = target(state, o.fallback_udp, line, listener.title .. ".fallback_udp"),

@@ -6,29 +6,18 @@ local schema = require "refractium.schema"
 local suggest = require "refractium.suggest"
 local value = require "refractium.value"
 
-local concat, find, format, ipairs, match, next, sub, tonumber, type =
-  table.concat, string.find, string.format, ipairs, string.match, next, string.sub, tonumber, type
+local concat, find, format, ipairs, match, next, tonumber, type =
+  table.concat, string.find, string.format, ipairs, string.match, next, tonumber, type
 
 local fail, is_integer, list, show, what = kind.fail, kind.is_integer, kind.list, kind.show, kind.what
 local ADDR_LISTEN, ADDR_TARGET, ADDR_CIDR = 0, 1, 2
 
 local M = {}
 
-local function later_address(text)
-  for prefix in next, schema.unavailable_addresses do
-    if sub(text, 1, #prefix) == prefix then
-      return prefix
-    end
-  end
-end
-
 ---@param of integer ADDR_*
 ---@return string? the address, after the door has read it
 function M.address(ctx, of, text)
-  local later = later_address(text)
-  if later then
-    return fail(ctx, '"%s..." is not available in this version', later)
-  elseif ctx.link.addr_check(of, text) ~= 0 then
+  if ctx.link.addr_check(of, text) ~= 0 then
     return fail(ctx, "%s is no address: %s", show(text), ctx.link.error())
   end
   return text
@@ -161,13 +150,21 @@ function M.target(ctx, row, v)
   return fail(ctx, "must be a pool, an address, a list of addresses or an action, not %s", what(v))
 end
 
-function M.ip(ctx, row, v)
-  if not kind.string(ctx, row, v) then
-    return nil
-  elseif find(v, "/", 1, true) or ctx.link.addr_check(ADDR_CIDR, v) ~= 0 then
-    return fail(ctx, "%s is no IP address", show(v))
-  end
-  return v
+-- Addresses to connect from: how far a range may go the program says, when the pool is built.
+function M.sources(ctx, _, v)
+  return list(ctx, v, "an address", function(one)
+    if not kind.string(ctx, nil, one) then
+      return nil
+    end
+    local low, high = match(one, "^([^%-]+)%-([^%-]+)$")
+    local is_good = low and not find(one, "/", 1, true) and ctx.link.addr_check(ADDR_CIDR, low) == 0
+      and ctx.link.addr_check(ADDR_CIDR, high) == 0
+    if not is_good and (low or ctx.link.addr_check(ADDR_CIDR, one) ~= 0) then
+      return fail(ctx, '%s is no IP address, no range like "10.0.0.1-10.0.0.9" and no block like "10.0.0.0/28"',
+        show(one))
+    end
+    return one
+  end)
 end
 
 -- Compared without regard to case; a port behind it is the client's business.
@@ -252,7 +249,7 @@ end
 function M.http_address(ctx, _, v)
   if not kind.string(ctx, nil, v) or not M.address(ctx, ADDR_LISTEN, v) then
     return nil
-  elseif find(v, "^unix:") or find(v, "^%*") or find(v, "%-%d+$") then
+  elseif find(v, "^unix:") or find(v, "^systemd:") or find(v, "^%*") or find(v, "%-%d+$") then
     return fail(ctx, 'must be one TCP address, as in "127.0.0.1:9180", not %s', show(v))
   end
   return v

@@ -38,6 +38,13 @@ local FILTER = { name = "filter", type = "func",
   doc = "`function(conn, direction, buf)` in the flow, in the worker: nil passes the bytes on, a string (which may be"
     .. " empty) goes on in their place, `rx.refuse` resets both sides; so does a function that fails." }
 
+local KEEPALIVE = { name = "keepalive", type = "duration", min = "1s", max = "9h", default_text = "none",
+  doc = "After so long without a byte the kernel asks whether the other side is still there, and again after as long;"
+    .. " three questions without an answer end the connection." }
+local USER_TIMEOUT = { name = "user_timeout", type = "duration", min = "10ms", max = "9h",
+  default_text = "the system's",
+  doc = "How long what was sent may stay unacknowledged before the connection is closed." }
+
 local SEND_PROXY = { name = "send_proxy", type = "send_proxy", default_text = "none",
   doc = "Tell backends who the client is, in a PROXY header before its first byte: `\"v1\"`, `\"v2\"`, or a table, as"
     .. " in `{ version = \"v2\", unique_id = true }`." }
@@ -140,7 +147,8 @@ M.record = section {
 
 M.listen = section {
   verb = "rx.listen ADDRESS { ... }",
-  doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these.'
+  doc = 'Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, `"systemd:NAME"`'
+    .. " (a socket that systemd opened and passed), or a list of these."
     .. " P may be a range, as in `8000-8010`.",
   unavailable = {
     "sessions", "transparent", "during", "when",
@@ -169,6 +177,18 @@ M.listen = section {
   { name = "proxy_protocol", type = "proxy_protocol", default_text = "none",
     doc = "Which clients are proxies that tell by a PROXY header whose connections they pass on:"
       .. " `{ from = { \"10.0.0.0/8\" } }`. From these a header is required, from others it is nothing special." },
+  { name = "backlog", type = "count", min = 1, max = 65535, default_text = "as many as the system allows",
+    doc = "Connections that may wait to be accepted, in each worker's queue; net.core.somaxconn is a ceiling." },
+  { name = "fast_open", type = "count", min = 1, max = 65535, default_text = "none",
+    doc = "Clients may send their first bytes with the packet that opens the connection (TCP fast open); at most so"
+      .. " many may be on their way. The system must allow it: net.ipv4.tcp_fastopen." },
+  KEEPALIVE, USER_TIMEOUT,
+  { name = "congestion", type = "short_name", default_text = "the system's",
+    doc = "The congestion control towards clients, as in `\"bbr\"`." },
+  { name = "mark", type = "count", min = 1, max = 4294967295, default_text = "none",
+    doc = "The mark of packets to clients, for rules of routing and firewalls. Needs CAP_NET_ADMIN." },
+  { name = "interface", type = "short_name", default_text = "any",
+    doc = "The network interface that clients come by; who comes by another is not heard." },
   { name = "max_pending", type = "count", min = 1, max = 10000000, default_text = "no limit",
     doc = "Connections that are not recognised yet at one time." },
   { name = "connection_rate", type = "rate", min = 1, max = 1000000, default_text = "no limit",
@@ -266,14 +286,12 @@ M.pool = section {
   { name = "ttl", type = "ttl",
     doc = "Bounds on how long the answer to a name stands, whatever the TTL of its records says:"
       .. " `{ min = \"5s\", max = \"5m\" }`." },
-  { name = "source", type = "ip", default_text = "the system chooses",
-    doc = "The address to connect from, for backends of the same family." },
+  { name = "source", type = "sources", default_text = "the system chooses",
+    doc = "What to connect from, for backends of the same family: an address of this machine, a range"
+      .. " `\"10.0.0.1-10.0.0.9\"`, a block `\"10.0.0.0/28\"`, or a list of these. They take turns, and one without a"
+      .. " free port towards a backend is passed over." },
   SEND_PROXY,
-  { name = "keepalive", type = "duration", min = "1s", max = "9h", default_text = "none",
-    doc = "After so long without a byte the kernel asks whether the backend is still there, and again after as long;"
-      .. " three questions without an answer end the connection." },
-  { name = "user_timeout", type = "duration", min = "10ms", max = "9h", default_text = "the system's",
-    doc = "How long what was sent may stay unacknowledged before the connection is closed." },
+  KEEPALIVE, USER_TIMEOUT,
   { name = "congestion", type = "short_name", default_text = "the system's",
     doc = "The congestion control towards backends, as in `\"bbr\"`." },
   { name = "mark", type = "count", min = 1, max = 4294967295, default_text = "none",
@@ -582,8 +600,5 @@ for _, name in ipairs {
 } do
   M.unavailable_verbs[name] = true
 end
-
--- Address forms of later versions, by prefix.
-M.unavailable_addresses = { ["systemd:"] = true }
 
 return M

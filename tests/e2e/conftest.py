@@ -42,8 +42,8 @@ def rx(workdir):
         instance.__init__(os.path.join(workdir, "rx%d" % len(started)), **how)
         return instance
 
-    def by_routes(routes="", binds=1, preexec=None, args=(), **parts):
-        return begin(config=make_config(routes, **parts), binds=binds, preexec=preexec, args=args)
+    def by_routes(routes="", binds=1, preexec=None, args=(), before=(), is_up=True, **parts):
+        return begin(config=make_config(routes, **parts), binds=binds, preexec=preexec, args=args, before=before, is_up=is_up)
 
     by_routes.config = lambda text, **how: begin(config=text, **how)
     by_routes.flags = lambda args, **how: begin(args=args, **how)

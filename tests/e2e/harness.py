@@ -180,11 +180,11 @@ class Refractium:
     """The program under test, in a directory of its own."""
 
     def __init__(self, directory, args=(), config=None, preexec=None, env=None, binds=1, is_up=True, binary=BINARY,
-                 pass_fds=()):
+                 pass_fds=(), before=()):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         self.log_path = os.path.join(self.directory, "access.log")
-        argv = [binary, *map(str, args)]
+        argv = [*before, binary, *map(str, args)]  # before: what becomes the program, as a service manager does
         if config is not None:
             self.write_config(config)
             argv += ["-c", "refractium.lua"]

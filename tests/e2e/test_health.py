@@ -268,6 +268,18 @@ def test_backends_that_want_a_proxy_header_get_one_from_checks_too(rx, backends,
     assert first.startswith(header)
 
 
+def test_a_header_that_all_routes_to_a_pool_send_stands_before_checks_too(rx, backends):
+    """But not where some clients come without one."""
+    both, one = (backends(canned(b"HTTP/1.1 200 OK\r\n\r\n")) for _ in range(2))
+    p = rx('''{ rx.http, host = "a", to = both, send_proxy = "v1" }, { rx.http, to = both, send_proxy = "v1" },
+              { rx.ssh, to = one, send_proxy = "v1" }, { rx.smtp, to = one }''',
+           prelude="".join("local %s = rx.pool '%s' { %s, health = { every = '100ms', check = 'http' } }\n" % (
+               name, name, b.quoted) for name, b in (("both", both), ("one", one))))
+    assert wait_for(lambda: both.seen, what="a check")[0].startswith(b"PROXY UNKNOWN\r\nGET /")
+    assert wait_for(lambda: one.seen, what="a check")[0].startswith(b"GET /")
+    assert not p.err.find("is down")
+
+
 # -- tls
 
 def test_tls_and_https_with_and_without_verifying(rx, nginx, certificate, run_server):

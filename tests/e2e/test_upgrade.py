@@ -46,7 +46,7 @@ def program(rx, workdir):
     def start(routes="", **parts):
         path = os.path.join(workdir, "refractium")
         shutil.copy(BINARY, path)
-        how = {k: parts.pop(k) for k in ("binds", "env", "args") if k in parts}
+        how = {k: parts.pop(k) for k in ("binds", "env", "args", "before") if k in parts}
         parts.setdefault("workers", 2)
         return Upgraded(rx.config(make_config(routes, **parts), binary=path, **how), path)
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Enters: text. Leaves: aborted when core/addr.c reads something that it prints as something else, refuses without a
-// reason, or contradicts itself about a block.
+// reason, or contradicts itself about a block or a range.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "addr.h"
+#include "origin.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,6 +43,11 @@ static void listen_on(const char *text)
         return;
     }
     HOLDS(n > 0 && list);
+    if (list->sa.sa_family == AF_UNSPEC) { // "systemd:NAME"
+        HOLDS(n == 1 && !strcmp(list->un.sun_path, text + strlen("systemd:")));
+        free(list);
+        return;
+    }
     for (unsigned i = 0; i < n && i < 50; i++)
         there_and_back(text, &list[i]);
     there_and_back(text, &list[n - 1]);
@@ -85,6 +91,26 @@ static void look_into(const char *text)
     }
 }
 
+// The addresses of what a pool may connect from follow each other, and there are as many as it says.
+static void come_from(const char *text)
+{
+    char why[RX_ADDR_TEXT] = "";
+    struct rx_origin one;
+    if (rx_origin_parse(text, &one, why)) {
+        HOLDS(why[0] && memchr(why, 0, sizeof why));
+        return;
+    }
+    struct rx_origins all = { .list = &one, .n = 1, .n_v4 = one.family == AF_INET ? one.n : 0 };
+    all.n_v6 = one.n - all.n_v4;
+    HOLDS(one.n > 0 && one.n <= 65536 && rx_origins_count(&all, one.family) == one.n);
+    union rx_ip first, last, again;
+    rx_origins_pick(&all, one.family, 0, &first);
+    rx_origins_pick(&all, one.family, one.n - 1, &last);
+    rx_origins_pick(&all, one.family, one.n, &again);
+    HOLDS(rx_addr_equal(&first.sa, &again.sa));
+    HOLDS((one.n == 1) == rx_addr_equal(&first.sa, &last.sa));
+}
+
 static void who(const char *text)
 {
     char why[RX_ADDR_TEXT] = "", printed[RX_ADDR_TEXT];
@@ -112,6 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     connect_to(text);
     look_into(text);
     who(text);
+    come_from(text);
     free(text);
     return 0;
 }

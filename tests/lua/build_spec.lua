@@ -63,6 +63,7 @@ describe("rx.listen", function()
     assert.same({
       where = "refractium.lua:2", max_connections = 0, max_connections_per_ip = 0, ipv6_prefix = 64, peek_ms = 3000,
       on_accept = 0, identify = 0, peek_bytes = 16384, max_pending = 0, max_sessions = 0, max_sessions_per_ip = 0,
+      backlog = 0, fast_open = 0, keepalive_ms = 0, user_timeout_ms = 0, mark = 0, congestion = "", interface = "",
       udp_idle_ms = 60000, connect_ms = 5000, idle_ms = 3600000, over_limit = 0,
       connection_rate = { count = 0, per_ms = 0, burst = 0 }, rate_per_ip = { count = 0, per_ms = 0, burst = 0 },
       fallback_tcp = { kind = 3, pool = -1, text = "" }, fallback_udp = { kind = 0, pool = -1, text = "" },
@@ -117,6 +118,16 @@ describe("options of sockets", function()
     assert.same({ 60000, 5000, 4294967295, "reno", "eth0.1" },
       { p.keepalive_ms, p.user_timeout_ms, p.mark, p.congestion, p.interface })
     assert.same({ true, false }, { routes[1][3].is_transparent, routes[2][3].is_transparent })
+  end)
+end)
+
+describe("options of listening sockets", function()
+  it("are the listener's", function()
+    local door = built('rx.listen "a:1" { keepalive = "60s", user_timeout = "5s", mark = 7, congestion = "reno",'
+      .. ' interface = "eth0", backlog = 100, fast_open = 16, ' .. FALLBACK .. " }")
+    local l = spec_of(door, "listen_new", 1)
+    assert.same({ 60000, 5000, 7, "reno", "eth0", 100, 16 },
+      { l.keepalive_ms, l.user_timeout_ms, l.mark, l.congestion, l.interface, l.backlog, l.fast_open })
   end)
 end)
 
@@ -225,7 +236,8 @@ describe("rx.protocol and rx.pool", function()
         samples = { yes = "A", no = { "C", "D" } } }
       rx.server { resolver = { "127.0.0.1:5353", "::1" } }
       rx.pool "p" { "h:1", { "h:2", weight = 2, max_connections = 9 }, tries = 1, balance = "maglev",
-        slow_start = "30s", eject_after = 0, eject_time = "2s", ttl = { min = "1s", max = "10s" }, source = "10.0.0.1" }
+        slow_start = "30s", eject_after = 0, eject_time = "2s", ttl = { min = "1s", max = "10s" },
+        source = { "10.0.0.1", "10.0.0.5-10.0.0.9" } }
       rx.listen "a:1" { fallback_tcp = rx.drop }]])
     assert.same({ name = "g", transport = 2, within = 2048, identify = 0, is_server_first = false },
       spec_of(door, "proto_new"))
@@ -235,9 +247,11 @@ describe("rx.protocol and rx.pool", function()
     assert.same({ 1, "A", 0, "C", 0, "D" },
       { samples[1][3], samples[1][4], samples[2][3], samples[2][4], samples[3][3], samples[3][4] })
     assert.same({ name = "p", balance = 6, tries = 1, policy = 0, slow_start_ms = 30000, eject_after = 0,
-      eject_ms = 2000, ttl_min_ms = 1000, ttl_max_ms = 10000, source = "10.0.0.1",
+      eject_ms = 2000, ttl_min_ms = 1000, ttl_max_ms = 10000,
       send_proxy = 0, keepalive_ms = 0, user_timeout_ms = 0, mark = 0, congestion = "", interface = "" },
       spec_of(door, "pool_new"))
+    local sources = mock.calls(door, "pool_source")
+    assert.same({ "10.0.0.1", "10.0.0.5-10.0.0.9" }, { sources[1][3], sources[2][3] })
     assert.equal("127.0.0.1:5353,::1", spec_of(door, "server_set").resolver)
     local backends = mock.calls(door, "pool_backend")
     assert.same({ addr = "h:1", weight = 1, is_backup = false, max_connections = 0 }, backends[1][3])

@@ -179,9 +179,8 @@ describe("a listener", function()
   end)
 
   it("must have an address that parses", function()
-    says('rx.listen { "a:1", "nonsense", "systemd:x" } { fallback_tcp = rx.drop }',
-      'refractium.lua:1: listen "a:1": "nonsense" is no address: does not parse',
-      'refractium.lua:1: listen "a:1": "systemd:..." is not available in this version')
+    says('rx.listen { "a:1", "nonsense" } { fallback_tcp = rx.drop }',
+      'refractium.lua:1: listen "a:1": "nonsense" is no address: does not parse')
   end)
 
   it("must not share an address", function()
@@ -387,7 +386,8 @@ describe("a pool", function()
     pool_says('"h:1", balance = "leastconn"', ".balance", 'must be one of "round_robin", "least_conn", "random", "p2c",'
       .. ' "source_ip", "source_socket", "maglev", "first", not "leastconn" (did you mean "least_conn"?)')
     pool_says('"h:1", ttl = { min = "1m", max = "1s" }', ".ttl", "min is more than max")
-    pool_says('"h:1", source = "10.0.0.0/8"', ".source", '"10.0.0.0/8" is no IP address')
+    pool_says('"h:1", source = "10.0.0"', ".source",
+      '"10.0.0" is no IP address, no range like "10.0.0.1-10.0.0.9" and no block like "10.0.0.0/28"')
     pool_says('"h:1", slow_start = 30', ".slow_start", '30 has no unit (write "30s" or "30ms")')
     pool_says('{ "h:1", max_connections = 0 }', "[1].max_connections", "must be between 1 and 10000000, not 0")
     pool_says('"h:1", health = {}', ".health", "is empty")

@@ -138,7 +138,7 @@
 ---@field sample? string How many of the decisions are kept. Default: `"100%"`. Range: `0.0001%` to `100%`.
 ---@field bytes? rx.Size How many first bytes of each. Default: `"4k"`. Range: `1b` to `48k`.
 
----Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these. P may be a range, as in `8000-8010`.
+---Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, `"systemd:NAME"` (a socket that systemd opened and passed), or a list of these. P may be a range, as in `8000-8010`.
 ---@class rx.Listen
 ---@field routes? rx.Route[] Who goes where: the first route whose protocol and conditions hold takes the connection. Default: none.
 ---@field fallback_tcp? rx.Target Where TCP connections go that no route takes. Without one they are dropped, counted and logged. Default: the server's.
@@ -152,6 +152,13 @@
 ---@field peek_timeout? rx.Duration How long a client may take to say who it is; after that it is `rx.silent`, then the fallback. Default: `"3s"`. Range: `10ms` to `10m`.
 ---@field peek_buffer_size? rx.Size At most so many first bytes are kept for recognition. A ceiling: a connection uses what it needs. Default: `"16k"`. Range: `64b` to `1m`.
 ---@field proxy_protocol? rx.ProxyProtocol Which clients are proxies that tell by a PROXY header whose connections they pass on: `{ from = { "10.0.0.0/8" } }`. From these a header is required, from others it is nothing special. Default: none.
+---@field backlog? integer Connections that may wait to be accepted, in each worker's queue; net.core.somaxconn is a ceiling. Default: as many as the system allows. Range: 1 to 65535.
+---@field fast_open? integer Clients may send their first bytes with the packet that opens the connection (TCP fast open); at most so many may be on their way. The system must allow it: net.ipv4.tcp_fastopen. Default: none. Range: 1 to 65535.
+---@field keepalive? rx.Duration After so long without a byte the kernel asks whether the other side is still there, and again after as long; three questions without an answer end the connection. Default: none. Range: `1s` to `9h`.
+---@field user_timeout? rx.Duration How long what was sent may stay unacknowledged before the connection is closed. Default: the system's. Range: `10ms` to `9h`.
+---@field congestion? string The congestion control towards clients, as in `"bbr"`. Default: the system's.
+---@field mark? integer The mark of packets to clients, for rules of routing and firewalls. Needs CAP_NET_ADMIN. Default: none. Range: 1 to 4294967295.
+---@field interface? string The network interface that clients come by; who comes by another is not heard. Default: any.
 ---@field max_pending? integer Connections that are not recognised yet at one time. Default: no limit. Range: 1 to 10000000.
 ---@field connection_rate? string|table New connections: `"1000/s"`, `/m`, `/h`, or `{ "1000/s", burst = 2000 }`. `burst` is how many may come at once; without it as many as the rate says. Default: no limit. Range: 1 to 1000000.
 ---@field rate_per_ip? string|table New connections of one client address, written like `connection_rate`. UDP flows count as well. Default: no limit. Range: 1 to 1000000.
@@ -218,9 +225,9 @@
 ---@field eject_after? integer So many failures to connect in a row, and the backend rests; then one connection tries it again. 0: never. Default: `3`. Range: 0 to 1000.
 ---@field eject_time? rx.Duration How long it rests the first time. Doubled each time it fails again, up to a minute. Default: `"1s"`. Range: `10ms` to `1h`.
 ---@field ttl? rx.Ttl Bounds on how long the answer to a name stands, whatever the TTL of its records says: `{ min = "5s", max = "5m" }`.
----@field source? string The address to connect from, for backends of the same family. Default: the system chooses.
+---@field source? string|string[] What to connect from, for backends of the same family: an address of this machine, a range `"10.0.0.1-10.0.0.9"`, a block `"10.0.0.0/28"`, or a list of these. They take turns, and one without a free port towards a backend is passed over. Default: the system chooses.
 ---@field send_proxy? "v1"|"v2"|rx.SendProxy Tell backends who the client is, in a PROXY header before its first byte: `"v1"`, `"v2"`, or a table, as in `{ version = "v2", unique_id = true }`. Default: none.
----@field keepalive? rx.Duration After so long without a byte the kernel asks whether the backend is still there, and again after as long; three questions without an answer end the connection. Default: none. Range: `1s` to `9h`.
+---@field keepalive? rx.Duration After so long without a byte the kernel asks whether the other side is still there, and again after as long; three questions without an answer end the connection. Default: none. Range: `1s` to `9h`.
 ---@field user_timeout? rx.Duration How long what was sent may stay unacknowledged before the connection is closed. Default: the system's. Range: `10ms` to `9h`.
 ---@field congestion? string The congestion control towards backends, as in `"bbr"`. Default: the system's.
 ---@field mark? integer The mark of packets to backends, for rules of routing and firewalls. Needs CAP_NET_ADMIN. Default: none. Range: 1 to 4294967295.
@@ -401,7 +408,7 @@ local rx = {}
 ---@param options rx.Server
 function rx.server(options) end
 
----Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, or a list of these. P may be a range, as in `8000-8010`.
+---Where clients knock: `"A.B.C.D:P"`, `"[::]:P"`, `"*:P"` (both families), `"unix:/path"`, `"systemd:NAME"` (a socket that systemd opened and passed), or a list of these. P may be a range, as in `8000-8010`.
 ---@param address string|string[]
 ---@return fun(options: rx.Listen)
 function rx.listen(address) end
