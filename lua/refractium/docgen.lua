@@ -221,8 +221,8 @@ local FUNCTIONS = [[
 what a function keeps in a variable, other workers do not see. A call may take `script_budget`; one that takes longer
 is stopped, and its function is not called again until the next good reload. An error in a function counts as
 described with it, and is logged. Patterns (`string.match`, `gmatch`, `gsub`, and `find` without its fourth
-argument) are only there while the config loads; regular expressions made by `rx.re` always are. `buf`, `conn` and
-`pool` are good for the call they were given to; using them later is an error.
+argument) are only there while the config loads, and one that would not end is an error; regular expressions made by
+`rx.re` always are. `buf`, `conn` and `pool` are good for the call they were given to; using them later is an error.
 
 `on_open`, `on_data`, `on_close` and `rx.every("10s", function() ... end)` run on one thread for the whole process, in
 a Lua state of their own, and see copies; `filter` runs in the worker, in the flow. `buf` is then the bytes that passed.

@@ -6,6 +6,7 @@
 -- A name that does not exist is reported where it is read and stands for value.unknown from then on.
 
 local budget = require "refractium.budget"
+local pattern = require "refractium.pattern"
 local suggest = require "refractium.suggest"
 local value = require "refractium.value"
 
@@ -13,6 +14,7 @@ local error, getmetatable, io, ipairs, os, pairs, select, setmetatable, tostring
   error, getmetatable, io, ipairs, os, pairs, select, setmetatable, tostring, type
 local find, format, rep = string.find, string.format, string.rep
 local concat, insert, move, sort = table.concat, table.insert, table.move, table.sort
+local is_endless = pattern.is_endless
 local getinfo, getlocal, getupvalue = debug.getinfo, debug.getlocal, debug.getupvalue
 
 local M = {}
@@ -54,12 +56,18 @@ local function no_patterns(level)
   error('string patterns are not available while connections are served; use rx.re "..." or buf:find', level + 1)
 end
 
-local function at_load_only(call, fn)
-  return function(...)
+local function refuse_endless(level)
+  error('this string pattern would take too long; use a simpler one, or rx.re "..."', level + 1)
+end
+
+local function at_load_only(call, fn, is_all)
+  return function(s, p, third, ...)
     if call.is_open == 1 then
       no_patterns(2)
+    elseif is_endless(s, p, not is_all and third or nil, is_all) then
+      refuse_endless(2)
     end
-    return fn(...)
+    return fn(s, p, third, ...)
   end
 end
 
@@ -73,6 +81,9 @@ local function safe_find(call)
       local first, last = find(s, what, from, true)
       return first, last
     end
+    if not is_plain and is_endless(s, what, from) then
+      refuse_endless(2)
+    end
     return find(s, what, from, is_plain)
   end
 end
@@ -81,8 +92,8 @@ local function safe_string(call)
   local out = copy(string)
   out.dump = nil
   out.rep, out.find = safe_rep(call), safe_find(call)
-  for _, name in ipairs { "match", "gmatch", "gsub", "gfind" } do
-    out[name] = out[name] and at_load_only(call, out[name])
+  for name, is_all in pairs { match = false, gmatch = true, gsub = true, gfind = true } do
+    out[name] = out[name] and at_load_only(call, out[name], is_all)
   end
   return out
 end

@@ -176,6 +176,7 @@ def test_others_are_served_while_it_runs_away(rx, backends, friends, place, kind
 
 
 LOADS = {kind: KINDS[kind] for kind in ("loop", "recursion", "memory", "error")}
+LOADS["pattern"] = "local x = ('a'):rep(50):find(('a?'):rep(50) .. ('a'):rep(50) .. 'b')"
 
 
 @pytest.mark.parametrize("kind", LOADS)
