@@ -9,7 +9,7 @@ local byte, char, find, gsub, sub = string.byte, string.char, string.find, strin
 local M = {}
 
 local CHEAP = 1e8 -- steps the VM makes in half a second
-local PATIENCE, PATIENCE_EACH = 1e7, 100 -- steps of ours; more for each byte of the text
+local PATIENCE, PATIENCE_EACH = 2e6, 100 -- steps of ours; more for each byte of the text
 local OVER = {}
 
 local ONE, STAR, PLUS, MINUS, MAYBE, OPEN = 1, 2, 3, 4, 5, 6

@@ -18,7 +18,7 @@ from test_reload import REFUSED, edit
 
 BUDGET = 0.05
 SLACK = 0.3 if not SANITIZER else 3  # twice the budget is the promise; the machine may be busy with other things
-FRIENDS, WORDS = 4, 600  # connections; round trips, of which 1 % may take longer than one incident
+FRIENDS, WORDS = 4, 1500  # connections; round trips, of which 1 % may take longer than one incident
 
 KINDS = {
     "loop": "while true do end",
@@ -81,7 +81,7 @@ class Friends:
             self.socks.append(s)
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
-        wait_for(lambda: len(self.took) >= WORDS // 4 or self.wrong, what="the others to say something")
+        wait_for(lambda: len(self.took) >= WORDS // 10 or self.wrong, what="the others to say something")
         self.before = len(self.took)
 
     def run(self):
@@ -97,7 +97,7 @@ class Friends:
                     continue
                 self.took.append(time.monotonic() - sent.pop(s))
                 if not self.is_over.is_set():
-                    time.sleep(0.0005)
+                    time.sleep(0.0002)
                     sent[s] = time.monotonic()
                     s.sendall(b"word")
 
@@ -117,7 +117,8 @@ class Friends:
         assert not self.wrong
         machine = max(self.took[:self.before])  # what it takes while nothing runs away
         took = sorted(self.took[self.before:])
-        assert took[len(took) * 99 // 100] < BUDGET + 0.005 + machine, "%g; of %d: %s" % (machine, len(took), took[-20:])
+        p99 = took[len(took) * 99 // 100]
+        assert SANITIZER or p99 < BUDGET + 0.005 + machine, "%g; of %d: %s" % (machine, len(took), took[-20:])
         assert took[-1] < 2 * BUDGET + SLACK
 
 
