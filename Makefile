@@ -10,6 +10,10 @@ WITH_METRICS ?= 1
 WITH_GUARD   ?= 1
 WITH_SYSTEMD ?= 1
 WITH_REDIS   ?= 1
+WITH_SANDBOX ?= 1
+ifneq ($(filter asan tsan fuzz cov,$(MODE)),)
+WITH_SANDBOX := 0 # their own libraries ask for more
+endif
 
 PKGS     := luajit libssl libcrypto libpcre2-8 libcares jansson ncursesw
 ifeq ($(WITH_METRICS),1)
@@ -21,6 +25,11 @@ ifeq ($(WITH_SYSTEMD),1)
 PKGS     += libsystemd
 else
 CPPFLAGS += -DRX_WITHOUT_SYSTEMD
+endif
+ifeq ($(WITH_SANDBOX),1)
+PKGS     += libseccomp
+else
+CPPFLAGS += -DRX_WITHOUT_SANDBOX
 endif
 ifeq ($(WITH_REDIS),1)
 PKGS     += hiredis

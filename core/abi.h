@@ -81,6 +81,13 @@ struct rx_rate_spec {
     uint32_t burst; // at once; 0: count
 };
 
+// What the process gives up before it serves (core/sandbox.h).
+enum rx_sandbox {
+    RX_SANDBOX_OFF = 0,
+    RX_SANDBOX_ON = 1,
+    RX_SANDBOX_STRICT = 2 // files are read only where it has some
+};
+
 struct rx_server_spec {
     uint32_t workers;         // 0: one per core
     uint32_t max_connections; // all listeners together
@@ -98,6 +105,8 @@ struct rx_server_spec {
     struct rx_slice log_file;
     struct rx_slice user;     // who the program becomes; empty: it stays who it is
     struct rx_slice group;    // empty: the user's
+    struct rx_slice chroot;   // the root directory it takes; empty: it keeps it
+    uint32_t sandbox;         // enum rx_sandbox
     struct rx_slice record_file; // empty: nothing is recorded
     double record_max;           // bytes the file may have
     uint32_t record_ppm;         // of a million decisions

@@ -226,6 +226,16 @@ static int door_server_set(struct rx_build *b, const struct rx_server_spec *s)
     c->group = s->group.len ? keep(b, s->group) : NULL;
     if (c->group && !c->user)
         return fail(b, "group: needs user, too");
+    c->chroot = s->chroot.len ? keep(b, s->chroot) : NULL;
+    if (c->chroot && !c->user)
+        return fail(b, "chroot: needs user, too: root finds its way out of one");
+    if (c->chroot && *c->chroot != '/')
+        return fail(b, "chroot: must be a path that begins with /");
+    c->sandbox = s->sandbox;
+#ifdef RX_WITHOUT_SANDBOX
+    if (c->sandbox == RX_SANDBOX_STRICT)
+        return fail(b, "sandbox: this program was built without one (WITH_SANDBOX=0)");
+#endif
     c->log_format = s->log_format;
     c->record_file = s->record_file.len ? keep(b, s->record_file) : NULL;
     c->record_max = s->record_max >= 0 ? (uint64_t)s->record_max : 0;

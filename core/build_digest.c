@@ -42,8 +42,8 @@ uint64_t rx_build_digest_server(const struct rx_build *b, const struct rx_server
     CLEAR(s.access_log_file), CLEAR(s.admin), CLEAR(s.metrics), CLEAR(s.metrics_token);
     CLEAR(s.fallback_tcp), CLEAR(s.fallback_udp), CLEAR(s.max_connections), CLEAR(s.max_sessions);
     h = add_text(add_text(add_text(h, s.log_file), s.user), s.group);
-    h = add_text(h, s.store);
-    CLEAR(s.log_file), CLEAR(s.user), CLEAR(s.group), CLEAR(s.store);
+    h = add_text(add_text(h, s.store), s.chroot);
+    CLEAR(s.log_file), CLEAR(s.user), CLEAR(s.group), CLEAR(s.store), CLEAR(s.chroot);
     return rx_digest(h, &s, sizeof s);
 }
 

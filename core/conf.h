@@ -314,7 +314,8 @@ struct rx_conf {
     uint32_t access_log_ppm;
     enum rx_log_to log;
     const char *log_file;
-    const char *user, *group; // NULL: none said
+    const char *user, *group, *chroot; // NULL: none said
+    enum rx_sandbox sandbox;
     const char *record_file; // NULL: nothing is recorded
     uint64_t record_max;
     uint32_t record_ppm, record_bytes;

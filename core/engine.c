@@ -26,6 +26,7 @@
 #include "record.h"
 #include "reload.h"
 #include "resolve.h"
+#include "sandbox.h"
 #include "sessions.h"
 #include "sync.h"
 #include "sys.h"
@@ -353,6 +354,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         free(e);
         return RX_EXIT_BIND;
     }
+    rx_sandbox_enter(conf);
     warn_about_fds(conf);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     e->n_workers = conf->workers ? conf->workers : (unsigned)RX_MAX(cores, 1l);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Enters: root, and a config that names somebody else. Leaves: that user with his groups and the capabilities the config
-// needs: that of low ports always, that over the network's configuration when sessions are enforced by the kernel.
+// needs: that of low ports always, that over the network's configuration when sessions are enforced by the kernel; with
+// chroot, within the directory that is his root from now on.
 // Done first of all rather than after binding: what the program opens as root in a directory of that user, he could
 // have put a link there for; and what he cannot do now, a later reload could not do either.
-// Not done: chroot. The config, its includes, the resolver's files and the sockets of backends would have to be inside.
 #include "privilege.h"
 
 #include <errno.h>
@@ -118,11 +118,17 @@ static int become(const struct identity *who, uint32_t capabilities)
     return 0;
 }
 
+static int enter_root(const char *path)
+{
+    return path && (chroot(path) == -1 || chdir("/") == -1) ? -errno : 0;
+}
+
 static void warn_about_sources(const struct rx_conf *conf)
 {
     for (uint32_t i = 0; i < conf->n_sources; i++)
-        if (access(conf->sources[i].path, R_OK) == -1 && errno == EACCES) // what is built in is no file
-            rx_log(RX_LOG_WARN, "user \"%s\" cannot read %s: reloads will be refused", conf->user, conf->sources[i].path);
+        if (access(conf->sources[i].path, R_OK) == -1 && (errno == EACCES || conf->chroot)) // what is built in is no file
+            rx_log(RX_LOG_WARN, "user \"%s\" cannot read %s%s: reloads will be refused", conf->user, conf->sources[i].path,
+                   conf->chroot ? " in his root" : "");
 }
 
 int rx_privilege_drop(const struct rx_conf *conf)
@@ -132,14 +138,20 @@ int rx_privilege_drop(const struct rx_conf *conf)
         return 0;
     if (!find_user(conf->user, &who) || (conf->group && !find_group(conf->group, &who)))
         return -1;
-    if (who.uid == getuid() && who.uid == geteuid() && who.gid == getegid())
+    if (!conf->chroot && who.uid == getuid() && who.uid == geteuid() && who.gid == getegid())
         return 0; // the service manager has done it
     if (geteuid() != 0) {
-        rx_log(RX_LOG_ERROR, "user \"%s\": only root can become somebody else", conf->user);
+        rx_log(RX_LOG_ERROR, "user \"%s\": only root can become somebody else%s", conf->user,
+               conf->chroot ? ", or change its root" : "");
+        return -1;
+    }
+    int rc = enter_root(conf->chroot);
+    if (rc) {
+        rx_log(RX_LOG_ERROR, "chroot \"%s\": %s", conf->chroot, strerror(-rc));
         return -1;
     }
     give_directory(conf, &who);
-    int rc = become(&who, capabilities_for(conf));
+    rc = become(&who, capabilities_for(conf));
     if (rc) {
         rx_log(RX_LOG_ERROR, "user \"%s\": %s", conf->user, strerror(-rc));
         return -1;

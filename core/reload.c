@@ -26,6 +26,7 @@
 #include "notify.h"
 #include "record.h"
 #include "resolve.h"
+#include "sandbox.h"
 #include "script.h"
 #include "swap.h"
 #include "sync.h"
@@ -119,8 +120,11 @@ static bool is_logged_otherwise(const struct rx_conf *old, const struct rx_conf 
 static void warn_about_fixed(const struct rx_conf *old, const struct rx_conf *conf)
 {
     if (old->workers != conf->workers || is_logged_otherwise(old, conf) || differs(old->metrics_at, conf->metrics_at) ||
-        differs(old->user, conf->user) || differs(old->group, conf->group))
-        rx_log(RX_LOG_WARN, "workers, log, access_log, log_format, metrics, user and group take effect at the next start");
+        differs(old->user, conf->user) || differs(old->group, conf->group) || differs(old->chroot, conf->chroot) ||
+        old->sandbox != conf->sandbox)
+        rx_log(RX_LOG_WARN, "workers, log, access_log, log_format, metrics, user, group, chroot and sandbox take effect at "
+                            "the next start");
+    rx_sandbox_advise(conf);
 }
 
 // ---- threads --------------------------------------------------------------------------------------------------------

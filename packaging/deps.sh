@@ -12,7 +12,7 @@
 set -eu
 
 BUILD="gcc make pkg-config luajit libluajit-5.1-dev libev-dev libssl-dev libpcre2-dev libpcap-dev libjansson-dev libncurses-dev
-       libyaml-dev libconfig-dev libmicrohttpd-dev libc-ares-dev libsystemd-dev libhiredis-dev"
+       libyaml-dev libconfig-dev libmicrohttpd-dev libc-ares-dev libsystemd-dev libhiredis-dev libseccomp-dev"
 TEST="libcmocka-dev lua-busted lua-cjson lua-check python3-pytest python3-pytest-xdist procps iproute2 ca-certificates
       curl openssl openssh-client openssh-server openssh-sftp-server nginx-light nghttp2-client nghttp2-server
       redis-server redis-tools postgresql-15 postgresql-client-15 bind9-dnsutils dnsmasq-base microsocks

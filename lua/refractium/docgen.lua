@@ -38,6 +38,7 @@ local TYPES = {
   http_address = { "address", "string" },
   token = { "string", "string" },
   store = { "URL", "string" },
+  sandbox = { "boolean or word", 'boolean|"strict"' },
   own_store = { "URL or `false`", "string|false" },
   record = { "table", "rx.Record" },
   labels = { "name or list", "string|string[]" },

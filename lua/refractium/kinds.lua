@@ -237,6 +237,13 @@ function M.own_store(ctx, row, v)
   return M.store(ctx, row, v)
 end
 
+function M.sandbox(ctx, _, v)
+  if type(v) == "boolean" or v == "strict" then
+    return v
+  end
+  return fail(ctx, 'must be true, false or "strict", not %s', what(v))
+end
+
 function M.admin(ctx, _, v)
   if v == false or (type(v) == "string" and v ~= "" and #v <= 107 and not find(v, "\0", 1, true)) then
     return v

@@ -100,6 +100,8 @@
 ---@class rx.Server
 ---@field user? string The user that the program becomes before it opens or binds anything, when root starts it: a name or a number. It keeps the right to listen on ports below 1024. Default: whoever starts it.
 ---@field group? string The group it becomes with that. Default: the user's.
+---@field chroot? string The directory that becomes the program's root, when root starts it and `user` is given. Whatever it opens later must be inside: logs, sockets, and the config, for reloads. Default: none.
+---@field sandbox? boolean|"strict" `true`: once it serves, the program can ask the kernel for nothing that a multiplexer has no use for, and start no programs but those beside its own. `"strict"`: it can also write only in the directories of the files and sockets that this config names, not those of later edits, and read only there, where the config is, and in the system's. `false`: none of this. Default: `true`.
 ---@field workers? integer|"auto" Worker threads; `"auto"` is one per core. Default: `"auto"`. Range: 1 to 1024.
 ---@field max_connections? integer Connections at one time, all listeners together. Default: `10000`. Range: 1 to 10000000.
 ---@field max_sessions? integer UDP flows at one time, all listeners together: a flow is what one client address and port says to one of ours. Default: `65536`. Range: 1 to 10000000.
