@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Enters: a config that will be served. Leaves: a process that can start programs from its own directory alone, and, if
-// the config says strict, write and read where that needs it alone.
+// Enters: a config that will be served. Leaves: a process that can start programs of the system and beside its own alone,
+// not what it has written itself, and, if the config says strict, write and read where that needs it alone.
 //
 // Landlock gives rights to what lies beneath directories; what nobody gave is refused, whatever the user may do. So files
 // that are not there yet, and are made anew when logs are rotated, need their directory. What the process has open stays
@@ -170,9 +170,9 @@ static void allow_programs(const struct rules *r)
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     path[RX_MAX(n, (ssize_t)0)] = 0;
     dir_of(path, run_dir, (void *)r); // a new binary is another file in the same place
-    static const char *const loaders[] = { "/lib64", "/lib", "/usr/lib64", "/usr/lib" };
-    for (unsigned i = 0; i < RX_COUNT(loaders); i++)
-        allow(r, loaders[i], RUN | READ);
+    static const char *const system[] = { "/usr", "/bin", "/sbin", "/lib", "/lib64" }; // it may be a script
+    for (unsigned i = 0; i < RX_COUNT(system); i++)
+        allow(r, system[i], RUN | READ);
 }
 
 static void allow_reading(const struct rules *r, const struct rx_conf *c)

@@ -5,7 +5,7 @@
 #include "conf.h"
 
 // Before there are threads and after `user` and the logs: system calls a multiplexer has no use for are gone (seccomp),
-// and programs run only from where this one lies (landlock); with RX_SANDBOX_STRICT files can be written only in the
+// and programs run only from where this one and the system's lie (landlock); with RX_SANDBOX_STRICT files can be written only in the
 // directories that the config names, and read only there, where the config and followed logs are, and in the system's.
 // What the kernel does not have is left out and said. Threads and programs started later have it, too.
 void rx_sandbox_enter(const struct rx_conf *conf);
