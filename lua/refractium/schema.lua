@@ -63,10 +63,10 @@ M.server = section {
     doc = "The directory that becomes the program's root, when root starts it and `user` is given. Whatever it opens"
       .. " later must be inside: logs, sockets, and the config, for reloads." },
   { name = "sandbox", type = "sandbox", default = true,
-    doc = "`true`: once it serves, the program can ask the kernel for nothing that a multiplexer has no use for, and start"
-      .. ' no programs but the system\'s and those beside its own. `"strict"`: it can also write only in the directories of the files'
-      .. " and sockets that this config names, not those of later edits, and read only there, where the config is, and"
-      .. " in the system's. `false`: none of this." },
+    doc = "`true`: once it serves, the program can ask the kernel for nothing that a multiplexer has no use for, and"
+      .. " start no programs but the system's and those beside its own. `\"strict\"`: it can also write only in the"
+      .. " directories of the files and sockets that this config names, not those of later edits, and read only there,"
+      .. " where the config is, and in the system's. `false`: none of this." },
   { name = "workers", type = "workers", default = "auto", min = 1, max = 1024,
     doc = 'Worker threads; `"auto"` is one per core.' },
   { name = "max_connections", type = "count", default = 10000, min = 1, max = 10000000,
