@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Backends that refuse, swallow, or are all gone; and how load is shared out."""
 import collections
+import contextlib
+import os
+import re
+import signal
 import socket
 import time
 
@@ -8,7 +12,8 @@ import pytest
 
 import peers
 import wire
-from harness import free_port
+from harness import PATIENCE, free_port, run_client, wait_for
+from test_clients_ssh import ssh  # noqa: F401, pylint: disable=unused-import
 
 pytestmark = pytest.mark.sanitize
 
@@ -160,3 +165,68 @@ def test_names_as_targets(rx, backends):
     here = backends(peers.named("here"))
     p = rx('{ rx.ssh, to = "localhost:%d" }' % here.port)
     assert ask(p) == "here"
+
+
+# -- real servers that die
+
+REDIS = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]
+
+
+def redis_port(sock):
+    sock.sendall(b"CONFIG GET port\r\n")
+    answer = sock.recv(200)
+    found = re.search(rb"\r\n(\d{4,5})\r\n$", answer)
+    assert found, answer
+    return int(found.group(1))
+
+
+def test_a_killed_server_takes_only_the_connections_on_it_with_it(rx, run_server):
+    """Promise: kill -9: whoever is on it is cut off, nobody else sees an error, and it serves again when it is back."""
+    ports = [free_port() for _ in range(3)]
+    servers = [run_server([*REDIS, port]).wait_listening(port) for port in ports]
+    p = rx("{ rx.any, to = p }", prelude="local p = rx.pool 'p' { %s, eject_time = '200ms' }" % ", ".join(
+        "'127.0.0.1:%d'" % port for port in ports))
+    with contextlib.ExitStack() as held:
+        on = {}
+        for _ in range(6):
+            s = held.enter_context(p.connect())
+            on.setdefault(redis_port(s), []).append(s)
+        assert {port: len(socks) for port, socks in on.items()} == dict.fromkeys(ports, 2)
+        os.kill(servers[0].process.pid, signal.SIGKILL)
+        for s in on[ports[0]]:
+            assert peers.how_it_ends(s)[0] in ("eof", "reset")
+        for _ in range(30):
+            with p.connect() as s:
+                assert redis_port(s) in ports[1:]
+        for port in ports[1:]:
+            assert [redis_port(s) for s in on[port]] == [port] * 2
+        run_server([*REDIS, ports[0]]).wait_listening(ports[0])
+
+        def is_back():
+            with p.connect() as s:
+                return redis_port(s) == ports[0]
+
+        wait_for(is_back, what="the server that is back")
+    assert p.err.find("ejected")
+
+
+def test_a_killed_sshd_and_web_server_are_passed_over(rx, run_server, need, ssh, workdir):  # noqa: F811
+    """The same of OpenSSH and nginx behind one port, each beside one that was there all along."""
+    port, curl = free_port(), need("curl")
+    conf = os.path.join(workdir, "nginx.conf")
+    with open(conf, "w", encoding="ascii") as f:
+        f.write("daemon off; master_process off; pid %s/nginx.pid; error_log %s/nginx.err; events { }\n"
+                "http { access_log off; server { listen 127.0.0.1:%d; return 200 served; } }\n" % (workdir, workdir, port))
+    doomed = run_server(["nginx", "-p", workdir, "-c", conf]).wait_listening(port)
+    web, gone = peers.Server(peers.http("spare")), free_port()
+    with web:
+        p = rx("{ rx.http, to = web }, { rx.ssh, to = shell }", prelude="""
+local web = rx.pool "web" { "127.0.0.1:%d", { %s, backup = true } }
+local shell = rx.pool "shell" { "127.0.0.1:%d", { "127.0.0.1:%d", backup = true } }""" % (port, web.quoted, gone, ssh.port))
+        ask = [curl, "-sS", "-m", 20, "--noproxy", "*", "http://127.0.0.1:%d/" % p.port]
+        assert run_client(ask).stdout == b"served"
+        os.kill(doomed.process.pid, signal.SIGKILL)
+        doomed.process.wait(PATIENCE)
+        for _ in range(2):
+            assert run_client(ask).stdout == b"spare"
+        assert ssh.run(p.port, "echo here").stdout == b"here\n"

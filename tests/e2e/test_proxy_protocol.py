@@ -505,6 +505,25 @@ def nginx(need, run_server, workdir, text, port):
     return run_server([need("nginx"), "-p", str(workdir), "-c", path]).wait_listening(port)
 
 
+STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+
+@pytest.mark.skipif(not os.path.exists(STREAM), reason="libnginx-mod-stream is not installed")
+def test_nginx_tells_us_who_the_client_is(rx, need, run_server, workdir):
+    p = rx("""{ rx.any, to = function(conn)
+        return rx.respond(table.concat({ conn.client.ip, conn.client.port, conn.proxy.version, conn.to_port }, " "))
+    end }""", options=FROM_LOOPBACK)
+    port, path = free_port(), os.path.join(str(workdir), "nginx.conf")
+    with open(path, "w", encoding="ascii") as f:
+        f.write("load_module %s;" % STREAM + NGINX % {"dir": str(workdir)} + """
+stream { server { listen 127.0.0.1:%d; proxy_pass 127.0.0.1:%d; proxy_protocol on; } }
+""" % (port, p.port))
+    run_server([need("nginx"), "-p", str(workdir), "-c", path]).wait_listening(port)
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as s:
+        s.sendall(b"x")
+        assert peers.read_all(s) == b"127.0.0.1 %d 1 %d" % (s.getsockname()[1], port)
+
+
 @pytest.mark.parametrize("say", ['"v1"', '"v2"', '{ unique_id = true, crc32c = true }'])
 def test_nginx_believes_us(rx, need, run_server, workdir, say):
     port = free_port()
