@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "digest.h"
+#include "wheel.h"
 
 enum { QUIET_MS = 100, PATIENCE_MS = 1000 }; // a directory that is never quiet is looked at all the same
 enum { LINKS_MAX = 40 };                     // as the kernel follows
@@ -31,7 +32,7 @@ struct rx_watch {
     struct ev_loop *loop; // borrowed
     ev_io io;
     ev_timer quiet;
-    double since; // when the first event of the present unrest came
+    uint64_t since_ms; // rx_now_ms: when the first event of the present unrest came
     void (*changed)(void *data, const char *which);
     void *data; // borrowed: the owner's
     struct rx_seen files;
@@ -129,9 +130,9 @@ static void watch_on_event(struct ev_loop *loop, ev_io *io, int revents)
     while (read(io->fd, buf, sizeof buf) > 0)
         ; // which name it was does not matter: the bytes tell
     if (!ev_is_active(&w->quiet))
-        w->since = ev_now(loop);
+        w->since_ms = rx_now_ms();
     w->quiet.repeat = QUIET_MS / 1000.0;
-    if (ev_now(loop) - w->since < PATIENCE_MS / 1000.0)
+    if (rx_now_ms() - w->since_ms < PATIENCE_MS) // whatever becomes of the clock on the wall
         ev_timer_again(loop, &w->quiet);
 }
 
@@ -175,7 +176,7 @@ struct rx_watch *rx_watch_new(struct ev_loop *loop, const struct rx_seen *files,
     rx_seen_add_all(&w->files, files);
     for (unsigned i = 0; i < w->files.n; i++)
         add_way(w, w->files.list[i].path);
-    w->since = ev_now(loop);
+    w->since_ms = rx_now_ms();
     ev_timer_again(loop, &w->quiet); // a first look: it may have been edited since it was read
     return w;
 }

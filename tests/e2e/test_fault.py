@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 import harness
+import peers
+import wire
 from harness import ROOT, SANITIZER
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "fault"))
@@ -60,5 +63,26 @@ def test_a_config_is_refused_when_memory_runs_out_and_the_running_one_stays(faul
         fault.play(x, "counted", "malloc", 1, 12, fault.E.ENOMEM)
         x.serves()
         x.adds_up()
+    finally:
+        x.stop()
+
+
+@pytest.mark.parametrize("jump_s", [86400, -86400])
+def test_a_jump_of_the_clock_ends_nobody_and_stops_no_timer(fault, jump_s):
+    """Promise: waits are by the clock that only goes forward; who is set back a day, or ahead, goes on as before."""
+    x = fault.Stage(is_warm=False)
+    try:
+        with x.connect() as s, x.connect() as undecided:
+            s.sendall(wire.SSH)
+            assert peers.read_exactly(s, len(wire.SSH)) == wire.SSH
+            undecided.sendall(b"SSH-")
+            begun = time.monotonic()
+            x.page.jump_s = jump_s
+            assert peers.how_it_ends(undecided)[0] in ("eof", "reset")
+            assert 1 < time.monotonic() - begun < 2 + harness.PATIENCE / 3  # peek_timeout is 2 s
+            s.sendall(b"still here")
+            assert peers.read_exactly(s, 10) == b"still here"
+            fault.reload(x)
+            x.serves()
     finally:
         x.stop()

@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 // In the order of KINDS in fault.py.
@@ -63,6 +64,7 @@ struct fault {
     atomic_uint fired;
     atomic_uint seen[KINDS];
     atomic_ulong where;       // of the latest failure: offset in the program
+    atomic_long jump_s;       // how far the clock on the wall is off
 };
 
 static struct fault *fault;
@@ -364,6 +366,26 @@ ssize_t write(int fd, const void *buf, size_t n)
     REAL(write)
     MAY_FAIL(KIND_WRITE, -1)
     return real(fd, buf, error == SHORT && n ? 1 : n);
+}
+
+// ---- time ----------------------------------------------------------------------------------------------------------
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    REAL(clock_gettime)
+    int rc = real(id, t);
+    if (!rc && fault && id == CLOCK_REALTIME)
+        t->tv_sec += atomic_load(&fault->jump_s);
+    return rc;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    if (out)
+        *out = t.tv_sec;
+    return t.tv_sec;
 }
 
 // ---- files and threads -------------------------------------------------------------------------------------------------

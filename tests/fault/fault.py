@@ -103,7 +103,8 @@ rx.test "ssh" { send = "SSH-2.0-x\\r\\n", expect = { to = checked } }
 class Page(ctypes.Structure):
     """struct fault of fault.c."""
     _fields_ = [("kind", ctypes.c_int), ("first", ctypes.c_uint), ("until", ctypes.c_uint), ("error", ctypes.c_int),
-                ("fired", ctypes.c_uint), ("seen", ctypes.c_uint * len(NAMES)), ("where", ctypes.c_ulong)]
+                ("fired", ctypes.c_uint), ("seen", ctypes.c_uint * len(NAMES)), ("where", ctypes.c_ulong),
+                ("jump_s", ctypes.c_long)]
 
 
 class UdpEcho:
