@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Enters: one datagram. Leaves: the id its receiver, or its sender, is known by. Every length is checked against the datagram.
-// RFC 8999 5.1, RFC 9000 17.2, 17.3; the WireGuard paper 5.4; OpenVPN's ssl_pkt.h (opcode and key id in the first byte).
+// RFC 8999 5.1, RFC 9000 17.2, 17.3 (the fixed bit says nothing: RFC 9287 lets peers vary it); the WireGuard paper 5.4; OpenVPN's ssl_pkt.h (opcode and key id in the first byte).
 #include "udp_roam.h"
 
 #include <string.h>
 
 enum {
     LONG = 0x80,
-    FIXED = 0x40,
     HEADER = 7,     // a long header with two empty ids
     SHORT_MIN = 21, // RFC 9000 10.3: no packet that can be told from a stateless reset is shorter
 };
@@ -61,7 +60,7 @@ static bool quic_said(const uint8_t *p, uint32_t n, uint32_t len, struct rx_roam
 {
     if (!len)
         return is_long(p, n) && n - 6 >= p[5] && put_quic(id, p + 6, p[5]);
-    return n >= SHORT_MIN && n > len && (p[0] & (LONG | FIXED)) == FIXED && put_quic(id, p + 1, len);
+    return n >= SHORT_MIN && n > len && !(p[0] & LONG) && put_quic(id, p + 1, len);
 }
 
 // ---- WireGuard ------------------------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ seed() { # seed HARNESS CORPUS
         printf 'localhost:1\n\nBasic eDpzZWNyZXQ=\nsecret' >"$2/seed-2"
         printf '<script>a</script><style>b</style>' >"$2/seed-3"
         ;;
+    fuzz_roam) for kind in quic wireguard openvpn; do seed_protocol "fuzz_$kind" "$2"; done ;;
     fuzz_names) printf 'a.test\n*.test\n*.b.A.test.\n\na.test\nx.TEST.\ny.b.a.test\n' >"$2/seed-1" ;;
     *) seed_protocol "$1" "$2" ;;
     esac
