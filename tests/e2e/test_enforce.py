@@ -13,7 +13,9 @@ import time
 
 import pytest
 
-from harness import BINARY, PATIENCE, SANITIZER, run_binary, run_client, wait_for
+import wire
+from harness import BINARY, PATIENCE, ROOT, SANITIZER, run_binary, run_client, wait_for
+from peers import read_exactly
 from test_nftables import LIBC, LINE, in_namespace, need_nftables, nft, unshare  # noqa: F401: a fixture, too
 
 CLONE_NEWNET = 0x40000000
@@ -220,3 +222,71 @@ def test_guard_says_which_flag_is_wrong():
                         (["check", "--dport", "1"], "option --dport does not belong here; it is for guard")):
         done = run_binary(*argv)
         assert done.returncode == 1 and words in done.err, done.err
+
+
+EXAMPLE = os.path.join(ROOT, "examples", "xray", "refractium.lua")
+
+
+class Xray(threading.Thread):
+    """Takes connections as Xray does behind a PROXY header, and writes down who came, as Xray does. The email is what the
+    client says after its hello."""
+
+    def __init__(self, pid, port, log):
+        super().__init__(daemon=True)
+        self.log = log
+        with inside(pid):
+            self.server = socket.create_server(("127.0.0.1", port))
+        self.start()
+
+    def run(self):
+        while True:
+            c = self.server.accept()[0]
+            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+
+    def serve(self, c):
+        head = read_exactly(c, 16)
+        size = struct.unpack("!H", head[14:])[0]
+        source, _, port, _ = struct.unpack("!4s4sHH", read_exactly(c, size)[:12])
+        size = struct.unpack("!H", read_exactly(c, 5)[3:])[0]
+        read_exactly(c, size)
+        email = c.recv(100).decode()
+        with self.log.open("a") as f:
+            f.write("2026/01/30 17:03:38.067799 from %s:%d accepted tcp:www.google.com:443 [IN >> direct] email: %s\n" % (
+                socket.inet_ntoa(source), port, email))
+        with contextlib.suppress(OSError):
+            c.sendall(b"welcome")
+            c.recv(1)
+
+
+def test_the_example_for_xray_keeps_an_account_to_one_address(rx, tmp_path):
+    access, blocked = tmp_path / "access.log", tmp_path / "blocked.log"
+    access.write_text("")
+    with open(EXAMPLE, encoding="utf-8") as f:
+        text = f.read().replace("/var/log/xray/access.log", str(access)).replace("/var/log/refractium/blocked.log", str(blocked))
+    p = rx.config(text, preexec=unshare, binds=2)
+    assert in_namespace(p.pid, "ip", "link", "set", "lo", "up").returncode == 0
+    Xray(p.pid, 10443, access)
+    time.sleep(0.3)
+
+    def come(source, email):
+        with inside(p.pid):
+            c = socket.create_connection(("127.0.0.1", 443), PATIENCE, (source, 0))
+        c.sendall(wire.hello("cdn.example.com"))
+        c.sendall(email.encode())
+        with contextlib.suppress(ConnectionError):
+            if c.recv(100):
+                return c
+        return None
+
+    with come("127.0.0.2", "alice@example.com") as first, come("127.0.0.3", "alice@example.com") as second, \
+            come("127.0.0.4", "family@example.com"), come("127.0.0.5", "family@example.com"):
+        with contextlib.suppress(ConnectionError):
+            assert second.recv(100) == b"", "it is cut"
+        wait_for(blocked.exists, what="the block log")
+        assert "from 127.0.0.3 w/ origin 127.0.0.2 [IN] email: alice@example.com" in blocked.read_text()
+        with contextlib.suppress(ConnectionError):
+            assert come("127.0.0.3", "bob@example.com") is None, "it is banned"
+        wait_for(lambda: "127.0.0.3 timeout 5m" in nft(p.pid, "list ruleset").stdout, what="the kernel's part")
+        first.settimeout(0.3)
+        with pytest.raises(socket.timeout):
+            first.recv(1)
