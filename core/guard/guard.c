@@ -31,6 +31,7 @@ struct rx_guard {
     bool is_started;
     ev_async wake;
     ev_timer check; // of the kernel's tables
+    ev_timer refresh; // of those who are connected, by the kernel's word
     struct rx_conf *conf; // ref: what is followed
     _Atomic(struct rx_conf *) next; // ref: waiting to be taken
     atomic_bool is_stopping;
@@ -159,6 +160,16 @@ void rx_guard_each_tail(struct rx_guard *g, rx_guard_each_fn *each, void *data)
 
 // ---- the thread -------------------------------------------------------------------------------------------------------
 
+static void guard_on_refresh(struct ev_loop *loop, ev_timer *t, int events)
+{
+    (void)events;
+    uint64_t again_ms;
+    if (!rx_sessions_refresh(&again_ms))
+        return;
+    ev_timer_set(t, (double)again_ms / 1000, 0.);
+    ev_timer_start(loop, t);
+}
+
 static void guard_on_wake(struct ev_loop *loop, ev_async *a, int events)
 {
     (void)events;
@@ -170,6 +181,10 @@ static void guard_on_wake(struct ev_loop *loop, ev_async *a, int events)
     }
     rx_sessions_flush(conf != NULL);
     rx_sessions_kernel(false);
+    if (conf) { // the window may be another
+        ev_timer_stop(loop, &g->refresh);
+        guard_on_refresh(loop, &g->refresh, 0);
+    }
     if (conf && rx_sessions_has_kernel())
         ev_timer_again(loop, &g->check);
     else if (conf)
@@ -207,6 +222,7 @@ struct rx_guard *rx_guard_new(void)
     }
     ev_async_init(&g->wake, guard_on_wake);
     ev_timer_init(&g->check, guard_on_check, 0., CHECK_S);
+    ev_timer_init(&g->refresh, guard_on_refresh, 0., 0.);
     g->wake.data = g;
     ev_async_start(g->loop, &g->wake);
     return g;

@@ -343,13 +343,20 @@ void rx_kernel_leave(struct rx_kernel *k)
     k->nft = NULL;
 }
 
-int rx_kernel_has(struct rx_kernel *k, const struct rx_cidr *who)
+int rx_kernel_peers(struct rx_kernel *k, struct rx_cidr **list, size_t *n)
 {
     pthread_mutex_lock(&k->lock);
     struct rx_ports ports = k->ports;
     bool is_on = k->rule.what & RX_KERNEL_KILL && k->rule.is_tcp;
     pthread_mutex_unlock(&k->lock);
-    return is_on ? rx_sockdiag_has(who, &ports) : 0;
+    *list = NULL;
+    *n = 0;
+    return is_on ? rx_sockdiag_peers(&ports, list, n) : 0;
+}
+
+bool rx_kernel_is_among(const struct rx_cidr *block, const struct rx_cidr *list, size_t n)
+{
+    return rx_sockdiag_is_among(block, list, n);
 }
 
 struct rx_kernel_totals rx_kernel_totals(struct rx_kernel *k)

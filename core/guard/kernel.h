@@ -44,8 +44,9 @@ bool rx_kernel_let_in(struct rx_kernel *k, const struct rx_cidr *who); // and wh
 void rx_kernel_work(struct rx_kernel *k, const char *whose, bool is_check);
 void rx_kernel_leave(struct rx_kernel *k); // the program ends
 void rx_kernel_hand_on(void);              // what all of them have there is another process's now: nothing of it is touched
-// Whether this address has a TCP connection to the ports: 1, 0, or negative errno. 0 when nothing is to be killed.
-int rx_kernel_has(struct rx_kernel *k, const struct rx_cidr *who);
+// Who has TCP connections to the ports now (sockdiag.h); none when nothing is to be killed. *list is the caller's to free.
+int rx_kernel_peers(struct rx_kernel *k, struct rx_cidr **list, size_t *n);
+bool rx_kernel_is_among(const struct rx_cidr *block, const struct rx_cidr *list, size_t n);
 
 struct rx_kernel_totals rx_kernel_totals(struct rx_kernel *k);
 #else
@@ -64,6 +65,7 @@ static inline struct rx_kernel *rx_kernel_new(const char *name)
 #define rx_kernel_work(k, whose, is_check) ((void)(k), (void)(whose), (void)(is_check))
 #define rx_kernel_leave(k) ((void)(k))
 #define rx_kernel_hand_on() ((void)0)
-#define rx_kernel_has(k, who) ((void)(k), (void)(who), 0)
+#define rx_kernel_peers(k, list, n) ((void)(k), *(list) = NULL, *(n) = 0, 0)
+#define rx_kernel_is_among(block, list, n) ((void)(block), (void)(list), (void)(n), false)
 #define rx_kernel_totals(k) ((void)(k), (struct rx_kernel_totals){ 0 })
 #endif

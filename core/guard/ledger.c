@@ -503,6 +503,32 @@ bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who)
     return is_any;
 }
 
+// Under the stripe's lock. Identities that were refreshed are the latest of their list: all others have an older event.
+static void refresh_in(struct rx_ledger *l, struct stripe *t, rx_ledger_there_fn *is_there, void *data, uint64_t now)
+{
+    for (uint32_t b = 0; t->buckets && b <= t->mask; b++)
+        for (struct rx_identity *i = t->buckets[b]; i; i = i->chain)
+            for (struct rx_seat *s = i->seats; s; s = s->next) {
+                if (s->out_ms || is_over(l, s, now) || !is_there(&s->who, data))
+                    continue;
+                s->seen_ms = RX_MAX(s->seen_ms, now);
+                i->last_ms = RX_MAX(i->last_ms, now);
+                if (i->is_idle) {
+                    unlist(t, i);
+                    enlist(t, i);
+                }
+            }
+}
+
+void rx_ledger_refresh(struct rx_ledger *l, rx_ledger_there_fn *is_there, void *data, uint64_t now_ms)
+{
+    for (uint32_t s = 0; s < l->n_stripes; s++) {
+        pthread_mutex_lock(&l->stripes[s].lock);
+        refresh_in(l, &l->stripes[s], is_there, data, now_ms);
+        pthread_mutex_unlock(&l->stripes[s].lock);
+    }
+}
+
 // ---- its own life ---------------------------------------------------------------------------------------------------
 
 void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule)
@@ -512,6 +538,11 @@ void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule)
     atomic_store(&l->is_last_kept, rule->is_last_kept);
     atomic_store(&l->tell_ms, rule->tell_ms);
     atomic_store(&l->share, RX_MAX((rule->max_identities + l->n_stripes - 1) / l->n_stripes, 1u));
+}
+
+uint64_t rx_ledger_window(const struct rx_ledger *l)
+{
+    return atomic_load_explicit(&l->window_ms, memory_order_relaxed);
 }
 
 struct rx_ledger *rx_ledger_new(const struct rx_ledger_rule *rule)

@@ -57,6 +57,7 @@ struct rx_ledger_answer {
 struct rx_ledger *rx_ledger_new(const struct rx_ledger_rule *rule);
 void rx_ledger_free(struct rx_ledger *l); // no seat is held any more
 void rx_ledger_set(struct rx_ledger *l, const struct rx_ledger_rule *rule); // from now on
+uint64_t rx_ledger_window(const struct rx_ledger *l);
 // Something was heard of an identity. Any thread. Costs as much as the identity has addresses. Out of memory lets in.
 void rx_ledger_see(struct rx_ledger *l, const struct rx_ledger_event *e, struct rx_ledger_answer *out);
 // Whose it is, into RX_LEDGER_ID_MAX bytes; its length, 0: nobody's any more.
@@ -99,6 +100,9 @@ size_t rx_ledger_gather(struct rx_ledger *l, uint32_t stripe, const struct rx_le
 // Those within this block, and the one that has it in it, are out no longer. True: some were. Takes as long as there are
 // identities, but no lock for long.
 bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who);
+// Those who are in and for whom `is_there` holds count as heard of now. Takes as long as the other.
+typedef bool rx_ledger_there_fn(const struct rx_cidr *who, void *data);
+void rx_ledger_refresh(struct rx_ledger *l, rx_ledger_there_fn *is_there, void *data, uint64_t now_ms);
 
 struct rx_ledger_totals {
     unsigned long identities, addresses; // active; an address that fell silent may count until its identity is heard of

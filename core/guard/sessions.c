@@ -22,7 +22,7 @@
 #include "sync.h"
 #include "wheel.h"
 
-enum { BANS_MAX = 65536, WORD_MAX = 600 };
+enum { BANS_MAX = 65536, WORD_MAX = 600, REFRESH_MIN_MS = 250, REFRESH_MAX_MS = 20000 };
 
 // A ban that was given for this name: what a changed timeout is about.
 struct given {
@@ -381,6 +381,37 @@ void rx_sessions_kernel(bool is_check)
     for (uint32_t i = 0; i < n; i++)
         rx_kernel_work(list[i]->kernel, list[i]->name, is_check);
     let_go(list, n);
+}
+
+struct peers {
+    struct rx_cidr *list; // owned
+    size_t n;
+};
+
+static bool is_connected(const struct rx_cidr *who, void *data)
+{
+    const struct peers *p = data;
+    return rx_kernel_is_among(who, p->list, p->n);
+}
+
+bool rx_sessions_refresh(uint64_t *again_ms)
+{
+    uint32_t n;
+    bool has_some = false;
+    struct rx_sessions_live **list = hold_all(&n);
+    *again_ms = REFRESH_MAX_MS;
+    for (uint32_t i = 0; i < n; i++) {
+        struct peers p;
+        if (!rx_kernel_is_on(list[i]->kernel))
+            continue;
+        has_some = true;
+        *again_ms = RX_MIN(*again_ms, RX_MAX(rx_ledger_window(list[i]->ledger) / 3, (uint64_t)REFRESH_MIN_MS));
+        if (rx_kernel_peers(list[i]->kernel, &p.list, &p.n) == 0 && p.n)
+            rx_ledger_refresh(list[i]->ledger, is_connected, &p, rx_now_ms());
+        free(p.list);
+    }
+    let_go(list, n);
+    return has_some;
 }
 
 void rx_sessions_kernel_leave(void)

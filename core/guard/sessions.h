@@ -72,6 +72,9 @@ void rx_sessions_listen(const struct rx_sessions_ear *ear); // NULL: nobody any 
 bool rx_sessions_has_kernel(void);
 // The kernel's tables as they should be; by the thread that flushes. `is_check`: also looks whether they are whole.
 void rx_sessions_kernel(bool is_check);
+// Those who have connections that the kernel knows of count as heard of; true: there may be such. Asked for again within
+// *again_ms, so that nobody is forgotten meanwhile.
+bool rx_sessions_refresh(uint64_t *again_ms);
 // Takes them away: the program ends.
 void rx_sessions_kernel_leave(void);
 // They are another process's from now on: nothing of them is touched any more.

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/time.h>
 
-enum { WHO_MAX = 64, WAIT_MS = 1000, TCP_ESTABLISHED_BIT = 1 << 1, TCP_LISTEN_BIT = 1 << 10, TCP_TIME_WAIT_BIT = 1 << 6 };
+enum { UNANSWERED = 2, WHO_MAX = 64, WAIT_MS = 1000, TCP_ESTABLISHED_BIT = 1 << 1, TCP_LISTEN_BIT = 1 << 10, TCP_TIME_WAIT_BIT = 1 << 6 };
 enum { ALIVE = 0xfff & ~(TCP_LISTEN_BIT | TCP_TIME_WAIT_BIT) };
 
 struct found {
@@ -29,6 +29,7 @@ struct search {
     struct found *list; // owned
     size_t n, cap;
     bool is_short; // of memory
+    bool is_lively; // not those whose other end has not answered for a while
 };
 
 bool rx_ports_has(const struct rx_ports *p, uint16_t port)
@@ -86,6 +87,8 @@ static int on_socket(const struct nlmsghdr *h, void *data)
     const struct inet_diag_msg *m = mnl_nlmsg_get_payload(h);
     if (mnl_nlmsg_get_payload_len(h) < sizeof *m || !rx_ports_has(s->ports, ntohs(m->id.idiag_sport)))
         return MNL_CB_OK;
+    if (s->is_lively && m->idiag_retrans >= UNANSWERED)
+        return MNL_CB_OK; // somebody who went to another network left it behind
     if (s->n == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 64;
         struct found *grown = realloc(s->list, cap * sizeof *grown);
@@ -192,15 +195,70 @@ int rx_sockdiag_kill(const struct rx_cidr *who, size_t n, const struct rx_ports 
     return killed;
 }
 
-int rx_sockdiag_has(const struct rx_cidr *who, const struct rx_ports *ports)
+// ---- who is there -----------------------------------------------------------------------------------------------------
+
+static struct rx_cidr peer_of(const struct found *f)
 {
+    union rx_ip ip = { 0 };
+    struct rx_cidr who = { 0 };
+    if (f->family == AF_INET) {
+        ip.v4.sin_family = AF_INET;
+        memcpy(&ip.v4.sin_addr, f->id.idiag_dst, 4);
+    } else {
+        ip.v6.sin6_family = AF_INET6;
+        memcpy(&ip.v6.sin6_addr, f->id.idiag_dst, 16);
+        rx_ip_unmap(&ip);
+    }
+    who.family = (uint8_t)ip.sa.sa_family;
+    who.bits = who.family == AF_INET ? 32 : 128;
+    if (who.family == AF_INET)
+        memcpy(who.bytes, &ip.v4.sin_addr, 4);
+    else
+        memcpy(who.bytes, &ip.v6.sin6_addr, 16);
+    return who;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct rx_cidr *x = a, *y = b;
+    return x->family != y->family ? x->family - y->family : memcmp(x->bytes, y->bytes, sizeof x->bytes);
+}
+
+int rx_sockdiag_peers(const struct rx_ports *ports, struct rx_cidr **peers, size_t *n)
+{
+    static const struct rx_cidr any[] = { { .family = AF_INET }, { .family = AF_INET6 } };
     struct mnl_socket *s = open_diag();
-    struct search found = { .ports = ports };
+    struct search found = { .ports = ports, .is_lively = true };
+    *n = 0;
+    *peers = NULL;
     if (!s)
         return -errno;
-    int rc = list_both(s, TCP_ESTABLISHED_BIT, who, 1, &found);
+    int rc = list_both(s, TCP_ESTABLISHED_BIT, any, RX_COUNT(any), &found);
     mnl_socket_close(s);
+    if (!rc && (found.is_short || !(*peers = malloc((found.n + 1) * sizeof **peers))))
+        rc = -ENOMEM;
+    for (size_t i = 0; !rc && i < found.n; i++)
+        (*peers)[i] = peer_of(&found.list[i]);
     free(found.list);
-    return rc ? rc : found.n > 0;
+    if (rc)
+        return rc;
+    qsort(*peers, found.n, sizeof **peers, compare);
+    for (size_t i = 0; i < found.n; i++)
+        if (!*n || compare(&(*peers)[*n - 1], &(*peers)[i]))
+            (*peers)[(*n)++] = (*peers)[i];
+    return 0;
+}
+
+bool rx_sockdiag_is_among(const struct rx_cidr *block, const struct rx_cidr *peers, size_t n)
+{
+    size_t low = 0, high = n;
+    while (low < high) { // the first that is not before the block's first address
+        size_t middle = low + (high - low) / 2;
+        if (compare(&peers[middle], block) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && rx_cidr_covers(block, &peers[low]);
 }
 #endif

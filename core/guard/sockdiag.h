@@ -19,5 +19,8 @@ bool rx_ports_has(const struct rx_ports *p, uint16_t port);
 // Destroys the TCP connections of these addresses to these ports, IPv4 ones of IPv6 sockets too: both ends are told by a
 // reset. How many, or negative errno: -EPERM without CAP_NET_ADMIN, -EOPNOTSUPP by a kernel that cannot.
 int rx_sockdiag_kill(const struct rx_cidr *who, size_t n, const struct rx_ports *ports);
-// Whether the address has an established TCP connection to them: 1 or 0, or negative errno.
-int rx_sockdiag_has(const struct rx_cidr *who, const struct rx_ports *ports);
+// Who has an established TCP connection to these ports and answers there: sorted, each once; *list is the caller's to free. 0 or negative
+// errno.
+int rx_sockdiag_peers(const struct rx_ports *ports, struct rx_cidr **list, size_t *n);
+// Whether one of such a list is within this block.
+bool rx_sockdiag_is_among(const struct rx_cidr *block, const struct rx_cidr *list, size_t n);
