@@ -52,6 +52,8 @@ def unshare():
 def need_nftables():
     if os.geteuid():
         pytest.skip("needs root: network namespaces")
+    if "libnftables" not in subprocess.run(["ldd", BINARY], stdout=subprocess.PIPE, text=True).stdout:
+        pytest.skip("built with WITH_GUARD=0")
     probe = subprocess.run([sys.executable, "-c", NFT, "add table inet probe"], preexec_fn=unshare, stdout=subprocess.PIPE,
                            text=True, timeout=20)
     if probe.returncode:
