@@ -58,7 +58,8 @@ static char **environment(char *variable, char *passed)
         n++;
     char **out = calloc(n + 3, sizeof *out);
     for (size_t i = 0; out && i < n; i++)
-        if (strncmp(environ[i], "WATCHDOG_PID=", 13) && strncmp(environ[i], RX_UPGRADE_VARIABLE "=", sizeof RX_UPGRADE_VARIABLE))
+        if (strncmp(environ[i], "WATCHDOG_PID=", 13) &&
+            strncmp(environ[i], RX_UPGRADE_VARIABLE "=", sizeof RX_UPGRADE_VARIABLE))
             out[k++] = environ[i];
     if (out) {
         out[k] = variable;
@@ -167,11 +168,12 @@ static void hand_over(struct rx_upgrade *u)
     part(u);
     u->is_done = true;
     rx_notify_successor(u->pid);
+    rx_notify_end(u->loop);
     if (u->http)
         rx_http_leave(u->http);
     u->leave(u->data);
-    tell(u, true, "upgraded (%s): process %d serves now; %lu connections handed over in %.1f ms, %lu finish here%s", u->who,
-         u->pid, (unsigned long)given.n, (double)(rx_sys_now_ns() - start) / 1e6,
+    tell(u, true, "upgraded (%s): process %d serves now; %lu connections handed over in %.1f ms, %lu finish here%s",
+         u->who, u->pid, (unsigned long)given.n, (double)(rx_sys_now_ns() - start) / 1e6,
          (unsigned long)(given.n_refused + given.n_kept), is_known ? "" : " (it takes them in another form)");
 }
 
@@ -228,7 +230,8 @@ static void upgrade_on_readable(struct ev_loop *loop, ev_io *io, int events)
     } else if (rc == 0) {
         reap(u, words, sizeof words);
         part(u);
-        tell(u, false, "upgrade (%s): refused, the new program did not start: %s; this process goes on", u->who, words);
+        tell(u, false, "upgrade (%s): refused, the new program did not start: %s; this process goes on", u->who,
+             words);
     } else if (rc != -ETIMEDOUT) {
         refuse(u, "the new program cannot be understood");
     }

@@ -22,20 +22,20 @@ struct rx_upgrade_ear {
 };
 
 struct rx_upgrade {
-    struct ev_loop *loop;             // borrowed, as all but the pipe: the engine's
+    struct ev_loop *loop; // borrowed, as all but the pipe: the engine's
     const struct rx_instance *about;
-    struct rx_admin *admin;           // NULL: none
-    struct rx_http *http;             // the same
-    void (*leave)(void *data);        // the new process serves: ours is to end when its last connection has; NULL: not yet
+    struct rx_admin *admin;    // NULL: none
+    struct rx_http *http;      // the same
+    void (*leave)(void *data); // the new process serves: ours is to end when its last connection has; NULL: not yet
     void *data;
-    struct rx_upgrade_ear ear;        // all NULL: nobody
+    struct rx_upgrade_ear ear; // all NULL: nobody
 
-    int fd;    // to the new process, -1: none; owned
+    int fd; // to the new process, -1: none; owned
     int pid;
     char who[64];
     ev_io io;
     ev_timer limit, again;
-    uint32_t version; // of handing over, that it knows
+    uint32_t version;         // of handing over, that it knows
     struct rx_errands home;   // outlives what is given: a worker still wakes it afterwards
     struct rx_giving *giving; // owned: what workers are giving
     bool is_done, is_stopped;

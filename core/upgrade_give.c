@@ -44,7 +44,8 @@ static const struct rx_bind *bind_of(const struct rx_conf *conf, const struct rx
 
 static bool is_same_socket(const struct rx_listener *a, const struct rx_listener *b)
 {
-    return a->is_udp == b->is_udp && rx_addr_equal(&a->wanted.sa, &b->wanted.sa) && rx_addr_equal(&a->addr.sa, &b->addr.sa);
+    return a->is_udp == b->is_udp && rx_addr_equal(&a->wanted.sa, &b->wanted.sa) &&
+           rx_addr_equal(&a->addr.sa, &b->addr.sa);
 }
 
 // Whether none of the listeners before it is of its address.
@@ -127,8 +128,8 @@ struct rx_giving {
     enum verdict verdict; // under the lock, as is the next
     unsigned n_made;
     bool with_flows;
-    uint8_t *refused;        // owned; set before the verdict
-    unsigned n, n_out;       // the engine's: gifts, and those that have not come back
+    uint8_t *refused;  // owned; set before the verdict
+    unsigned n, n_out; // the engine's: gifts, and those that have not come back
     struct gift gifts[];
 };
 

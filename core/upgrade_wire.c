@@ -60,7 +60,8 @@ int rx_upgrade_send(int fd, struct rx_upgrade_msg *m, const int *fds, unsigned n
             continue;
         if (err != EAGAIN && err != ETOOMANYREFS && err != ENOBUFS)
             return err == ECONNRESET ? -EPIPE : -err;
-        int rc = wait_for(fd, err == EAGAIN ? POLLOUT : 0, err == EAGAIN ? until_ms : RX_MIN(until_ms, rx_now_ms() + 2));
+        int rc =
+            wait_for(fd, err == EAGAIN ? POLLOUT : 0, err == EAGAIN ? until_ms : RX_MIN(until_ms, rx_now_ms() + 2));
         if (rc && (err == EAGAIN || rx_now_ms() >= until_ms))
             return rc;
     }
@@ -100,10 +101,9 @@ int rx_upgrade_recv(int fd, struct rx_upgrade_msg *m, int *fds, unsigned *n, uin
     *n = 0;
     for (;;) {
         struct iovec part = { .iov_base = m, .iov_len = sizeof *m };
-        struct msghdr h = { .msg_iov = &part,
-                            .msg_iovlen = 1,
-                            .msg_control = &control,
-                            .msg_controllen = sizeof control };
+        struct msghdr h = {
+            .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+        };
         ssize_t k = recvmsg(fd, &h, MSG_CMSG_CLOEXEC);
         if (k == 0)
             return 0;

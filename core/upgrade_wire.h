@@ -6,23 +6,23 @@
 #include "base.h"
 
 enum {
-    RX_UPGRADE_BASE = 1,   // of the messages themselves; another one cannot be talked to
-    RX_UPGRADE_FDS = 250,  // of one message: the kernel takes 253
+    RX_UPGRADE_BASE = 1,  // of the messages themselves; another one cannot be talked to
+    RX_UPGRADE_FDS = 250, // of one message: the kernel takes 253
     RX_UPGRADE_DATA = 2048,
 };
 
 enum rx_upgrade_kind {
-    RX_UPGRADE_HELLO,    // new: a = RX_UPGRADE_BASE, b = RX_HANDOVER_VERSION; I want the listening sockets
+    RX_UPGRADE_HELLO, // new: a = RX_UPGRADE_BASE, b = RX_HANDOVER_VERSION; I want the listening sockets
     RX_UPGRADE_LISTENER, // old: some of one address: a = is_udp, b = number of the first, c, d = its file, data = rx_addr
     RX_UPGRADE_LISTENED, // old: that was all of them
     RX_UPGRADE_FINDING,  // new: a = severity, data = text: what is wrong with the config
     RX_UPGRADE_READY,    // new: I can serve
     RX_UPGRADE_CARRY,    // old: descriptors of the flows that follow
-    RX_UPGRADE_FLOWS,    // old: c = bytes of flows (handover.h), in the memory this descriptor is; they own what was carried
-    RX_UPGRADE_BANS,     // old: c = bytes of bans (upgrade_state.c), in that memory
-    RX_UPGRADE_DRAINED,  // old: data = the address of a backend
-    RX_UPGRADE_END,      // old: that was all
-    RX_UPGRADE_HAVE,     // new: c = flows taken, d = not taken; the memory has a byte for each flow: not taken
+    RX_UPGRADE_FLOWS, // old: c = bytes of flows (handover.h), in the memory this descriptor is; they own what was carried
+    RX_UPGRADE_BANS,    // old: c = bytes of bans (upgrade_state.c), in that memory
+    RX_UPGRADE_DRAINED, // old: data = the address of a backend
+    RX_UPGRADE_END,     // old: that was all
+    RX_UPGRADE_HAVE,    // new: c = flows taken, d = not taken; the memory has a byte for each flow: not taken
     RX_UPGRADE_KINDS
 };
 

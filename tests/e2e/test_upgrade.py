@@ -467,6 +467,18 @@ def test_a_new_process_that_dies_on_the_way_costs_nothing(program, backends):
             refused(p, "refused", s)
 
 
+def test_a_signal_to_stop_ends_the_new_process_as_well(program, backends):
+    p = program("{ rx.ssh, to = %s }" % backends().quoted)
+    p.write_program("#!/bin/sh\necho $$ >begun\nexec sleep 60\n")
+    begun = os.path.join(p.directory, "begun")
+    asking = peers.in_thread(p.ask, "upgrade")
+    pid = int(wait_for(lambda: os.path.exists(begun) and open(begun, encoding="ascii").read(), what="the new process"))
+    assert p.stop() == 0
+    assert "the program is stopping" in asking.get().err
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 @pytest.mark.sanitize
 def test_connections_in_a_form_the_new_one_does_not_know_finish_here(program, backends):
     p = program("{ rx.ssh, to = %s }" % backends().quoted, server='drain_timeout = "20s",')
