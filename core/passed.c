@@ -79,14 +79,17 @@ static const char *look_at(int fd, struct rx_passed *h)
 
 static void add(int fd, const char *name)
 {
-    struct rx_passed one = { .name = name, .fd = fd }, *list;
+    struct rx_passed one = { .fd = fd };
     const char *why = look_at(fd, &one);
-    if (why)
+    if (why) {
         rx_log(RX_LOG_WARN, "the socket \"%s\" that was passed %s", name, why);
-    else if ((list = realloc(passed.list, (passed.n + 1) * sizeof *list))) {
-        passed.list = list;
-        list[passed.n++] = one;
+        return;
     }
+    struct rx_passed *list = realloc(passed.list, (passed.n + 1) * sizeof *list);
+    if (list)
+        passed.list = list;
+    if (list && (one.name = strdup(name)))
+        list[passed.n++] = one;
 }
 
 // "7:web:8:dns", from the program whose place we take.
@@ -104,13 +107,16 @@ void rx_passed_take(void)
 {
     char **names = NULL;
     int n = sd_listen_fds_with_names(1, &names);
-    for (int i = 0; i < n; i++)
-        add(SD_LISTEN_FDS_START + i, names[i]); // which stays
+    for (int i = 0; i < n; i++) {
+        add(SD_LISTEN_FDS_START + i, names[i]);
+        free(names[i]);
+    }
     free(names);
     char *text = getenv(VARIABLE) ? strdup(getenv(VARIABLE)) : NULL;
     unsetenv(VARIABLE);
     if (text)
-        take_on(text); // it stays, too: names lie in it
+        take_on(text);
+    free(text);
 }
 
 const struct rx_passed *rx_passed_at(unsigned i)
