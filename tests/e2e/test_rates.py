@@ -111,6 +111,33 @@ def test_over_limit_says_how_they_are_turned_away(rx, action):
     assert p.access(1)[0]["reason"] == "limit_listener"
 
 
+LIMITS = {
+    "limit_server": ("max_connections = 1,", ""), "limit_listener": ("", "max_connections = 1,"),
+    "limit_ip": ("", "max_connections_per_ip = 1,"), "limit_pending": ("", "max_pending = 1,"),
+    "rate_server": ("connection_rate = '1/h',", ""), "rate_listener": ("", "connection_rate = '1/h',"),
+    "rate_ip": ("rate_per_ip = '1/h',", "")}
+
+
+@pytest.mark.parametrize("reason", LIMITS)
+def test_over_limit_holds_for_every_limit_and_wherever_it_stands(rx, reason):
+    """Said of the server it is every listener's; what a listener says comes first."""
+    for server, listener, end in (("drop", None, b""), ("refuse", "drop", b""), ("drop", "tarpit", None)):
+        p = rx(ROUTE, server=LIMITS[reason][0] + "over_limit = rx.%s," % server,
+               options=LIMITS[reason][1] + ("over_limit = rx.%s," % listener if listener else ""))
+        with p.connect() as inside:
+            inside.sendall(b"S")
+            time.sleep(0.05)
+            with p.connect() as s:
+                p.access(1, where=lambda line: line["reason"] == reason)
+                s.settimeout(0.2)
+                try:
+                    got = s.recv(10)
+                except socket.timeout:
+                    got = None
+                assert got == end, (server, listener)
+        p.stop()
+
+
 def test_a_tarpit_holds_few_without_answering_and_gives_their_places_to_nobody(rx):
     """Promise: held clients are no connections: others are served meanwhile; no more than 256 are held."""
     p = rx(ROUTE, options='rate_per_ip = "1/h", over_limit = rx.tarpit,')
