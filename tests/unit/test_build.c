@@ -130,6 +130,9 @@ static void conditions_that_do_not_read_are_refused(void **state)
     for (size_t i = 0; i < RX_COUNT(bad); i++)
         if (!rx_door.route_cond(d.b, route, bad[i].cond, world_slice(bad[i].text)))
             fail_msg("condition %d takes \"%s\"", bad[i].cond, bad[i].text);
+    static const enum rx_cond read_as_text[] = { RX_COND_FROM, RX_COND_NOT_FROM, RX_COND_TO_PORT, RX_COND_QTYPE, RX_COND_DURING };
+    for (size_t i = 0; i < RX_COUNT(read_as_text); i++)
+        refused(&d, rx_door.route_cond(d.b, route, read_as_text[i], (struct rx_slice){ "8\0", 3 }), "NUL");
     refused(&d, rx_door.route_cond(d.b, route, 99, world_slice("x")), "unknown condition");
     refused(&d, rx_door.route_cond(d.b, route, RX_COND_TO_PORT, empty), "");
     refused(&d, rx_door.route_cond(d.b, route, RX_COND_FROM, empty), "");
