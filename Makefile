@@ -141,7 +141,7 @@ test-tsan: ## the same under ThreadSanitizer
 FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 
-FUZZHELP     := tests/unit/identcheck.c tests/unit/quicmake.c
+FUZZHELP     := tests/unit/athome.c tests/unit/identcheck.c tests/unit/quicmake.c
 
 # Only with MODE=fuzz, which tests/fuzz/run.sh passes.
 build/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(FUZZHELP) $(LIB)
@@ -205,9 +205,9 @@ bench-scripts: all $(OUT)/bench/loadgen ## real connections, decided in C and by
 bench-reload: all $(OUT)/bench/loadgen ## what an edit costs: who connects meanwhile, who is connected, and loading
 	@python3 bench/compare/reload.py $(BENCH_ARGS)
 
-$(OUT)/bench/identify $(OUT)/bench/lua $(OUT)/bench/quic $(OUT)/bench/sessions: $(OUT)/bench/%: bench/micro/%.c $(LIB)
+$(OUT)/bench/identify $(OUT)/bench/lua $(OUT)/bench/quic $(OUT)/bench/sessions: $(OUT)/bench/%: bench/micro/%.c tests/unit/athome.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LDFLAGS) -o $@ $< tests/unit/athome.c $(LIB) $(LDLIBS)
 $(OUT)/bench/loadgen: $(wildcard bench/compare/*.c bench/compare/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lm

@@ -9,6 +9,7 @@
 #include "admin_client.h"
 #include "backend.h"
 #include "ban.h"
+#include "home.h"
 #include "record.h"
 #include "sessions.h"
 #include "upgrade.h"
@@ -284,7 +285,7 @@ static void do_drain(struct rx_admin_client *c, const struct rx_request *q)
 {
     bool is_drain = q->kind == RX_REQUEST_DRAIN;
     char shown[RX_REQUEST_TEXT], error[RX_REQUEST_TEXT + 32];
-    unsigned n = rx_backend_drain(q->backend, is_drain, rx_now_ms());
+    unsigned n = rx_backend_drain(&c->admin->about->home->backends, q->backend, is_drain, rx_now_ms());
     rx_log_escape((const uint8_t *)q->backend, strlen(q->backend), shown, sizeof shown);
     if (!n) {
         snprintf(error, sizeof error, "no backend is called %s", shown);
@@ -308,8 +309,8 @@ static void do_record(struct rx_admin_client *c, const struct rx_request *q)
                                            .max_size = conf->record_max,
                                            .sample_ppm = conf->record_ppm,
                                            .bytes = conf->record_bytes };
-    int rc = q->kind == RX_REQUEST_RECORD_STOP ? 0 : rx_record_order(&setup, c->admin->about->n_workers);
-    if (q->kind == RX_REQUEST_RECORD_STOP && !rx_record_stop()) {
+    int rc = q->kind == RX_REQUEST_RECORD_STOP ? 0 : rx_record_order(c->admin->about->home->recorder, &setup, c->admin->about->n_workers);
+    if (q->kind == RX_REQUEST_RECORD_STOP && !rx_record_stop(c->admin->about->home->recorder)) {
         rx_admin_refuse(c, "nothing is recorded");
         return;
     }
@@ -322,7 +323,7 @@ static void do_record(struct rx_admin_client *c, const struct rx_request *q)
     struct rx_json j = { 0 };
     answer_begin(&j);
     rx_json_open(&j, '{');
-    put_text(&j, "file", rx_record_file() ? rx_record_file() : "");
+    put_text(&j, "file", rx_record_file(c->admin->about->home->recorder) ? rx_record_file(c->admin->about->home->recorder) : "");
     rx_json_close(&j);
     answer_end(c, &j);
 }

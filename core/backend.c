@@ -5,33 +5,29 @@
 #include "backend.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 
-enum { BUCKETS = 1024, REST_MOST_MS = 60 * 1000, PEACE_MS = 60 * 1000 };
+enum { REST_MOST_MS = 60 * 1000, PEACE_MS = 60 * 1000 };
 
-struct node {
+struct rx_backend_node {
     struct rx_backend_state state; // first: callers hold a pointer to it
-    struct node *next;
+    struct rx_backend_node *next;
 };
 
-static struct node *buckets[BUCKETS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-static struct node **bucket_of(const struct rx_addr *a)
+static struct rx_backend_node **bucket_of(struct rx_backends *in, const struct rx_addr *a)
 {
     uint32_t h = 2166136261u;
     const uint8_t *bytes = (const uint8_t *)&a->sa;
     size_t len = a->sa.sa_family == AF_UNIX ? strlen(a->un.sun_path) + offsetof(struct sockaddr_un, sun_path) : a->len;
     for (size_t i = 0; i < len; i++)
         h = (h ^ bytes[i]) * 16777619u;
-    return &buckets[h % BUCKETS];
+    return &in->buckets[h % RX_BACKEND_BUCKETS];
 }
 
-static void node_free(struct node *n)
+static void node_free(struct rx_backend_node *n)
 {
     if (!n)
         return;
@@ -40,11 +36,12 @@ static void node_free(struct node *n)
     free(n);
 }
 
-static struct node *node_new(const struct rx_addr *addr, const char *check, const char *name)
+static struct rx_backend_node *node_new(struct rx_backends *in, const struct rx_addr *addr, const char *check, const char *name)
 {
-    struct node *n = calloc(1, sizeof *n);
+    struct rx_backend_node *n = calloc(1, sizeof *n);
     if (!n)
         return NULL;
+    n->state.in = in;
     n->state.addr = *addr;
     n->state.check = strdup(check);
     n->state.name = strdup(name);
@@ -54,35 +51,37 @@ static struct node *node_new(const struct rx_addr *addr, const char *check, cons
     return NULL;
 }
 
-struct rx_backend_state *rx_backend_state_get(const struct rx_addr *addr, const char *check, const char *name)
+struct rx_backend_state *rx_backend_state_get(struct rx_backends *in, const struct rx_addr *addr, const char *check,
+                                              const char *name)
 {
     check = check ? check : "";
-    pthread_mutex_lock(&lock);
-    struct node **at = bucket_of(addr), *n = *at;
+    pthread_mutex_lock(&in->lock);
+    struct rx_backend_node **at = bucket_of(in, addr), *n = *at;
     while (n && (!rx_addr_equal(&n->state.addr.sa, &addr->sa) || strcmp(n->state.check, check)))
         n = n->next;
-    if (!n && (n = node_new(addr, check, name))) {
+    if (!n && (n = node_new(in, addr, check, name))) {
         n->next = *at;
         *at = n;
     }
     if (n)
         n->state.refs++;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
     return n ? &n->state : NULL;
 }
 
 void rx_backend_state_put(struct rx_backend_state *s)
 {
-    pthread_mutex_lock(&lock);
+    struct rx_backends *in = s->in;
+    pthread_mutex_lock(&in->lock);
     if (--s->refs == 0) {
-        struct node **at = bucket_of(&s->addr);
+        struct rx_backend_node **at = bucket_of(in, &s->addr);
         while (&(*at)->state != s)
             at = &(*at)->next;
-        struct node *gone = *at;
+        struct rx_backend_node *gone = *at;
         *at = gone->next;
         node_free(gone);
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
 }
 
 // ---- on the path --------------------------------------------------------------------------------------------------
@@ -186,28 +185,28 @@ static bool is_called(const struct rx_backend_state *s, const char *name_or_addr
     return !strcmp(s->name, name_or_addr) || !strcmp(rx_addr_print(&s->addr.sa, text), name_or_addr);
 }
 
-unsigned rx_backend_drain(const char *name_or_addr, bool is_drained, uint64_t now_ms)
+unsigned rx_backend_drain(struct rx_backends *in, const char *name_or_addr, bool is_drained, uint64_t now_ms)
 {
     unsigned n = 0;
-    pthread_mutex_lock(&lock);
-    for (unsigned i = 0; i < BUCKETS; i++)
-        for (struct node *k = buckets[i]; k; k = k->next)
+    pthread_mutex_lock(&in->lock);
+    for (unsigned i = 0; i < RX_BACKEND_BUCKETS; i++)
+        for (struct rx_backend_node *k = in->buckets[i]; k; k = k->next)
             if (is_called(&k->state, name_or_addr)) {
                 n++;
                 if (atomic_exchange(&k->state.is_drained, is_drained) && !is_drained)
                     atomic_store(&k->state.warm_since_ms, now_ms);
             }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
     return n;
 }
 
-void rx_backend_each_drained(rx_backend_drained_fn *each, void *data)
+void rx_backend_each_drained(struct rx_backends *in, rx_backend_drained_fn *each, void *data)
 {
     char text[RX_ADDR_TEXT];
-    pthread_mutex_lock(&lock);
-    for (unsigned i = 0; i < BUCKETS; i++)
-        for (struct node *k = buckets[i]; k; k = k->next)
+    pthread_mutex_lock(&in->lock);
+    for (unsigned i = 0; i < RX_BACKEND_BUCKETS; i++)
+        for (struct rx_backend_node *k = in->buckets[i]; k; k = k->next)
             if (atomic_load(&k->state.is_drained))
                 each(rx_addr_print(&k->state.addr.sa, text), data);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
 }

@@ -4,6 +4,7 @@
 // the engine and whoever checks its health write it without a lock.
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "addr.h"
@@ -17,6 +18,7 @@ enum rx_health {
 };
 
 struct rx_backend_state {
+    struct rx_backends *in; // borrowed: where it is found, which outlives it
     struct rx_addr addr;
     char *check; // owned: how its health is checked, as a key; "" when nobody does
     char *name;  // owned: as the first pool wrote it, for the log and for who drains it
@@ -50,8 +52,16 @@ struct rx_eject_rule {
     uint32_t first_ms; // how long the first time; doubled each time, up to a minute
 };
 
+// All of an instance.
+enum { RX_BACKEND_BUCKETS = 1024 };
+struct rx_backends {
+    pthread_mutex_t lock;
+    struct rx_backend_node *buckets[RX_BACKEND_BUCKETS];
+};
+
 // The state for this address, created on first use; NULL when out of memory. Put it back when done.
-struct rx_backend_state *rx_backend_state_get(const struct rx_addr *addr, const char *check, const char *name);
+struct rx_backend_state *rx_backend_state_get(struct rx_backends *in, const struct rx_addr *addr, const char *check,
+                                              const char *name);
 void rx_backend_state_put(struct rx_backend_state *s);
 
 // ---- on the path --------------------------------------------------------------------------------------------------
@@ -110,7 +120,7 @@ static inline void rx_backend_connected(struct rx_backend_state *s, uint64_t now
 bool rx_backend_set_health(struct rx_backend_state *s, enum rx_health health, uint64_t now_ms);
 // Drains, or undrains, the backends with this address ("10.0.0.1:80") or that a config wrote like this
 // ("app.internal:80"); returns how many there are. It holds as long as a config names them.
-unsigned rx_backend_drain(const char *name_or_addr, bool is_drained, uint64_t now_ms);
+unsigned rx_backend_drain(struct rx_backends *in, const char *name_or_addr, bool is_drained, uint64_t now_ms);
 // Shows those that are drained, by address.
 typedef void rx_backend_drained_fn(const char *name, void *data);
-void rx_backend_each_drained(rx_backend_drained_fn *each, void *data);
+void rx_backend_each_drained(struct rx_backends *in, rx_backend_drained_fn *each, void *data);

@@ -13,6 +13,7 @@
 
 #include "arena.h"
 #include "digest.h"
+#include "home.h"
 #include "live.h"
 #include "regex.h"
 #include "route.h"
@@ -456,9 +457,8 @@ static int door_test_send(struct rx_build *b, int32_t test, struct rx_slice byte
 
 // ---- finishing ------------------------------------------------------------------------------------------------
 
-struct rx_build *rx_build_new(rx_report_fn *report, void *data)
+struct rx_build *rx_build_new(struct rx_home *home, rx_report_fn *report, void *data)
 {
-    static atomic_ulong last_id;
     struct rx_build *b = calloc(1, sizeof *b);
     struct rx_conf *c = calloc(1, sizeof *c);
     if (!b || !c || !(c->arena = rx_arena_new())) {
@@ -467,7 +467,8 @@ struct rx_build *rx_build_new(rx_report_fn *report, void *data)
         return NULL;
     }
     c->refs = 1;
-    c->id = atomic_fetch_add(&last_id, 1) + 1;
+    c->home = home;
+    c->id = atomic_fetch_add(&home->last_id, 1) + 1;
     c->max_connections = 10000;
     c->max_sessions = 65536;
     c->drain_ms = 30000;

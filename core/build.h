@@ -7,7 +7,8 @@
 // `report` receives every finding (enum rx_report) as one line of text.
 typedef void rx_report_fn(void *data, unsigned severity, const char *text, size_t len);
 
-struct rx_build *rx_build_new(rx_report_fn *report, void *data);
+// What outlives generations is found, or made, in `home`, which outlives this one.
+struct rx_build *rx_build_new(struct rx_home *home, rx_report_fn *report, void *data);
 void rx_build_free(struct rx_build *b); // also after a finish
 // Compiles what was declared. NULL when anything was wrong (reported). The caller owns one reference.
 struct rx_conf *rx_build_finish(struct rx_build *b, const char *file);

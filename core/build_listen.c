@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "home.h"
 #include "passed.h"
 #include "identify.h"
 #include "limit.h"
@@ -316,7 +317,7 @@ int rx_build_server_rates(struct rx_build *b)
     struct rx_conf *c = b->conf;
     if (!c->connection_rate.cost_ns && !c->rate_per_ip.cost_ns)
         return 0;
-    if (!(c->gate = rx_gate_get("", 0)))
+    if (!(c->gate = rx_gate_get(&c->home->gates, "", 0)))
         return -1;
     return c->rate_per_ip.cost_ns && !(c->rates = rx_gate_rates(c->gate)) ? -1 : 0;
 }
@@ -324,7 +325,7 @@ int rx_build_server_rates(struct rx_build *b)
 static int use_gate(struct rx_build *b, struct rx_listen *l)
 {
     const struct rx_conf *c = b->conf;
-    if (!(l->gate = rx_gate_get(l->name, l->ipv6_prefix)))
+    if (!(l->gate = rx_gate_get(&c->home->gates, l->name, l->ipv6_prefix)))
         return no_memory(b);
     l->active = &l->gate->active;
     l->pending = &l->gate->pending;
@@ -365,7 +366,7 @@ int rx_build_listen_finish(struct rx_build *b, uint32_t id)
     if (name_routes(b, l))
         return -1;
     for (uint32_t i = 0; i < l->n_routes; i++) {
-        if (!(l->routes[i].active = rx_live_get(l->name, l->routes[i].name, b->conf->id)))
+        if (!(l->routes[i].active = rx_live_get(&b->conf->home->lives, l->name, l->routes[i].name, b->conf->id)))
             return no_memory(b);
         l->routes[i].total = rx_live_meters(l->routes[i].active);
     }

@@ -18,6 +18,7 @@ int rx_door_pool_new(struct rx_build *b, const struct rx_pool_spec *s)
         return no_memory(b);
     if (s->balance > RX_BALANCE_FIRST)
         return fail(b, "unknown balance");
+    p->home = c->home;
     p->digest = rx_build_digest_pool(b, s);
     p->name = keep(b, s->name);
     p->is_anonymous = !s->name.len;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Metrics and shared tables of a config: found by name in the process, or made. A load that fails lets go of them.
+// Metrics and shared tables of a config: found by name in the instance, or made. A load that fails lets go of them.
 #include "build_draft.h"
 
 #include <string.h>
 
 #include "arena.h"
+#include "home.h"
 #include "metric.h"
 #include "store.h"
 
@@ -28,7 +29,8 @@ int rx_door_metric_new(struct rx_build *b, const struct rx_metric_spec *s)
         n_labels += *p == ',';
     if (n_labels > RX_METRIC_LABELS)
         return fail(b, "more than %d labels", RX_METRIC_LABELS);
-    struct rx_metric *m = rx_metric_get(name, help, s->is_gauge ? RX_METRIC_GAUGE : RX_METRIC_COUNTER, labels, &why);
+    struct rx_metric *m = rx_metric_get(&c->home->metrics, name, help, s->is_gauge ? RX_METRIC_GAUGE : RX_METRIC_COUNTER,
+                                        labels, &why);
     if (!m)
         return fail(b, "%s; one that changes its kind or labels needs another name, or a restart", why);
     list[c->n_metrics++] = m;
@@ -54,7 +56,7 @@ int rx_door_shared_new(struct rx_build *b, const struct rx_shared_spec *s)
         if (!strcmp(list[i].name, one.name) &&
             (list[i].max_entries != one.max_entries || list[i].ttl_ms != one.ttl_ms))
             return fail(b, "is declared twice, with other limits");
-    if (!(one.store = rx_store_get(one.name, one.max_entries, one.ttl_ms)))
+    if (!(one.store = rx_store_get(&c->home->stores, one.name, one.max_entries, one.ttl_ms)))
         return no_memory(b);
     list[c->n_shared++] = one;
     return (int)c->n_shared - 1;

@@ -28,7 +28,7 @@ unsigned rx_check_tests(const struct rx_conf *conf, void (*report)(void *data, c
 // it did not load. Adds to the findings. Returns the exit code.
 int rx_check_run(struct rx_conf *conf, const struct rx_args *a, struct rx_findings *f);
 // `refractium explain`; conf is NULL with --builtin. Returns the exit code.
-int rx_explain_run(struct rx_conf *conf, const struct rx_args *a);
+int rx_explain_run(struct rx_home *home, struct rx_conf *conf, const struct rx_args *a);
 // The same of bytes at hand and a generation that is served: leaves no trace in it. For the one thread that may use its
 // first script, the engine's. 0, or 1 with one line about what is wrong; either goes to `out`.
 int rx_explain_bytes(struct rx_conf *conf, const struct rx_args *a, const uint8_t *p, size_t n, FILE *out);

@@ -18,6 +18,7 @@
 #include "origin.h"
 
 struct rx_matcher;
+struct rx_home; // home.h
 struct rx_metric; // metric.h
 struct rx_store;  // store.h
 struct rx_served;  // served.h
@@ -95,6 +96,7 @@ struct rx_health_rule {
 };
 
 struct rx_pool {
+    struct rx_home *home; // borrowed: its generation's
     uint64_t digest;
     const char *name; // "web", or the list of addresses for an anonymous one
     bool is_anonymous;
@@ -291,6 +293,7 @@ struct rx_source {
 };
 
 struct rx_conf {
+    struct rx_home *home; // borrowed: outlives every generation
     atomic_uint refs;
     uint64_t id;
     void (*reap)(struct rx_conf *c); // takes it apart where that disturbs nobody; NULL: whoever lets go last does

@@ -15,6 +15,7 @@
 #include "admin.h"
 #include "ctl.h"
 #include "engine.h"
+#include "home.h"
 #include "load.h"
 
 enum { HELLO_S = 2, ANSWER_S = 60, INSTANCES = 64 };
@@ -138,11 +139,14 @@ static bool socket_in_config(const struct rx_args *a, char path[108])
     struct rx_args bare = *a;
     struct rx_findings f = { 0 };
     bare.is_port_typed = bare.is_bind_typed = false;
-    struct rx_conf *conf = a->config && access(a->config, R_OK) == 0 ? rx_load(&bare, NULL, &f) : NULL;
+    struct rx_home *home = rx_home_new();
+    bool may_load = home && a->config && access(a->config, R_OK) == 0;
+    struct rx_conf *conf = may_load ? rx_load(home, &bare, NULL, &f) : NULL;
     bool is_found = conf && conf->admin;
     if (is_found)
         snprintf(path, 108, "%s", conf->admin);
     rx_conf_unref(conf);
+    rx_home_free(home);
     rx_findings_free(&f);
     return is_found;
 }

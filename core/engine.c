@@ -17,6 +17,7 @@
 #include "health.h"
 #include "guard.h"
 #include "heir.h"
+#include "home.h"
 #include "hook.h"
 #include "http.h"
 #include "log.h"
@@ -343,6 +344,7 @@ static int open_logs(const struct rx_conf *conf)
 int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
 {
     struct engine *e = calloc(1, sizeof *e);
+    struct rx_home *home = conf->home;
     int code = RX_EXIT_RUNTIME;
     if (!e)
         return code;
@@ -360,7 +362,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     e->n_workers = conf->workers ? conf->workers : (unsigned)RX_MAX(cores, 1l);
     e->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     e->workers = calloc(e->n_workers, sizeof *e->workers);
-    e->hooker = rx_hooker_new(e->n_workers);
+    e->hooker = rx_hooker_new(conf->home, e->n_workers);
     e->guard = rx_guard_new();
     e->sync = e->loop ? rx_sync_new(e->loop) : NULL;
     if (!e->loop || !e->workers || !e->hooker || !e->guard || !e->sync)
@@ -402,7 +404,7 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         code = RX_EXIT_BIND;
         goto end;
     }
-    e->self = (struct rx_instance){ &e->reload, e->workers,   &e->active, &e->sessions,
+    e->self = (struct rx_instance){ home, &e->reload, e->workers,   &e->active, &e->sessions,
                                     e->n_workers, rx_now_ms(), &e->upgrade };
     rx_upgrade_init(&e->upgrade, e->loop, &e->self);
     if (rx_http_new(&e->http, e->loop, &e->self)) {
@@ -444,7 +446,7 @@ end:
     rx_http_free(e->http);
     signal(SIGHUP, SIG_IGN);
     signal(SIGUSR2, SIG_IGN);
-    rx_record_stop();
+    rx_record_stop(home->recorder);
     rx_admin_free(e->admin);
     rx_sessions_listen(NULL);
     rx_guard_free(e->guard);

@@ -31,10 +31,10 @@ static void report_build(void *data, unsigned severity, const char *text, size_t
     fprintf(stderr, "refractium explain: %.*s\n", (int)len, text);
 }
 
-static struct rx_conf *builtin_conf(void)
+static struct rx_conf *builtin_conf(struct rx_home *home)
 {
     const struct rx_args everything = { .config = RX_SCRIPT_EVERYTHING, .is_config_typed = true };
-    return rx_script_load(&everything, NULL, report_build, NULL);
+    return rx_script_load(home, &everything, NULL, report_build, NULL);
 }
 
 // ---- which listener, which client ---------------------------------------------------------------------------
@@ -271,11 +271,11 @@ static void explained_fini(struct rx_explained *x)
     free(x->scratch);
 }
 
-int rx_explain_run(struct rx_conf *conf, const struct rx_args *a)
+int rx_explain_run(struct rx_home *home, struct rx_conf *conf, const struct rx_args *a)
 {
     char err[RX_INPUT_ERROR];
     struct rx_explained x = { .args = a, .errors = stderr, .prefix = "refractium explain: ", .dashes = "--" };
-    struct rx_conf *own = a->is_builtin ? builtin_conf() : NULL;
+    struct rx_conf *own = a->is_builtin ? builtin_conf(home) : NULL;
     if (a->is_builtin && !own)
         return 1;
     int code = rx_input_read(&x.in, a, err) ? complain(&x, err) : explain(&x, own ? own : conf, stdout);

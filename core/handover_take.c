@@ -85,7 +85,7 @@ static int join_backend(struct rx_conn *c, const struct rx_handed *h)
     }
     if (!c->backend) {
         rx_roster_unref(c->roster);
-        c->roster = rx_roster_alone(&h->to, (const char *)h->backend.ptr, h->backend.len);
+        c->roster = rx_roster_alone(c->conf->home, &h->to, (const char *)h->backend.ptr, h->backend.len);
         if (!c->roster)
             return -ENOMEM;
         c->backend = c->roster->backends;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "home.h"
 #include "log.h"
 #include "sys.h"
 #include "roster.h"
@@ -161,7 +162,7 @@ static struct rx_health_check *check_new(struct rx_health_watch *h, const struct
                                          const struct rx_pool *p)
 {
     struct rx_health_check *c = calloc(1, sizeof *c);
-    if (!c || !(c->state = rx_backend_state_get(&b->addr, p->check, b->name))) {
+    if (!c || !(c->state = rx_backend_state_get(&p->home->backends, &b->addr, p->check, b->name))) {
         free(c);
         return NULL;
     }

@@ -240,7 +240,7 @@ static int take_flows(struct rx_worker *workers, unsigned n_workers, const struc
 static int hear(struct rx_worker *workers, unsigned n_workers, const struct rx_upgrade_msg *m, int memory)
 {
     if (m->kind == RX_UPGRADE_DRAINED)
-        rx_upgrade_take_drained(m);
+        rx_upgrade_take_drained(workers[0].conf->home, m);
     else if (m->kind == RX_UPGRADE_BANS && memory >= 0)
         return rx_upgrade_take_bans(memory, m->c);
     else if (m->kind == RX_UPGRADE_FLOWS && memory >= 0)

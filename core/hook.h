@@ -111,7 +111,7 @@ enum rx_filter rx_script_filter(struct rx_script *s, uint32_t fn, const struct r
 // ---- the hook thread (hook_thread.c) ---------------------------------------------------------------------------------
 
 // NULL when memory ran out.
-struct rx_hooker *rx_hooker_new(unsigned n_lines);
+struct rx_hooker *rx_hooker_new(struct rx_home *home, unsigned n_lines);
 // Gives a worker its line.
 void rx_hooker_join(struct rx_hooker *h, struct rx_worker *w);
 // The thread, when this generation is the first that needs it. 0 or negative errno.

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "hook.h"
+#include "home.h"
 #include "log.h"
 #include "sink.h"
 #include "sys.h"
@@ -36,6 +37,7 @@ struct timer {
 };
 
 struct rx_hooker {
+    struct rx_home *home; // borrowed
     struct ev_loop *loop; // owned, as is all below but conf
     pthread_t thread;
     bool is_started;
@@ -184,8 +186,9 @@ static void take(struct rx_hooker *k, struct rx_conf *conf)
 
 static void hooker_on_tidy(struct ev_loop *loop, ev_prepare *p, int events)
 {
-    (void)loop, (void)p, (void)events;
-    rx_sink_flush_all();
+    (void)loop, (void)events;
+    struct rx_hooker *k = p->data;
+    rx_sink_flush_all(&k->home->sinks);
 }
 
 static void hooker_on_wake(struct ev_loop *loop, ev_async *a, int events)
@@ -217,15 +220,16 @@ static void *run(void *arg)
     }
     drain(k);
     drop_timers(k);
-    rx_sink_flush_all();
+    rx_sink_flush_all(&k->home->sinks);
     return NULL;
 }
 
-struct rx_hooker *rx_hooker_new(unsigned n_lines)
+struct rx_hooker *rx_hooker_new(struct rx_home *home, unsigned n_lines)
 {
     struct rx_hooker *k = calloc(1, sizeof *k);
     if (!k)
         return NULL;
+    k->home = home;
     k->lines = calloc(n_lines, sizeof *k->lines);
     k->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     k->piece = malloc(PIECE);

@@ -12,7 +12,6 @@
 // Deliberately not done: counting where memory has run out. Such a client is let in.
 #include "limit.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,22 +188,19 @@ size_t rx_limit_memory(const struct rx_limit *l)
 
 // ---- gates ------------------------------------------------------------------------------------------------------
 
-struct gate {
+struct rx_gate_node {
     struct rx_gate gate; // first: callers hold a pointer to it
-    struct gate *next;
+    struct rx_gates *in; // borrowed
+    struct rx_gate_node *next;
     unsigned refs;
     uint32_t ipv6_prefix;
     char name[];
 };
 
-// Looked up only while a config loads or goes.
-static struct gate *gates;
-static pthread_mutex_t gates_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static struct gate *gate_new(const char *name, uint32_t ipv6_prefix)
+static struct rx_gate_node *gate_new(struct rx_gates *in, const char *name, uint32_t ipv6_prefix)
 {
     size_t len = strlen(name) + 1;
-    struct gate *g = calloc(1, sizeof *g + len);
+    struct rx_gate_node *g = calloc(1, sizeof *g + len);
     if (!g)
         return NULL;
     g->gate.per_ip = rx_limit_new(UINT32_MAX, ipv6_prefix);
@@ -217,31 +213,34 @@ static struct gate *gate_new(const char *name, uint32_t ipv6_prefix)
     }
     memcpy(g->name, name, len);
     g->ipv6_prefix = ipv6_prefix;
-    g->next = gates;
-    gates = g;
+    g->in = in;
+    g->next = in->first;
+    in->first = g;
     return g;
 }
 
-struct rx_gate *rx_gate_get(const char *name, uint32_t ipv6_prefix)
+// Looked up only while a config loads or goes.
+struct rx_gate *rx_gate_get(struct rx_gates *in, const char *name, uint32_t ipv6_prefix)
 {
-    pthread_mutex_lock(&gates_lock);
-    struct gate *g = gates;
+    pthread_mutex_lock(&in->lock);
+    struct rx_gate_node *g = in->first;
     while (g && (g->ipv6_prefix != ipv6_prefix || strcmp(g->name, name)))
         g = g->next;
     if (!g)
-        g = gate_new(name, ipv6_prefix);
+        g = gate_new(in, name, ipv6_prefix);
     if (g)
         g->refs++;
-    pthread_mutex_unlock(&gates_lock);
+    pthread_mutex_unlock(&in->lock);
     return g ? &g->gate : NULL;
 }
 
 struct rx_rates *rx_gate_rates(struct rx_gate *gate)
 {
-    pthread_mutex_lock(&gates_lock);
+    struct rx_gates *in = RX_CONTAINER(gate, struct rx_gate_node, gate)->in;
+    pthread_mutex_lock(&in->lock);
     if (!gate->rates)
         gate->rates = rx_rates_new();
-    pthread_mutex_unlock(&gates_lock);
+    pthread_mutex_unlock(&in->lock);
     return gate->rates;
 }
 
@@ -249,10 +248,11 @@ void rx_gate_put(struct rx_gate *gate)
 {
     if (!gate)
         return;
-    pthread_mutex_lock(&gates_lock);
-    struct gate *g = RX_CONTAINER(gate, struct gate, gate);
+    struct rx_gate_node *g = RX_CONTAINER(gate, struct rx_gate_node, gate);
+    struct rx_gates *in = g->in;
+    pthread_mutex_lock(&in->lock);
     if (--g->refs == 0) {
-        struct gate **at = &gates;
+        struct rx_gate_node **at = &in->first;
         while (*at != g)
             at = &(*at)->next;
         *at = g->next;
@@ -261,5 +261,5 @@ void rx_gate_put(struct rx_gate *gate)
         rx_rates_free(g->gate.rates);
         free(g);
     }
-    pthread_mutex_unlock(&gates_lock);
+    pthread_mutex_unlock(&in->lock);
 }

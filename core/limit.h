@@ -2,6 +2,7 @@
 // How many connections each client address has: bounded by the number of live connections, whoever they are.
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "addr.h"
@@ -31,8 +32,14 @@ struct rx_gate {
     struct rx_rates *rates;           // owned; the same of each address; NULL until somebody asks for it
 };
 
+// All of an instance.
+struct rx_gates {
+    pthread_mutex_t lock;
+    struct rx_gate_node *first;
+};
+
 // The gate of the listener with this name (its first address) and prefix, made on first use; NULL: out of memory.
-struct rx_gate *rx_gate_get(const char *name, uint32_t ipv6_prefix);
+struct rx_gate *rx_gate_get(struct rx_gates *in, const char *name, uint32_t ipv6_prefix);
 // Its rates, made on first use; NULL: out of memory. While a config is built.
 struct rx_rates *rx_gate_rates(struct rx_gate *g);
 void rx_gate_put(struct rx_gate *g);

@@ -14,9 +14,9 @@ bool rx_load_is_coloured(void)
     return isatty(STDERR_FILENO) && !getenv("NO_COLOR");
 }
 
-struct rx_conf *rx_load(const struct rx_args *a, struct rx_seen *seen, struct rx_findings *f)
+struct rx_conf *rx_load(struct rx_home *home, const struct rx_args *a, struct rx_seen *seen, struct rx_findings *f)
 {
-    struct rx_conf *conf = rx_script_load(a, seen, rx_findings_add, f);
+    struct rx_conf *conf = rx_script_load(home, a, seen, rx_findings_add, f);
     if (!conf && !f->n) {
         static const char text[] = "the config could not be loaded";
         rx_findings_add(f, RX_REPORT_ERROR, text, sizeof text - 1);
@@ -48,10 +48,11 @@ static bool passes_tests(const struct rx_conf *conf, rx_report_fn *report, void 
     return !n;
 }
 
-struct rx_conf *rx_load_tested(const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report, void *data)
+struct rx_conf *rx_load_tested(struct rx_home *home, const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report,
+                               void *data)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = rx_load(a, seen, &f);
+    struct rx_conf *conf = rx_load(home, a, seen, &f);
     for (unsigned i = 0; i < f.n; i++)
         report(data, f.list[i].severity, f.list[i].text, strlen(f.list[i].text));
     rx_findings_free(&f);

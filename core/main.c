@@ -13,6 +13,7 @@
 #include "ctl.h"
 #include "engine.h"
 #include "heir.h"
+#include "home.h"
 #include "import.h"
 #include "load.h"
 #include "log.h"
@@ -71,24 +72,24 @@ static int run_init(const struct rx_args *a)
 
 // ---- the commands -----------------------------------------------------------------------------------------------
 
-static int run_check(const struct rx_args *a)
+static int run_check(struct rx_home *home, const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = rx_load(a, NULL, &f);
+    struct rx_conf *conf = rx_load(home, a, NULL, &f);
     int code = rx_check_run(conf, a, &f);
     rx_conf_unref(conf);
     rx_findings_free(&f);
     return code;
 }
 
-static int run_explain(const struct rx_args *a)
+static int run_explain(struct rx_home *home, const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = a->is_builtin ? NULL : rx_load(a, NULL, &f);
+    struct rx_conf *conf = a->is_builtin ? NULL : rx_load(home, a, NULL, &f);
     int code = RX_EXIT_USAGE;
     rx_findings_print(&f, stderr, rx_load_is_coloured());
     if (conf || a->is_builtin)
-        code = rx_explain_run(conf, a);
+        code = rx_explain_run(home, conf, a);
     else if (!a->is_config_typed && a->config && access(a->config, F_OK))
         fprintf(stderr, "refractium explain: with --builtin no config is needed\n");
     rx_conf_unref(conf);
@@ -96,10 +97,10 @@ static int run_explain(const struct rx_args *a)
     return code;
 }
 
-static int run_replay(const struct rx_args *a)
+static int run_replay(struct rx_home *home, const struct rx_args *a)
 {
     struct rx_findings f = { 0 };
-    struct rx_conf *conf = rx_load(a, NULL, &f);
+    struct rx_conf *conf = rx_load(home, a, NULL, &f);
     rx_findings_print(&f, stderr, rx_load_is_coloured());
     int code = conf ? rx_replay_run(conf, a) : RX_EXIT_USAGE;
     rx_conf_unref(conf);
@@ -117,11 +118,11 @@ static void print_finding(void *data, unsigned severity, const char *text, size_
     rx_findings_free(&one);
 }
 
-static int run_serve(const struct rx_args *a)
+static int run_serve(struct rx_home *home, const struct rx_args *a)
 {
     rx_heir_begin();
     rx_passed_take();
-    struct rx_conf *conf = rx_load_tested(a, NULL, print_finding, NULL);
+    struct rx_conf *conf = rx_load_tested(home, a, NULL, print_finding, NULL);
     if (!conf)
         return RX_EXIT_USAGE;
     const struct rx_log_setup setup = { .level = a->is_debug   ? RX_LOG_DEBUG
@@ -138,27 +139,33 @@ int main(int argc, char **argv)
     int code = rx_args_parse(&a, argc, argv);
     if (code >= 0)
         return fflush(stdout) ? RX_EXIT_USAGE : code;
+    struct rx_home *home = rx_home_new();
+    if (!home) {
+        fprintf(stderr, "refractium: out of memory\n");
+        rx_args_free(&a);
+        return RX_EXIT_RUNTIME;
+    }
     switch (a.command) {
     case RX_CMD_RUN:
-        code = run_serve(&a);
+        code = run_serve(home, &a);
         break;
     case RX_CMD_INIT:
         code = run_init(&a);
         break;
     case RX_CMD_CHECK:
-        code = run_check(&a);
+        code = run_check(home, &a);
         break;
     case RX_CMD_EXPLAIN:
-        code = run_explain(&a);
+        code = run_explain(home, &a);
         break;
     case RX_CMD_RECORD:
-        code = a.n_files ? rx_ctl_run(&a) : run_serve(&a);
+        code = a.n_files ? rx_ctl_run(&a) : run_serve(home, &a);
         break;
     case RX_CMD_GUARD:
-        code = run_serve(&a);
+        code = run_serve(home, &a);
         break;
     case RX_CMD_REPLAY:
-        code = run_replay(&a);
+        code = run_replay(home, &a);
         break;
     case RX_CMD_IMPORT:
         code = rx_import_run(&a);
@@ -176,6 +183,7 @@ int main(int argc, char **argv)
         code = rx_ctl_run(&a);
         break;
     }
+    rx_home_free(home);
     rx_args_free(&a);
     return code;
 }

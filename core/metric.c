@@ -8,7 +8,6 @@
 #include "metric.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +24,9 @@ struct series {
 };
 
 struct rx_metric {
+    struct rx_metrics *in; // borrowed
     struct rx_metric *next;
-    unsigned refs; // under `lock`
+    unsigned refs; // under its lock
     enum rx_metric_kind kind;
     char *name, *help, *labels; // owned
     unsigned n_labels;
@@ -35,9 +35,6 @@ struct rx_metric {
     atomic_ulong overflow; // uses that found no room
     _Atomic(struct series *) slots[SLOTS]; // owned
 };
-
-static struct rx_metric *metrics; // by name
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 // ---- the list -----------------------------------------------------------------------------------------------------
 
@@ -89,23 +86,24 @@ static struct rx_metric *take(struct rx_metric *m, const char *help, enum rx_met
     return m;
 }
 
-struct rx_metric *rx_metric_get(const char *name, const char *help, enum rx_metric_kind kind, const char *labels,
-                                const char **why)
+struct rx_metric *rx_metric_get(struct rx_metrics *in, const char *name, const char *help, enum rx_metric_kind kind,
+                                const char *labels, const char **why)
 {
     *why = NULL;
-    pthread_mutex_lock(&lock);
-    struct rx_metric **at = &metrics, *m;
+    pthread_mutex_lock(&in->lock);
+    struct rx_metric **at = &in->first, *m;
     while (*at && strcmp((*at)->name, name) < 0)
         at = &(*at)->next;
     if (*at && !strcmp((*at)->name, name)) {
         m = take(*at, help, kind, labels, why);
     } else if ((m = metric_new(name, help, kind, labels))) {
+        m->in = in;
         m->next = *at;
         *at = m;
     } else {
         *why = "out of memory";
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
     return m;
 }
 
@@ -113,15 +111,16 @@ void rx_metric_put(struct rx_metric *m)
 {
     if (!m)
         return;
-    pthread_mutex_lock(&lock);
+    struct rx_metrics *in = m->in;
+    pthread_mutex_lock(&in->lock);
     bool is_last = --m->refs == 0;
     if (is_last) {
-        struct rx_metric **at = &metrics;
+        struct rx_metric **at = &in->first;
         while (*at != m)
             at = &(*at)->next;
         *at = m->next;
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
     if (is_last)
         metric_free(m);
 }
@@ -310,21 +309,21 @@ static void print_series(FILE *out, const struct rx_metric *m, struct series *s)
     putc('\n', out);
 }
 
-static void print_overflow(FILE *out)
+static void print_overflow(const struct rx_metrics *in, FILE *out)
 {
     static const char name[] = "refractium_script_metric_overflow_total";
-    if (!metrics)
+    if (!in->first)
         return;
     fprintf(out, "# HELP %s Uses of a script's metric with one set of label values too many.\n# TYPE %s counter\n", name,
             name);
-    for (struct rx_metric *m = metrics; m; m = m->next)
+    for (struct rx_metric *m = in->first; m; m = m->next)
         fprintf(out, "%s{metric=\"%s\"} %lu\n", name, m->name, atomic_load(&m->overflow));
 }
 
-void rx_metric_print(FILE *out)
+void rx_metric_print(struct rx_metrics *in, FILE *out)
 {
-    pthread_mutex_lock(&lock);
-    for (struct rx_metric *m = metrics; m; m = m->next) {
+    pthread_mutex_lock(&in->lock);
+    for (struct rx_metric *m = in->first; m; m = m->next) {
         print_help(out, m);
         for (int i = 0; i < SLOTS; i++) {
             struct series *s = atomic_load_explicit(&m->slots[i], memory_order_acquire);
@@ -335,6 +334,6 @@ void rx_metric_print(FILE *out)
         if (!m->n_labels && !atomic_load(&m->n_series))
             fprintf(out, "%s 0\n", m->name);
     }
-    print_overflow(out);
-    pthread_mutex_unlock(&lock);
+    print_overflow(in, out);
+    pthread_mutex_unlock(&in->lock);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Counters and gauges that scripts declare: found by name in the process, so a reload loses no count. Each has one
+// Counters and gauges that scripts declare: found by name in the instance, so a reload loses no count. Each has one
 // value for every set of label values it was used with, as many as RX_METRIC_SERIES.
 #pragma once
 
+#include <pthread.h>
 #include <stdio.h>
 
 #include "base.h"
@@ -13,10 +14,16 @@ enum rx_metric_kind { RX_METRIC_COUNTER = 0, RX_METRIC_GAUGE = 1 };
 
 struct rx_metric;
 
+// All of an instance.
+struct rx_metrics {
+    pthread_mutex_t lock;
+    struct rx_metric *first; // by name
+};
+
 // The metric of this name, made when there is none. `labels`: names with commas between them. NULL after *why told
 // what is wrong in words for the user: another generation still has it with another type or labels.
-struct rx_metric *rx_metric_get(const char *name, const char *help, enum rx_metric_kind kind, const char *labels,
-                                const char **why);
+struct rx_metric *rx_metric_get(struct rx_metrics *in, const char *name, const char *help, enum rx_metric_kind kind,
+                                const char *labels, const char **why);
 void rx_metric_put(struct rx_metric *m);
 unsigned rx_metric_n_labels(const struct rx_metric *m);
 
@@ -34,7 +41,7 @@ void rx_metric_add(struct rx_metric *m, const struct rx_metric_key *key, double 
 void rx_metric_set(struct rx_metric *m, const struct rx_metric_key *key, double value);
 
 // All metrics in the text format of Prometheus, by name. Label values may be any bytes: what is no UTF-8 is escaped.
-void rx_metric_print(FILE *out);
+void rx_metric_print(struct rx_metrics *in, FILE *out);
 // For whoever prints metrics of another source: a label value in quotes; a number.
 void rx_metric_print_label(FILE *out, const char *text, size_t len);
 void rx_metric_print_number(FILE *out, double v);

@@ -9,6 +9,7 @@
 
 #include "ban.h"
 #include "guard.h"
+#include "home.h"
 #include "log.h"
 #include "metric.h"
 #include "store.h"
@@ -87,14 +88,14 @@ static void print_bytes(const struct rx_served *t, void *data)
     }
 }
 
-static void print_routes(FILE *out)
+static void print_routes(FILE *out, const struct rx_instance *i)
 {
     head(out, "refractium_connections_total", "counter", "Connections that have ended, by route and reason.");
-    rx_served_each(print_closed, out);
+    rx_served_each(&i->home->serveds, print_closed, out);
     head(out, "refractium_connections_active", "gauge", "Connections now; route \"\" is not recognised yet or no route's.");
-    rx_served_each(print_active, out);
+    rx_served_each(&i->home->serveds, print_active, out);
     head(out, "refractium_bytes_total", "counter", "Bytes moved, from clients (in) and to clients (out).");
-    rx_served_each(print_bytes, out);
+    rx_served_each(&i->home->serveds, print_bytes, out);
 }
 
 // ---- workers ------------------------------------------------------------------------------------------------------
@@ -316,19 +317,20 @@ static void print_evicted(const char *name, struct rx_store *s, void *data)
     fprintf(data, "} %lu\n", rx_store_totals(s).evicted);
 }
 
-static void print_kept(FILE *out, const struct rx_conf *conf)
+static void print_kept(FILE *out, const struct rx_instance *i)
 {
+    const struct rx_conf *conf = i->reload->conf;
     struct rx_ban_totals bans = rx_ban_totals();
     one(out, "refractium_bans", "gauge", "Addresses and blocks that are banned.", (double)bans.now);
     one(out, "refractium_bans_total", "counter", "Bans set since the start.", (double)bans.added);
     one(out, "refractium_bans_refused_total", "counter", "Bans that found no room.", (double)bans.refused);
     if (conf->n_shared) {
         head(out, "refractium_shared_entries", "gauge", "Entries of a shared table.");
-        rx_store_each(print_entries, out);
+        rx_store_each(&i->home->stores, print_entries, out);
         head(out, "refractium_shared_evicted_total", "counter", "Entries that made room before their end.");
-        rx_store_each(print_evicted, out);
+        rx_store_each(&i->home->stores, print_evicted, out);
     }
-    rx_metric_print(out);
+    rx_metric_print(&i->home->metrics, out);
 }
 
 // ---- sessions -------------------------------------------------------------------------------------------------------
@@ -416,10 +418,10 @@ void rx_metrics_print(FILE *out, const struct rx_instance *i)
     one(out, "refractium_config_generation", "gauge", "Number of the config that is served.", (double)conf->id);
     one(out, "refractium_stopping", "gauge", "1: connections may finish, no new ones are taken.", i->reload->is_stopped);
     print_workers(out, i);
-    print_routes(out);
+    print_routes(out, i);
     print_backends(out, conf);
     print_scripts(out, conf);
-    print_kept(out, conf);
+    print_kept(out, i);
     print_sessions(out, i);
     print_store(out);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "hook.h"
+#include "home.h"
 #include "log.h"
 #include "proxied.h"
 #include "record.h"
@@ -166,7 +167,7 @@ static RX_COLD void record(const struct rx_conn *c, const struct rx_decision *d,
                                  .len = ask->n,
                                  .gram_len = ask->gram_len,
                                  .n_grams = ask->n_grams };
-    rx_record_decision(c->worker->index, &r);
+    rx_record_decision(c->conf->home->recorder, c->worker->index, &r);
 }
 
 const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *ask, const struct rx_decision *d)
@@ -174,7 +175,7 @@ const struct rx_target *rx_peek_settle(struct rx_conn *c, const struct rx_ask *a
     const struct rx_target *to = d->verdict == RX_MATCH ? d->to : fallback_of(c);
     leave_pending(c);
     rx_histogram_add(&c->worker->stat.identify, rx_now_ms() - c->start_ms);
-    if (RX_UNLIKELY(atomic_load_explicit(&rx_record_is_on, memory_order_acquire)))
+    if (RX_UNLIKELY(atomic_load_explicit(rx_recorder_is_on(c->conf->home->recorder), memory_order_acquire)))
         record(c, d, ask);
     c->seen = d->seen;
     rx_worker_tried(c, RX_MEASURE_UNIDENTIFIED);

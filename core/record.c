@@ -2,7 +2,7 @@
 // Enters: decisions, from workers. Leaves: a line of JSON each, in a file of bounded size.
 // A worker copies a decision into a ring of its own and goes on; one thread empties the rings, formats and writes, so
 // that neither a slow nor a full disk is ever waited for on the path. What finds no room is counted.
-// Invariants: one writer and one reader a ring. Rings live until the process ends: a worker that was about to write
+// Invariants: one writer and one reader a ring. Rings live as long as the recorder: a worker that was about to write
 // when recording stopped does no harm.
 #include "record.h"
 
@@ -42,7 +42,8 @@ struct ring {
     uint8_t bytes[RING];
 };
 
-static struct {
+struct rx_recorder {
+    atomic_bool is_on;
     struct ring **rings; // owned, and each of them
     unsigned n_rings;
     struct rx_record_setup setup; // file is owned
@@ -54,9 +55,29 @@ static struct {
     uint64_t size, written;
     unsigned long lost; // that the file had no room for
     bool is_full;
-} recorder = { .fd = -1 };
+};
 
-atomic_bool rx_record_is_on;
+struct rx_recorder *rx_recorder_new(void)
+{
+    struct rx_recorder *w = calloc(1, sizeof *w);
+    if (w)
+        w->fd = -1;
+    return w;
+}
+
+void rx_recorder_free(struct rx_recorder *w)
+{
+    for (unsigned i = 0; w && i < w->n_rings; i++)
+        free(w->rings[i]);
+    if (w)
+        free(w->rings);
+    free(w);
+}
+
+atomic_bool *rx_recorder_is_on(struct rx_recorder *w)
+{
+    return &w->is_on;
+}
 
 // ---- workers --------------------------------------------------------------------------------------------------------
 
@@ -89,23 +110,23 @@ static uint8_t *put(uint8_t *at, const char *text)
     return at + n + 1;
 }
 
-static bool is_sampled(struct ring *g)
+static bool is_sampled(const struct rx_recorder *w, struct ring *g)
 {
-    g->owed += atomic_load_explicit(&recorder.sample_ppm, memory_order_relaxed);
+    g->owed += atomic_load_explicit(&w->sample_ppm, memory_order_relaxed);
     if (g->owed < 1000000)
         return false;
     g->owed -= 1000000;
     return true;
 }
 
-void rx_record_decision(unsigned worker, const struct rx_record *r)
+void rx_record_decision(struct rx_recorder *w, unsigned worker, const struct rx_record *r)
 {
-    struct ring *g = worker < recorder.n_rings ? recorder.rings[worker] : NULL;
-    if (!g || !is_sampled(g))
+    struct ring *g = worker < w->n_rings ? w->rings[worker] : NULL;
+    if (!g || !is_sampled(w, g))
         return;
     struct timespec now;
     const char *texts[TEXTS] = { r->listen, r->protocol, r->route, r->to };
-    uint32_t kept = RX_MIN(r->len, atomic_load_explicit(&recorder.bytes, memory_order_relaxed));
+    uint32_t kept = RX_MIN(r->len, atomic_load_explicit(&w->bytes, memory_order_relaxed));
     uint32_t n_grams = RX_MIN(r->n_grams, (uint32_t)RX_RECORD_GRAMS);
     size_t need = sizeof(struct slot) + n_grams * sizeof(uint32_t) + kept;
     unsigned long head;
@@ -168,26 +189,26 @@ static void put_bytes(struct rx_json *j, const uint8_t *p, uint32_t n)
 }
 
 // Appends one line; a line that does not fit, or cannot be written whole, is taken back and recording ends.
-static void write_line(struct rx_json *j)
+static void write_line(struct rx_recorder *w, struct rx_json *j)
 {
     const struct iovec parts[2] = { { j->text, j->len }, { (char *)"\n", 1 } };
     size_t len = j->len + 1;
-    if (j->is_broken || recorder.is_full) {
-        recorder.lost++;
+    if (j->is_broken || w->is_full) {
+        w->lost++;
         return;
     }
-    if (recorder.size + len <= recorder.setup.max_size && writev(recorder.fd, parts, 2) == (ssize_t)len) {
-        recorder.size += len;
-        recorder.written++;
+    if (w->size + len <= w->setup.max_size && writev(w->fd, parts, 2) == (ssize_t)len) {
+        w->size += len;
+        w->written++;
         return;
     }
-    int err = recorder.size + len > recorder.setup.max_size ? 0 : errno ? errno : ENOSPC;
-    if (ftruncate(recorder.fd, (off_t)recorder.size))
+    int err = w->size + len > w->setup.max_size ? 0 : errno ? errno : ENOSPC;
+    if (ftruncate(w->fd, (off_t)w->size))
         err = errno;
-    rx_log(RX_LOG_WARN, "record: %s: %s; nothing more is recorded", recorder.setup.file,
+    rx_log(RX_LOG_WARN, "record: %s: %s; nothing more is recorded", w->setup.file,
            err ? strerror(err) : "max_size is reached");
-    recorder.is_full = true;
-    recorder.lost++;
+    w->is_full = true;
+    w->lost++;
 }
 
 static void put_grams(struct rx_json *j, const uint8_t *at, uint32_t n)
@@ -202,7 +223,7 @@ static void put_grams(struct rx_json *j, const uint8_t *at, uint32_t n)
     rx_json_close(j);
 }
 
-static void write_slot(const struct slot *s, const uint8_t *at)
+static void write_slot(struct rx_recorder *w, const struct slot *s, const uint8_t *at)
 {
     struct rx_json j = { 0 };
     char host[RX_ADDR_TEXT];
@@ -229,11 +250,11 @@ static void write_slot(const struct slot *s, const uint8_t *at)
     put_bytes(&j, at, s->kept);
     rx_json_close(&j);
     errno = 0;
-    write_line(&j);
+    write_line(w, &j);
     rx_json_free(&j);
 }
 
-static bool empty_ring(struct ring *g)
+static bool empty_ring(struct rx_recorder *w, struct ring *g)
 {
     unsigned long head = atomic_load_explicit(&g->head, memory_order_acquire);
     unsigned long tail = atomic_load_explicit(&g->tail, memory_order_relaxed);
@@ -247,7 +268,7 @@ static bool empty_ring(struct ring *g)
             continue;
         }
         memcpy(&s, at, sizeof s);
-        write_slot(&s, at + sizeof s);
+        write_slot(w, &s, at + sizeof s);
         tail += s.size;
         atomic_store_explicit(&g->tail, tail, memory_order_release);
     }
@@ -258,11 +279,11 @@ static bool empty_ring(struct ring *g)
 static void *write_out(void *data)
 {
     const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000L };
-    (void)data;
+    struct rx_recorder *w = data;
     for (;;) {
-        bool is_last = atomic_load(&recorder.is_ending), is_any = false;
-        for (unsigned i = 0; i < recorder.n_rings; i++)
-            is_any |= empty_ring(recorder.rings[i]);
+        bool is_last = atomic_load(&w->is_ending), is_any = false;
+        for (unsigned i = 0; i < w->n_rings; i++)
+            is_any |= empty_ring(w, w->rings[i]);
         if (is_last)
             return NULL;
         if (!is_any)
@@ -272,22 +293,22 @@ static void *write_out(void *data)
 
 // ---- starting and stopping ------------------------------------------------------------------------------------------
 
-static int make_rings(unsigned n)
+static int make_rings(struct rx_recorder *w, unsigned n)
 {
-    if (recorder.rings)
+    if (w->rings)
         return 0;
-    recorder.rings = calloc(n, sizeof *recorder.rings);
-    for (unsigned i = 0; recorder.rings && i < n; i++)
-        if (!(recorder.rings[i] = aligned_alloc(64, sizeof(struct ring))))
+    w->rings = calloc(n, sizeof *w->rings);
+    for (unsigned i = 0; w->rings && i < n; i++)
+        if (!(w->rings[i] = aligned_alloc(64, sizeof(struct ring))))
             return -ENOMEM;
         else
-            memset(recorder.rings[i], 0, offsetof(struct ring, bytes));
-    recorder.n_rings = recorder.rings ? n : 0;
-    return recorder.rings ? 0 : -ENOMEM;
+            memset(w->rings[i], 0, offsetof(struct ring, bytes));
+    w->n_rings = w->rings ? n : 0;
+    return w->rings ? 0 : -ENOMEM;
 }
 
 // An old recording goes on when it is one; anything else is not ours to write to.
-static int open_file(const char *file)
+static int open_file(struct rx_recorder *w, const char *file)
 {
     char first[32] = "";
     struct stat st;
@@ -305,7 +326,7 @@ static int open_file(const char *file)
         close(fd);
         return -err;
     }
-    recorder.size = (uint64_t)st.st_size;
+    w->size = (uint64_t)st.st_size;
     return fd;
 }
 
@@ -314,88 +335,88 @@ static bool is_same(const struct rx_record_setup *a, const struct rx_record_setu
     return a->file && b->file && !strcmp(a->file, b->file) && a->max_size == b->max_size;
 }
 
-static void tune(const struct rx_record_setup *setup)
+static void tune(struct rx_recorder *w, const struct rx_record_setup *setup)
 {
-    atomic_store(&recorder.sample_ppm, setup->sample_ppm);
-    atomic_store(&recorder.bytes, setup->bytes);
-    recorder.setup.sample_ppm = setup->sample_ppm;
-    recorder.setup.bytes = setup->bytes;
+    atomic_store(&w->sample_ppm, setup->sample_ppm);
+    atomic_store(&w->bytes, setup->bytes);
+    w->setup.sample_ppm = setup->sample_ppm;
+    w->setup.bytes = setup->bytes;
 }
 
-static int start(const struct rx_record_setup *setup, unsigned n_workers)
+static int start(struct rx_recorder *w, const struct rx_record_setup *setup, unsigned n_workers)
 {
     char *file = strdup(setup->file);
-    int rc = file ? make_rings(n_workers) : -ENOMEM;
-    int fd = rc ? rc : open_file(setup->file);
+    int rc = file ? make_rings(w, n_workers) : -ENOMEM;
+    int fd = rc ? rc : open_file(w, setup->file);
     if (fd < 0) {
         rx_log(RX_LOG_ERROR, "record: %s: %s", setup->file, fd == -EEXIST ? "exists and is no recording" : strerror(-fd));
         free(file);
         return fd;
     }
-    recorder.setup = *setup;
-    recorder.setup.file = file;
-    recorder.fd = fd;
-    recorder.written = 0;
-    recorder.lost = 0;
-    recorder.is_full = false;
-    atomic_store(&recorder.is_ending, false);
-    for (unsigned i = 0; i < recorder.n_rings; i++) // what came in too late for the last recording
-        atomic_store(&recorder.rings[i]->tail, atomic_load(&recorder.rings[i]->head));
-    tune(setup);
-    if ((rc = pthread_create(&recorder.thread, NULL, write_out, NULL))) {
+    w->setup = *setup;
+    w->setup.file = file;
+    w->fd = fd;
+    w->written = 0;
+    w->lost = 0;
+    w->is_full = false;
+    atomic_store(&w->is_ending, false);
+    for (unsigned i = 0; i < w->n_rings; i++) // what came in too late for the last recording
+        atomic_store(&w->rings[i]->tail, atomic_load(&w->rings[i]->head));
+    tune(w, setup);
+    if ((rc = pthread_create(&w->thread, NULL, write_out, w))) {
         rx_log(RX_LOG_ERROR, "record: no thread to write %s: %s", file, strerror(rc));
         close(fd);
         free(file);
-        recorder.setup.file = NULL;
+        w->setup.file = NULL;
         return -rc;
     }
-    recorder.is_running = true;
-    atomic_store(&rx_record_is_on, true);
+    w->is_running = true;
+    atomic_store(&w->is_on, true);
     rx_log(RX_LOG_INFO, "record: first bytes of clients go to %s", file);
     return 0;
 }
 
-bool rx_record_stop(void)
+bool rx_record_stop(struct rx_recorder *w)
 {
-    if (!recorder.is_running)
+    if (!w->is_running)
         return false;
-    atomic_store(&rx_record_is_on, false);
-    atomic_store(&recorder.is_ending, true);
-    pthread_join(recorder.thread, NULL);
-    unsigned long lost = recorder.lost;
-    for (unsigned i = 0; i < recorder.n_rings; i++)
-        lost += atomic_exchange(&recorder.rings[i]->dropped, 0);
-    close(recorder.fd);
-    rx_log(RX_LOG_INFO, "record: %lu decisions in %s, %lu left out", (unsigned long)recorder.written,
-           recorder.setup.file, lost);
-    free((char *)recorder.setup.file);
-    recorder.setup.file = NULL;
-    recorder.fd = -1;
-    recorder.is_running = recorder.is_ordered = false;
+    atomic_store(&w->is_on, false);
+    atomic_store(&w->is_ending, true);
+    pthread_join(w->thread, NULL);
+    unsigned long lost = w->lost;
+    for (unsigned i = 0; i < w->n_rings; i++)
+        lost += atomic_exchange(&w->rings[i]->dropped, 0);
+    close(w->fd);
+    rx_log(RX_LOG_INFO, "record: %lu decisions in %s, %lu left out", (unsigned long)w->written,
+           w->setup.file, lost);
+    free((char *)w->setup.file);
+    w->setup.file = NULL;
+    w->fd = -1;
+    w->is_running = w->is_ordered = false;
     return true;
 }
 
-int rx_record_order(const struct rx_record_setup *setup, unsigned n_workers)
+int rx_record_order(struct rx_recorder *w, const struct rx_record_setup *setup, unsigned n_workers)
 {
-    int rc = recorder.is_running ? -EALREADY : start(setup, n_workers);
+    int rc = w->is_running ? -EALREADY : start(w, setup, n_workers);
     if (!rc)
-        recorder.is_ordered = true;
+        w->is_ordered = true;
     return rc;
 }
 
-const char *rx_record_file(void)
+const char *rx_record_file(struct rx_recorder *w)
 {
-    return recorder.setup.file;
+    return w->setup.file;
 }
 
-int rx_record_apply(const struct rx_record_setup *setup, unsigned n_workers)
+int rx_record_apply(struct rx_recorder *w, const struct rx_record_setup *setup, unsigned n_workers)
 {
-    if (recorder.is_running && is_same(setup, &recorder.setup)) {
-        tune(setup);
+    if (w->is_running && is_same(setup, &w->setup)) {
+        tune(w, setup);
         return 0;
     }
-    if (recorder.is_ordered)
+    if (w->is_ordered)
         return 0;
-    rx_record_stop();
-    return setup->file ? start(setup, n_workers) : 0;
+    rx_record_stop(w);
+    return setup->file ? start(w, setup, n_workers) : 0;
 }

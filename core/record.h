@@ -33,19 +33,23 @@ struct rx_record_setup {
     uint32_t sample_ppm, bytes;
 };
 
-// Brings recording in line with a config: starts, stops, or goes on. Engine thread only; 0, or -errno (told).
-int rx_record_apply(const struct rx_record_setup *setup, unsigned n_workers);
-// Writes out what is waiting and closes the file; false: nothing was recorded. Workers may still run.
-bool rx_record_stop(void);
-// By the operator: a recording that only he, or the end, stops. -EALREADY: there is one. 0, or -errno (told).
-int rx_record_order(const struct rx_record_setup *setup, unsigned n_workers);
-// Where to; NULL: nothing is recorded. Engine thread only.
-const char *rx_record_file(void);
+struct rx_recorder;
+struct rx_recorder *rx_recorder_new(void); // NULL: out of memory
+void rx_recorder_free(struct rx_recorder *w); // it was stopped; NULL is fine
 
-extern atomic_bool rx_record_is_on; // for rx_record_decision's callers
+// Brings recording in line with a config: starts, stops, or goes on. Engine thread only; 0, or -errno (told).
+int rx_record_apply(struct rx_recorder *w, const struct rx_record_setup *setup, unsigned n_workers);
+// Writes out what is waiting and closes the file; false: nothing was recorded. Workers may still run.
+bool rx_record_stop(struct rx_recorder *w);
+// By the operator: a recording that only he, or the end, stops. -EALREADY: there is one. 0, or -errno (told).
+int rx_record_order(struct rx_recorder *w, const struct rx_record_setup *setup, unsigned n_workers);
+// Where to; NULL: nothing is recorded. Engine thread only.
+const char *rx_record_file(struct rx_recorder *w);
+
+atomic_bool *rx_recorder_is_on(struct rx_recorder *w); // for rx_record_decision's callers; any thread
 
 // From worker number `worker`. Never waits: when the writer lags behind, it is counted and left out.
-void rx_record_decision(unsigned worker, const struct rx_record *r);
+void rx_record_decision(struct rx_recorder *w, unsigned worker, const struct rx_record *r);
 
 // One line of the file, read: 0, or -1 with a word why. `bytes` has room for RX_RECORD_LINE / 2; texts are in `text`.
 struct rx_record_text {

@@ -20,6 +20,7 @@
 #include "bind.h"
 #include "health.h"
 #include "guard.h"
+#include "home.h"
 #include "hook.h"
 #include "load.h"
 #include "log.h"
@@ -208,7 +209,7 @@ static void *job_run(void *arg)
     struct rx_reload_job *j = arg;
     const struct rx_reload *r = j->reload;
     give_way();
-    j->conf = rx_load_tested(r->args, &j->seen, rx_findings_add, &j->findings);
+    j->conf = rx_load_tested(r->conf->home, r->args, &j->seen, rx_findings_add, &j->findings);
     if (j->conf && (rx_served_attach(j->conf, r->n_workers) ||
                     rx_script_spawn(j->conf, r->args, r->n_workers, rx_findings_add, &j->findings))) {
         rx_conf_unref(j->conf);
@@ -289,7 +290,7 @@ int rx_reload_record(struct rx_reload *r)
                                            .max_size = r->conf->record_max,
                                            .sample_ppm = r->conf->record_ppm,
                                            .bytes = r->conf->record_bytes };
-    return rx_record_apply(&setup, r->n_workers);
+    return rx_record_apply(r->conf->home->recorder, &setup, r->n_workers);
 }
 
 static void refuse(struct rx_reload *r, const struct rx_reload_job *j, struct rx_history_entry *e, const char *note)

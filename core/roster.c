@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "conf.h"
+#include "home.h"
 
 enum {
     ORDER_MAX = 65536, // turns kept for a tier
@@ -186,7 +187,7 @@ static int backend_add(struct rx_roster *r, const struct rx_pool *p, const struc
     b->addr = *addr;
     rx_addr_print(&addr->sa, text);
     b->identity = rx_hash_bytes(text, strlen(text));
-    b->state = rx_backend_state_get(addr, p->check, b->name);
+    b->state = rx_backend_state_get(&p->home->backends, addr, p->check, b->name);
     r->n_known++;
     return b->state ? 0 : -1;
 }
@@ -268,7 +269,7 @@ struct rx_roster *rx_roster_new(const struct rx_pool *p, const struct rx_places 
     return NULL;
 }
 
-struct rx_roster *rx_roster_alone(const struct rx_addr *addr, const char *name, size_t len)
+struct rx_roster *rx_roster_alone(struct rx_home *home, const struct rx_addr *addr, const char *name, size_t len)
 {
     struct rx_roster *r = calloc(1, sizeof *r);
     struct rx_backend *b = r ? r->backends = calloc(1, sizeof *b) : NULL;
@@ -279,7 +280,7 @@ struct rx_roster *rx_roster_alone(const struct rx_addr *addr, const char *name, 
         b->addr = *addr;
         b->weight = 1;
         b->name = b->own_name = strndup(name, len);
-        b->state = b->own_name ? rx_backend_state_get(addr, "", b->own_name) : NULL;
+        b->state = b->own_name ? rx_backend_state_get(&home->backends, addr, "", b->own_name) : NULL;
     }
     if (b && b->state)
         return r;

@@ -16,6 +16,7 @@
 
 #include "abi.h" // after base.h
 
+struct rx_home;
 struct rx_pool;
 
 struct rx_backend {
@@ -58,7 +59,7 @@ struct rx_roster {
 // One reference; NULL when out of memory.
 struct rx_roster *rx_roster_new(const struct rx_pool *pool, const struct rx_places *const *places);
 // One backend that is in no pool; nobody is sent there. NULL when out of memory.
-struct rx_roster *rx_roster_alone(const struct rx_addr *addr, const char *name, size_t len);
+struct rx_roster *rx_roster_alone(struct rx_home *home, const struct rx_addr *addr, const char *name, size_t len);
 void rx_roster_unref(struct rx_roster *r);
 static inline struct rx_roster *rx_roster_ref(struct rx_roster *r)
 {

@@ -290,10 +290,11 @@ static const char *load(struct loading *l)
 
 static struct rx_script *script_new(struct rx_conf *conf);
 
-struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report, void *data)
+struct rx_conf *rx_script_load(struct rx_home *home, const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report,
+                               void *data)
 {
     struct rx_conf *conf = NULL;
-    struct rx_build *b = rx_build_new(report, data);
+    struct rx_build *b = rx_build_new(home, report, data);
     struct rx_script *s = b ? script_new(NULL) : NULL;
     struct loading l = { .s = s, .b = b, .a = a, .seen = seen };
     const char *wrong = s ? load(&l) : NULL;

@@ -12,7 +12,7 @@
 
 // Loads the config file (when there is one) and the command line's wishes into a generation. NULL when anything
 // was wrong; seen (NULL: nobody asks) gets the files that were looked at, in either case; every finding went to `report`. The caller owns one reference.
-struct rx_conf *rx_script_load(const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report, void *data);
+struct rx_conf *rx_script_load(struct rx_home *home, const struct rx_args *a, struct rx_seen *seen, rx_report_fn *report, void *data);
 // ---- functions of the config, in the path -----------------------------------------------------------------------
 //
 // A script is a Lua state in which the config has run again, for one thread at a time. All calls are bounded by the

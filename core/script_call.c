@@ -164,7 +164,8 @@ static const struct rx_target *dynamic_target(struct rx_script *s, const char *a
     memcpy(d->name, address, len);
     d->member = (struct rx_member){ .name = d->name, .addr = t.addr, .weight = 1 };
     d->pool = (struct rx_pool){
-        .name = d->name, .is_anonymous = true, .members = &d->member, .n_members = 1, .policy_fn = -1, .live = &d->live
+        .home = s->conf->home, .name = d->name, .is_anonymous = true, .members = &d->member, .n_members = 1,
+        .policy_fn = -1, .live = &d->live
     };
     d->target = (struct rx_target){ .kind = RX_TO_POOL, .pool = &d->pool };
     struct rx_roster *roster = rx_roster_new(&d->pool, NULL);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "home.h"
 #include "hook.h"
 #include "log.h"
 #include "route.h"
@@ -87,7 +88,7 @@ int rx_script_sinks_open(struct rx_script *s, rx_report_fn *report, void *data)
     s->sinks = calloc(conf->n_files + 1, sizeof(struct rx_sink *));
     for (uint32_t i = 0; s->sinks && i < conf->n_files; i++) {
         const struct rx_out_file *f = &conf->files[i];
-        if ((s->sinks[i] = rx_sink_new(f))) {
+        if ((s->sinks[i] = rx_sink_new(&s->conf->home->sinks, f))) {
             s->n_sinks++;
             continue;
         }

@@ -4,21 +4,18 @@
 #include "served.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "conf.h"
+#include "home.h"
 
-struct node {
+struct rx_served_node {
     struct rx_served served; // first: callers hold a pointer to it
-    struct node *next;
+    struct rx_served_node *next;
     unsigned refs;
     char names[];
 };
-
-static struct node *nodes;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 const uint32_t rx_histogram_bounds_ms[] = {
 #define X(ms) ms,
@@ -33,10 +30,10 @@ static int compare(const struct rx_served *t, const char *listen, const char *ro
     return c ? c : strcmp(t->protocol, protocol);
 }
 
-static struct node *node_new(const char *listen, const char *route, const char *protocol, unsigned n_cells)
+static struct rx_served_node *node_new(const char *listen, const char *route, const char *protocol, unsigned n_cells)
 {
     size_t a = strlen(listen) + 1, b = strlen(route) + 1, c = strlen(protocol) + 1;
-    struct node *n = calloc(1, sizeof *n + a + b + c);
+    struct rx_served_node *n = calloc(1, sizeof *n + a + b + c);
     if (!n)
         return NULL;
     struct rx_cell *cells = aligned_alloc(64, n_cells * sizeof *cells);
@@ -54,14 +51,15 @@ static struct node *node_new(const char *listen, const char *route, const char *
 }
 
 // *at: where the search begins, a place at or before the one sought; left behind what was found.
-static struct rx_served *get(struct node ***at, const char *listen, const char *route, const char *protocol, unsigned n)
+static struct rx_served *get(struct rx_serveds *in, struct rx_served_node ***at, const char *const names[3], unsigned n)
 {
+    const char *listen = names[0], *route = names[1], *protocol = names[2];
     int c = -1;
     if (**at && compare(&(**at)->served, listen, route, protocol) > 0)
-        *at = &nodes;
+        *at = &in->first;
     while (**at && (c = compare(&(**at)->served, listen, route, protocol)) < 0)
         *at = &(**at)->next;
-    struct node *found = **at && c == 0 ? **at : NULL;
+    struct rx_served_node *found = **at && c == 0 ? **at : NULL;
     if (found && found->served.n_cells < n)
         return NULL; // workers do not change while the program runs
     if (!found) {
@@ -74,15 +72,15 @@ static struct rx_served *get(struct node ***at, const char *listen, const char *
     return &found->served;
 }
 
-static void put(struct rx_served **served)
+static void put(struct rx_serveds *in, struct rx_served **served)
 {
     if (!*served)
         return;
-    struct node *n = RX_CONTAINER(*served, struct node, served);
+    struct rx_served_node *n = RX_CONTAINER(*served, struct rx_served_node, served);
     *served = NULL;
     if (--n->refs)
         return;
-    struct node **at = &nodes;
+    struct rx_served_node **at = &in->first;
     while (*at != n)
         at = &(*at)->next;
     *at = n->next;
@@ -94,40 +92,43 @@ int rx_served_attach(struct rx_conf *conf, unsigned n_workers)
 {
     uint32_t n_own = 0;
     bool is_good = true;
-    pthread_mutex_lock(&lock);
-    struct node **at = &nodes;
+    struct rx_serveds *in = &conf->home->serveds;
+    pthread_mutex_lock(&in->lock);
+    struct rx_served_node **at = &in->first;
     for (uint32_t i = 0; i < conf->n_listens && is_good; i++) {
         struct rx_listen *l = conf->listens[i];
-        is_good = (l->served = get(&at, l->name, "", "", n_workers));
+        is_good = (l->served = get(in, &at, (const char *[]){ l->name, "", "" }, n_workers));
         for (uint32_t k = 0; k < l->n_routes && is_good; k++) {
             struct rx_route *r = &l->routes[k];
             bool is_own = n_own++ < RX_SERVED_ROUTES;
-            r->served = get(&at, l->name, is_own ? r->name : RX_SERVED_OTHERS, is_own ? r->proto->name : "", n_workers);
+            const char *names[] = { l->name, is_own ? r->name : RX_SERVED_OTHERS, is_own ? r->proto->name : "" };
+            r->served = get(in, &at, names, n_workers);
             is_good = r->served;
         }
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
     return is_good ? 0 : -ENOMEM;
 }
 
 void rx_served_detach(struct rx_conf *conf)
 {
-    pthread_mutex_lock(&lock);
+    struct rx_serveds *in = &conf->home->serveds;
+    pthread_mutex_lock(&in->lock);
     for (uint32_t i = 0; i < conf->n_listens; i++) {
         struct rx_listen *l = conf->listens[i];
-        put(&l->served);
+        put(in, &l->served);
         for (uint32_t k = 0; l->routes && k < l->n_routes; k++)
-            put(&l->routes[k].served);
+            put(in, &l->routes[k].served);
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
 }
 
-void rx_served_each(rx_served_each_fn *each, void *data)
+void rx_served_each(struct rx_serveds *in, rx_served_each_fn *each, void *data)
 {
-    pthread_mutex_lock(&lock);
-    for (struct node *n = nodes; n; n = n->next)
+    pthread_mutex_lock(&in->lock);
+    for (struct rx_served_node *n = in->first; n; n = n->next)
         each(&n->served, data);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&in->lock);
 }
 
 static unsigned long value(const atomic_ulong *counter)

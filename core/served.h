@@ -4,6 +4,7 @@
 // and writes no other: counting takes no locked instruction.
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base.h"
@@ -30,13 +31,19 @@ struct rx_served {
 enum { RX_SERVED_ROUTES = 1000 };
 #define RX_SERVED_OTHERS "(others)"
 
+// All of an instance.
+struct rx_serveds {
+    pthread_mutex_t lock;
+    struct rx_served_node *first;
+};
+
 // Gives every route and listener of a generation its counts; before it is served. 0 or -ENOMEM.
 int rx_served_attach(struct rx_conf *conf, unsigned n_workers);
 void rx_served_detach(struct rx_conf *conf);
 
 // All counts there are, sorted by listener and route, under the lock that finds them.
 typedef void rx_served_each_fn(const struct rx_served *t, void *data);
-void rx_served_each(rx_served_each_fn *each, void *data);
+void rx_served_each(struct rx_serveds *in, rx_served_each_fn *each, void *data);
 
 // Sums over all workers; closed is by enum rx_reason.
 struct rx_served_sum {

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +17,8 @@
 enum { BUFFER = 64 * 1024, LOOK_NS = 1000000000 };
 
 struct rx_sink {
+    struct rx_sinks *in; // borrowed; its lock is for the last holder of a generation, who may be any thread: who writes
+                         // holds a reference, so that nothing else of a sink needs it
     const struct rx_out_file *file; // borrowed: its generation owns both
     int fd;
     uint64_t size; // in the file
@@ -27,11 +28,6 @@ struct rx_sink {
     struct rx_sink *next_dirty;
     char buf[BUFFER];
 };
-
-// Those that have gathered something. The lock is for the last holder of a generation, who may be any thread; whoever
-// writes holds a reference, so that nothing else of a sink needs it.
-static struct rx_sink *dirty;
-static pthread_mutex_t dirty_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int open_file(struct rx_sink *s)
 {
@@ -57,23 +53,24 @@ static void flush(struct rx_sink *s)
     s->len = 0;
 }
 
-void rx_sink_flush_all(void)
+void rx_sink_flush_all(struct rx_sinks *in)
 {
-    pthread_mutex_lock(&dirty_lock);
-    while (dirty) {
-        struct rx_sink *s = dirty;
-        dirty = s->next_dirty;
+    pthread_mutex_lock(&in->lock);
+    while (in->dirty) {
+        struct rx_sink *s = in->dirty;
+        in->dirty = s->next_dirty;
         s->is_dirty = false;
         flush(s);
     }
-    pthread_mutex_unlock(&dirty_lock);
+    pthread_mutex_unlock(&in->lock);
 }
 
-struct rx_sink *rx_sink_new(const struct rx_out_file *f)
+struct rx_sink *rx_sink_new(struct rx_sinks *in, const struct rx_out_file *f)
 {
     struct rx_sink *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
+    s->in = in;
     s->file = f;
     if (open_file(s) >= 0)
         return s;
@@ -87,13 +84,13 @@ void rx_sink_free(struct rx_sink *s)
 {
     if (!s)
         return;
-    pthread_mutex_lock(&dirty_lock);
-    for (struct rx_sink **p = &dirty; *p; p = &(*p)->next_dirty)
+    pthread_mutex_lock(&s->in->lock);
+    for (struct rx_sink **p = &s->in->dirty; *p; p = &(*p)->next_dirty)
         if (*p == s) {
             *p = s->next_dirty;
             break;
         }
-    pthread_mutex_unlock(&dirty_lock);
+    pthread_mutex_unlock(&s->in->lock);
     flush(s);
     if (s->fd >= 0)
         close(s->fd);
@@ -140,11 +137,11 @@ int rx_sink_write(struct rx_sink *s, const void *text, size_t len)
     memcpy(s->buf + s->len, text, len);
     s->len += len;
     if (!s->is_dirty) {
-        pthread_mutex_lock(&dirty_lock);
+        pthread_mutex_lock(&s->in->lock);
         s->is_dirty = true;
-        s->next_dirty = dirty;
-        dirty = s;
-        pthread_mutex_unlock(&dirty_lock);
+        s->next_dirty = s->in->dirty;
+        s->in->dirty = s;
+        pthread_mutex_unlock(&s->in->lock);
     }
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "ban.h"
 #include "health.h"
 #include "guard.h"
+#include "home.h"
 #include "log.h"
 #include "record.h"
 #include "script.h"
@@ -454,7 +455,7 @@ void rx_status_json(struct rx_json *j, const struct rx_instance *i)
     put_number(j, "workers", i->n_workers);
     put_text(j, "log_level", rx_log_level_word());
     put_config(j, conf);
-    put_text(j, "recording", rx_record_file());
+    put_text(j, "recording", rx_record_file(i->home->recorder));
     rx_json_key(j, "totals");
     rx_json_open(j, '{');
     rx_status_totals(j, i);

@@ -10,6 +10,7 @@ struct rx_upgrade;
 
 // The running program, as the engine thread sees it.
 struct rx_instance {
+    struct rx_home *home;       // borrowed: the engine's
     struct rx_reload *reload;   // borrowed, as are the next two: the engine's
     struct rx_worker *workers;
     const atomic_uint *active;  // connections of all workers

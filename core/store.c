@@ -10,7 +10,6 @@
 #include "store.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,18 +40,16 @@ struct stripe {
 };
 
 struct rx_store {
-    struct rx_store *next; // in `stores`
+    struct rx_stores *in;  // borrowed; NULL: private
+    struct rx_store *next; // there
     char *name;            // owned; NULL: private
-    unsigned refs;         // under stores_lock
+    unsigned refs;         // under the lock of `in`
     struct rx_hash_key secret;
     atomic_ullong ttl_ms;
     atomic_uint share; // entries of one stripe
     uint32_t n_stripes;
     struct stripe stripes[];
 };
-
-static struct rx_store *stores;
-static pthread_mutex_t stores_lock = PTHREAD_MUTEX_INITIALIZER;
 
 // ---- tables -------------------------------------------------------------------------------------------------------
 
@@ -95,24 +92,25 @@ static void store_free(struct rx_store *s)
     free(s);
 }
 
-struct rx_store *rx_store_get(const char *name, uint32_t max_entries, uint64_t ttl_ms)
+struct rx_store *rx_store_get(struct rx_stores *in, const char *name, uint32_t max_entries, uint64_t ttl_ms)
 {
-    pthread_mutex_lock(&stores_lock);
-    struct rx_store *s = stores;
+    pthread_mutex_lock(&in->lock);
+    struct rx_store *s = in->first;
     while (s && strcmp(s->name, name))
         s = s->next;
     if (s) {
         s->refs++;
     } else if ((s = rx_store_new(max_entries, ttl_ms))) {
         if ((s->name = strdup(name))) {
-            s->next = stores;
-            stores = s;
+            s->in = in;
+            s->next = in->first;
+            in->first = s;
         } else {
             store_free(s);
             s = NULL;
         }
     }
-    pthread_mutex_unlock(&stores_lock);
+    pthread_mutex_unlock(&in->lock);
     return s;
 }
 
@@ -120,25 +118,30 @@ void rx_store_put(struct rx_store *s)
 {
     if (!s)
         return;
-    pthread_mutex_lock(&stores_lock);
+    struct rx_stores *in = s->in;
+    if (!in) {
+        store_free(s);
+        return;
+    }
+    pthread_mutex_lock(&in->lock);
     bool is_last = --s->refs == 0;
-    if (is_last && s->name) {
-        struct rx_store **at = &stores;
+    if (is_last) {
+        struct rx_store **at = &in->first;
         while (*at != s)
             at = &(*at)->next;
         *at = s->next;
     }
-    pthread_mutex_unlock(&stores_lock);
+    pthread_mutex_unlock(&in->lock);
     if (is_last)
         store_free(s);
 }
 
-void rx_store_each(rx_store_each_fn *each, void *data)
+void rx_store_each(struct rx_stores *in, rx_store_each_fn *each, void *data)
 {
-    pthread_mutex_lock(&stores_lock);
-    for (struct rx_store *s = stores; s; s = s->next)
+    pthread_mutex_lock(&in->lock);
+    for (struct rx_store *s = in->first; s; s = s->next)
         each(s->name, s, data);
-    pthread_mutex_unlock(&stores_lock);
+    pthread_mutex_unlock(&in->lock);
 }
 
 struct rx_store_totals rx_store_totals(struct rx_store *s)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What scripts remember together: named tables of the process, bounded in entries, keys and values, whose entries may
+// What scripts remember together: named tables of the instance, bounded in entries, keys and values, whose entries may
 // have an end. A table is shared by all workers and by the generations that name it.
 #pragma once
+
+#include <pthread.h>
 
 #include "base.h"
 
@@ -24,8 +26,14 @@ struct rx_store_value {
 
 struct rx_store;
 
+// All of an instance.
+struct rx_stores {
+    pthread_mutex_t lock;
+    struct rx_store *first;
+};
+
 // The table of this name, made on first use with these limits; NULL: out of memory. ttl_ms 0: entries have no end.
-struct rx_store *rx_store_get(const char *name, uint32_t max_entries, uint64_t ttl_ms);
+struct rx_store *rx_store_get(struct rx_stores *in, const char *name, uint32_t max_entries, uint64_t ttl_ms);
 // One that nobody else can find.
 struct rx_store *rx_store_new(uint32_t max_entries, uint64_t ttl_ms);
 void rx_store_put(struct rx_store *s);
@@ -51,4 +59,4 @@ struct rx_store_totals {
 struct rx_store_totals rx_store_totals(struct rx_store *s);
 // Every named table, under the lock that finds them.
 typedef void rx_store_each_fn(const char *name, struct rx_store *s, void *data);
-void rx_store_each(rx_store_each_fn *each, void *data);
+void rx_store_each(struct rx_stores *in, rx_store_each_fn *each, void *data);

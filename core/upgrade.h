@@ -56,9 +56,9 @@ void rx_upgrade_fini(struct rx_upgrade *u);
 struct rx_upgrade_msg;
 
 // What was said for a while, bans and drained backends, to the new process; 0 or -errno. And there.
-int rx_upgrade_give_state(int fd, uint64_t until_ms);
+int rx_upgrade_give_state(struct rx_home *home, int fd, uint64_t until_ms);
 int rx_upgrade_take_bans(int memory, uint64_t size);
-void rx_upgrade_take_drained(const struct rx_upgrade_msg *m);
+void rx_upgrade_take_drained(struct rx_home *home, const struct rx_upgrade_msg *m);
 
 // ---- upgrade_give.c -------------------------------------------------------------------------------------------------
 

@@ -253,7 +253,7 @@ static int send_gift(struct rx_upgrade *u, const struct rx_handover *made, uint6
 static int send_all(struct rx_upgrade *u, const struct rx_giving *g, uint64_t until_ms)
 {
     struct rx_upgrade_msg m = { .kind = RX_UPGRADE_END };
-    int rc = g->with_flows ? rx_upgrade_give_state(u->fd, until_ms) : 0;
+    int rc = g->with_flows ? rx_upgrade_give_state(u->about->home, u->fd, until_ms) : 0;
     for (unsigned i = 0; g->with_flows && i < g->n && !rc; i++)
         rc = send_gift(u, &g->gifts[i].made, until_ms);
     return rc ? rc : rx_upgrade_send(u->fd, &m, NULL, 0, until_ms);

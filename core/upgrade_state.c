@@ -9,6 +9,7 @@
 
 #include "backend.h"
 #include "ban.h"
+#include "home.h"
 #include "upgrade.h"
 #include "upgrade_wire.h"
 
@@ -70,11 +71,11 @@ static void give_drained(const char *name, void *data)
         g->rc = rx_upgrade_send(g->fd, &m, NULL, 0, g->until_ms);
 }
 
-int rx_upgrade_give_state(int fd, uint64_t until_ms)
+int rx_upgrade_give_state(struct rx_home *home, int fd, uint64_t until_ms)
 {
     struct giving g = { fd, give_bans(fd, until_ms), until_ms };
     if (!g.rc)
-        rx_backend_each_drained(give_drained, &g);
+        rx_backend_each_drained(&home->backends, give_drained, &g);
     return g.rc;
 }
 
@@ -94,10 +95,10 @@ int rx_upgrade_take_bans(int memory, uint64_t size)
     return 0;
 }
 
-void rx_upgrade_take_drained(const struct rx_upgrade_msg *m)
+void rx_upgrade_take_drained(struct rx_home *home, const struct rx_upgrade_msg *m)
 {
     char name[RX_UPGRADE_DATA + 1];
     memcpy(name, m->data, m->len);
     name[m->len] = 0;
-    rx_backend_drain(name, true, rx_now_ms());
+    rx_backend_drain(&home->backends, name, true, rx_now_ms());
 }

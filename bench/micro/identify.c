@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "athome.h"
 #include "arena.h"
 #include "build.h"
 #include "load.h"
@@ -191,7 +192,7 @@ static const char all_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 static struct rx_conf *make_conf_with(int n_declared, const char *starts, int n_names, bool is_builtin)
 {
-    struct rx_build *b = rx_build_new(on_report, NULL);
+    struct rx_build *b = rx_build_new(rx_test_home(), on_report, NULL);
     struct rx_listen_spec l = { .where = slice("bench:1") };
     int listen = rx_door.listen_new(b, &l);
     check(b, listen);
@@ -238,7 +239,7 @@ static struct rx_conf *make_scripted(int n)
             n);
     fclose(f);
     struct rx_args a = { .config = path, .is_config_typed = true };
-    struct rx_conf *conf = rx_load_tested(&a, NULL, on_report, NULL);
+    struct rx_conf *conf = rx_load_tested(rx_test_home(), &a, NULL, on_report, NULL);
     unlink(path);
     return conf;
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "athome.h"
 #include "check.h"
 #include "route.h"
 #include "script.h"
@@ -70,7 +71,7 @@ static struct rx_conf *load(const char *text)
     FILE *f = fopen(path, "w");
     if (!f || fputs(text, f) < 0 || fclose(f))
         exit(1);
-    struct rx_conf *conf = rx_script_load(&args, NULL, on_report, NULL);
+    struct rx_conf *conf = rx_script_load(rx_test_home(), &args, NULL, on_report, NULL);
     if (!conf || rx_script_spawn(conf, &args, 1, on_report, NULL))
         exit(1);
     return conf;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "athome.h"
 #include "build.h"
 #include "conf.h"
 #include "route.h"
@@ -173,7 +174,7 @@ static void ignore(void *data, unsigned severity, const char *text, size_t len)
 
 static struct rx_conf *build(struct input *in)
 {
-    struct rx_build *b = rx_build_new(ignore, NULL);
+    struct rx_build *b = rx_build_new(rx_test_home(), ignore, NULL);
     int listen = rx_door.listen_new(b, &(struct rx_listen_spec){ .peek_ms = 1000 });
     rx_door.listen_bind(b, listen, slice("127.0.0.1:0"));
     int protos[ROUTES], n = 1 + (int)draw(in, ROUTES);

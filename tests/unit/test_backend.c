@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "athome.h"
 #include "backend.h"
 
 static struct rx_addr addr_of(unsigned port)
@@ -25,7 +26,7 @@ static struct rx_addr addr_of(unsigned port)
 static struct rx_backend_state *fresh(unsigned port)
 {
     struct rx_addr a = addr_of(port);
-    return rx_backend_state_get(&a, NULL, "one");
+    return rx_backend_state_get(&rx_test_home()->backends, &a, NULL, "one");
 }
 
 static const struct rx_eject_rule rule = { 3, 1000 };
@@ -142,20 +143,20 @@ static void one_state_for_each_address_and_way_of_checking(void **state)
 {
     (void)state;
     struct rx_addr a = addr_of(6);
-    struct rx_backend_state *x = rx_backend_state_get(&a, NULL, "x"), *y = rx_backend_state_get(&a, "http /", "y");
+    struct rx_backend_state *x = rx_backend_state_get(&rx_test_home()->backends, &a, NULL, "x"), *y = rx_backend_state_get(&rx_test_home()->backends, &a, "http /", "y");
     assert_ptr_not_equal(x, y);
-    assert_ptr_equal(x, rx_backend_state_get(&a, "", "z"));
+    assert_ptr_equal(x, rx_backend_state_get(&rx_test_home()->backends, &a, "", "z"));
     rx_backend_set_health(y, RX_HEALTH_DOWN, 5);
     assert_true(rx_backend_is_usable(x, 5));
     assert_false(rx_backend_is_usable(y, 5));
     rx_backend_set_health(y, RX_HEALTH_UP, 9);
     assert_true(rx_backend_is_usable(y, 9));
     assert_int_equal(y->warm_since_ms, 9);
-    assert_int_equal(rx_backend_drain("127.0.0.1:6", true, 0), 2);
+    assert_int_equal(rx_backend_drain(&rx_test_home()->backends, "127.0.0.1:6", true, 0), 2);
     assert_false(rx_backend_is_usable(x, 9) || rx_backend_is_usable(y, 9) || rx_backend_is_last_resort(x));
-    assert_int_equal(rx_backend_drain("y", false, 12), 1);
+    assert_int_equal(rx_backend_drain(&rx_test_home()->backends, "y", false, 12), 1);
     assert_true(rx_backend_is_usable(y, 12));
-    assert_int_equal(rx_backend_drain("nobody", true, 0), 0);
+    assert_int_equal(rx_backend_drain(&rx_test_home()->backends, "nobody", true, 0), 0);
     rx_backend_state_put(x);
     rx_backend_state_put(x);
     rx_backend_state_put(y);

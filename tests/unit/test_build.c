@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "athome.h"
 #include "limit.h"
 #include "roster.h"
 #include "world.h"
@@ -170,7 +171,7 @@ static void a_config_without_listener_or_address_is_refused(void **state)
     assert_int_equal(other, 1);
     draft_refused(&d, "x.lua:9: a listener without an address");
 
-    struct rx_build *b = rx_build_new(count_errors, &d.n_errors);
+    struct rx_build *b = rx_build_new(rx_test_home(), count_errors, &d.n_errors);
     d.n_errors = 0;
     assert_null(rx_build_finish(b, NULL));
     assert_int_equal(d.n_errors, 1);
@@ -214,7 +215,7 @@ static void a_refused_config_gives_back_regexes_and_backends(void **state)
     draft_pool(&d, "127.0.0.1:4711", NULL);
     rx_door.report(d.b, RX_REPORT_ERROR, world_slice("wrong"));
     draft_refused(&d, "wrong");
-    struct rx_backend_state *s = rx_backend_state_get(&addr, NULL, "");
+    struct rx_backend_state *s = rx_backend_state_get(&rx_test_home()->backends, &addr, NULL, "");
     assert_int_equal(s->refs, 1); // nobody else
     rx_backend_state_put(s);
 }
@@ -487,7 +488,7 @@ static void a_generation_lives_until_its_last_reference_goes(void **state)
     struct rx_addr addr = s->addr;
     rx_conf_ref(c);
     rx_conf_unref(c);
-    struct rx_backend_state *mine = rx_backend_state_get(&addr, NULL, "");
+    struct rx_backend_state *mine = rx_backend_state_get(&rx_test_home()->backends, &addr, NULL, "");
     assert_int_equal(mine->refs, 2);
     rx_conf_unref(c);
     assert_int_equal(mine->refs, 1);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "athome.h"
 #include "build.h"
 #include "check.h"
 
@@ -80,7 +81,7 @@ static struct rx_target_spec to_pool(int id)
 // ssh from inside to its own backend, http to a pool of two, ftp refused; the rest to 127.0.0.1:8080.
 static void begin(void)
 {
-    b = rx_build_new(keep_report, NULL);
+    b = rx_build_new(rx_test_home(), keep_report, NULL);
     int inside = pool("", "10.0.0.22:22", NULL), web = pool("web", "10.0.0.1:80", "10.0.0.2:80"),
         rest = pool("", "127.0.0.1:8080", NULL);
     int l = listen_on(S("0.0.0.0:8080"), to_pool(rest));
@@ -282,7 +283,7 @@ static void dead_routes_are_warned_about(void **state)
     (void)state;
     const struct rx_args a = { .command = RX_CMD_CHECK };
     struct rx_findings f = { 0 };
-    b = rx_build_new(keep_report, NULL);
+    b = rx_build_new(rx_test_home(), keep_report, NULL);
     int l = listen_on(S("0.0.0.0:80"), to_drop);
     route(l, proto("ssh"), to_echo, S("c.lua:1"));
     int r = route(l, proto("http"), to_echo, S("c.lua:2"));

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "athome.h"
 #include "build.h"
 #include "check.h"
 #include "input.h"
@@ -31,7 +32,7 @@ static int explain(struct rx_conf *conf, const struct rx_args *a)
         saved[i] = dup(i + 1);
         dup2(fileno(to[i]), i + 1);
     }
-    int code = rx_explain_run(conf, a);
+    int code = rx_explain_run(rx_test_home(), conf, a);
     fflush(stdout);
     for (int i = 0; i < 2; i++) {
         dup2(saved[i], i + 1);
@@ -382,7 +383,7 @@ static int route(struct rx_build *b, int listen, const char *name, int pool)
 // tls for *.a.test, ssh from inside, any on the second listener.
 static struct rx_conf *config(void)
 {
-    struct rx_build *b = rx_build_new(no_report, NULL);
+    struct rx_build *b = rx_build_new(rx_test_home(), no_report, NULL);
     struct rx_pool_spec pool = { .name = S("web") };
     int web = rx_door.pool_new(b, &pool);
     static const char *const backends[] = { "10.0.0.1:80", "10.0.0.2:80" };
@@ -442,7 +443,7 @@ static void a_config_decides_and_says_why(void **state)
 static void who_may_not_is_named_too(void **state)
 {
     (void)state;
-    struct rx_build *b = rx_build_new(no_report, NULL);
+    struct rx_build *b = rx_build_new(rx_test_home(), no_report, NULL);
     struct rx_listen_spec spec = { .where = S("c.lua:1") };
     int l = rx_door.listen_new(b, &spec);
     rx_door.listen_bind(b, l, S("0.0.0.0:8080"));

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "athome.h"
 #include "limit.h"
 
 static union rx_ip ip_of(const char *text)
@@ -225,15 +226,15 @@ static void another_limit_holds_from_then_on_and_turns_nobody_out(void **state)
 static void a_listener_s_gate_is_the_same_for_every_generation(void **state)
 {
     (void)state;
-    struct rx_gate *a = rx_gate_get("127.0.0.1:80", 64), *again = rx_gate_get("127.0.0.1:80", 64);
-    struct rx_gate *other = rx_gate_get("127.0.0.1:81", 64), *prefix = rx_gate_get("127.0.0.1:80", 56);
+    struct rx_gate *a = rx_gate_get(&rx_test_home()->gates, "127.0.0.1:80", 64), *again = rx_gate_get(&rx_test_home()->gates, "127.0.0.1:80", 64);
+    struct rx_gate *other = rx_gate_get(&rx_test_home()->gates, "127.0.0.1:81", 64), *prefix = rx_gate_get(&rx_test_home()->gates, "127.0.0.1:80", 56);
     assert_true(a && a == again && a != other && a != prefix && other != prefix);
     assert_true(take(a->per_ip, "192.0.2.1")); // no limit until it is set
     a->active = 7;
     rx_gate_put(a);
     assert_int_equal(again->active, 7); // still held by the other
     rx_gate_put(again);
-    a = rx_gate_get("127.0.0.1:80", 64);
+    a = rx_gate_get(&rx_test_home()->gates, "127.0.0.1:80", 64);
     assert_int_equal(a->active, 0); // everybody had gone
     rx_gate_put(a);
     rx_gate_put(other);

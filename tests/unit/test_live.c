@@ -6,14 +6,15 @@
 
 #include <cmocka.h>
 
+#include "athome.h"
 #include "live.h"
 
 static void a_route_keeps_its_count_from_one_generation_to_the_next(void **state)
 {
     (void)state;
-    atomic_uint *old = rx_live_get("0.0.0.0:80", "web", 1);
+    atomic_uint *old = rx_live_get(&rx_test_home()->lives, "0.0.0.0:80", "web", 1);
     atomic_fetch_add(old, 3);
-    atomic_uint *new = rx_live_get("0.0.0.0:80", "web", 2);
+    atomic_uint *new = rx_live_get(&rx_test_home()->lives, "0.0.0.0:80", "web", 2);
     assert_ptr_equal(old, new);
     rx_live_put(old);
     assert_int_equal(atomic_load(new), 3);
@@ -23,10 +24,10 @@ static void a_route_keeps_its_count_from_one_generation_to_the_next(void **state
 static void who_has_left_for_good_is_forgotten(void **state)
 {
     (void)state;
-    atomic_uint *c = rx_live_get("0.0.0.0:80", "web", 1);
+    atomic_uint *c = rx_live_get(&rx_test_home()->lives, "0.0.0.0:80", "web", 1);
     atomic_fetch_add(c, 3);
     rx_live_put(c);
-    c = rx_live_get("0.0.0.0:80", "web", 2);
+    c = rx_live_get(&rx_test_home()->lives, "0.0.0.0:80", "web", 2);
     assert_int_equal(atomic_load(c), 0);
     rx_live_put(c);
     rx_live_put(NULL);
@@ -38,7 +39,7 @@ static void names_do_not_run_into_each_other(void **state)
     static const char *const pairs[][2] = { { "a", "bc" }, { "ab", "c" }, { "a", "b" }, { "ab", "bc" }, { "", "abc" } };
     atomic_uint *list[5];
     for (int i = 0; i < 5; i++) {
-        list[i] = rx_live_get(pairs[i][0], pairs[i][1], 7);
+        list[i] = rx_live_get(&rx_test_home()->lives, pairs[i][0], pairs[i][1], 7);
         for (int k = 0; k < i; k++)
             assert_ptr_not_equal(list[i], list[k]);
     }
@@ -49,9 +50,9 @@ static void names_do_not_run_into_each_other(void **state)
 static void routes_of_one_name_are_told_apart_by_their_order(void **state)
 {
     (void)state;
-    atomic_uint *a = rx_live_get("l", "web", 1), *b = rx_live_get("l", "web", 1);
+    atomic_uint *a = rx_live_get(&rx_test_home()->lives, "l", "web", 1), *b = rx_live_get(&rx_test_home()->lives, "l", "web", 1);
     assert_ptr_not_equal(a, b);
-    atomic_uint *c = rx_live_get("l", "web", 2), *d = rx_live_get("l", "web", 2), *e = rx_live_get("l", "web", 2);
+    atomic_uint *c = rx_live_get(&rx_test_home()->lives, "l", "web", 2), *d = rx_live_get(&rx_test_home()->lives, "l", "web", 2), *e = rx_live_get(&rx_test_home()->lives, "l", "web", 2);
     assert_ptr_equal(a, c);
     assert_ptr_equal(b, d);
     assert_ptr_not_equal(e, c);
@@ -67,7 +68,7 @@ static void thousands_share_no_cache_line(void **state)
     char name[32];
     for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "route %d", i);
-        list[i] = rx_live_get("l", name, 1);
+        list[i] = rx_live_get(&rx_test_home()->lives, "l", name, 1);
         assert_int_equal((uintptr_t)list[i] % 64, 0);
     }
     for (int i = 0; i < N; i++)

@@ -11,12 +11,13 @@
 #include <math.h>
 #include <pthread.h>
 
+#include "athome.h"
 #include "metric.h"
 
 static struct rx_metric *get(const char *name, enum rx_metric_kind kind, const char *labels)
 {
     const char *why;
-    return rx_metric_get(name, "words", kind, labels, &why);
+    return rx_metric_get(&rx_test_home()->metrics, name, "words", kind, labels, &why);
 }
 
 static void add(struct rx_metric *m, double by, const char *a, const char *b)
@@ -35,7 +36,7 @@ static char *printed(void)
     size_t n;
     free(text);
     FILE *f = open_memstream(&text, &n);
-    rx_metric_print(f);
+    rx_metric_print(&rx_test_home()->metrics, f);
     fclose(f);
     return text;
 }
@@ -76,11 +77,11 @@ static void a_metric_lives_while_somebody_has_it_and_conflicts_are_told(void **s
     const char *why;
     struct rx_metric *a = get("a_total", RX_METRIC_COUNTER, "x");
     add(a, 3, "1", NULL);
-    struct rx_metric *again = rx_metric_get("a_total", "other words", RX_METRIC_COUNTER, "x", &why);
+    struct rx_metric *again = rx_metric_get(&rx_test_home()->metrics, "a_total", "other words", RX_METRIC_COUNTER, "x", &why);
     assert_ptr_equal(a, again);
-    assert_null(rx_metric_get("a_total", "", RX_METRIC_GAUGE, "x", &why));
+    assert_null(rx_metric_get(&rx_test_home()->metrics, "a_total", "", RX_METRIC_GAUGE, "x", &why));
     assert_string_equal(why, "is in use as a counter");
-    assert_null(rx_metric_get("a_total", "", RX_METRIC_COUNTER, "x,y", &why));
+    assert_null(rx_metric_get(&rx_test_home()->metrics, "a_total", "", RX_METRIC_COUNTER, "x,y", &why));
     assert_string_equal(why, "is in use with other labels");
     rx_metric_put(a);
     shows("# HELP a_total other words\n");

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "athome.h"
 #include "roster.h"
 #include "world.h"
 
@@ -155,7 +156,7 @@ static void who_is_down_drained_or_full_is_never_picked(void **state)
     for (unsigned k = 0; k < RX_COUNT(all_balances); k++) {
         struct rx_conf *c = conf_of(all_balances[k], specs, 4);
         rx_backend_set_health(state_at(c, 0), RX_HEALTH_DOWN, NOW);
-        assert_int_equal(rx_backend_drain("127.0.0.1:1001", true, NOW), 1);
+        assert_int_equal(rx_backend_drain(&rx_test_home()->backends, "127.0.0.1:1001", true, NOW), 1);
         state_at(c, 2)->active = 2;
         for (unsigned seed = 0; seed < 100; seed++) {
             dice.cursor = seed;

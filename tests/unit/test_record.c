@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "athome.h"
 #include "log.h"
 #include "record.h"
 
@@ -39,7 +40,7 @@ static void *work(void *worker)
 {
     for (unsigned i = 0; i < EACH; i++) {
         struct rx_record r = decision((uint16_t)i, i % 3000);
-        rx_record_decision((unsigned)(uintptr_t)worker, &r);
+        rx_record_decision(rx_test_home()->recorder, (unsigned)(uintptr_t)worker, &r);
         if (i % 16 == 0)
             usleep(100);
     }
@@ -58,7 +59,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     (void)state;
-    rx_record_stop();
+    rx_record_stop(rx_test_home()->recorder);
     unlink(file);
     memcpy(strrchr(file, '-') + 1, "XXXXXX", 6);
     return 0;
@@ -77,12 +78,12 @@ static void what_workers_say_arrives_whole_and_in_order(void **state)
     ssize_t n;
     unsigned count = 0;
     int last = -1;
-    assert_int_equal(rx_record_apply(&s, WORKERS), 0);
+    assert_int_equal(rx_record_apply(rx_test_home()->recorder, &s, WORKERS), 0);
     for (uintptr_t i = 0; i < WORKERS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, work, (void *)i), 0);
     for (unsigned i = 0; i < WORKERS; i++)
         pthread_join(threads[i], NULL);
-    rx_record_stop();
+    rx_record_stop(rx_test_home()->recorder);
     FILE *f = fopen(file, "r");
     assert_true(getline(&line, &cap, f) > 0);
     assert_string_equal(line, "{\"refractium_record\":1}\n");
@@ -110,14 +111,14 @@ static void a_ring_that_is_full_leaves_out_and_does_not_wait(void **state)
 {
     (void)state;
     const struct rx_record_setup s = setup();
-    assert_int_equal(rx_record_apply(&s, WORKERS), 0);
+    assert_int_equal(rx_record_apply(rx_test_home()->recorder, &s, WORKERS), 0);
     for (unsigned i = 0; i < 20000; i++) { // 40 MB in no time: the writer formats slower
         struct rx_record r = decision((uint16_t)i, 2000);
-        rx_record_decision(0, &r);
+        rx_record_decision(rx_test_home()->recorder, 0, &r);
     }
     struct rx_record r = decision(1, 2000);
-    rx_record_decision(WORKERS, &r); // no such worker
-    rx_record_stop();
+    rx_record_decision(rx_test_home()->recorder, WORKERS, &r); // no such worker
+    rx_record_stop(rx_test_home()->recorder);
     FILE *f = fopen(file, "r");
     unsigned lines = 0;
     for (int c; (c = getc(f)) != EOF;)

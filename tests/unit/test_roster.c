@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "athome.h"
 #include "roster.h"
 #include "world.h"
 
@@ -166,7 +167,7 @@ static void rosters_are_replaced_under_those_who_take_them(void **state)
     struct rx_conf *c = conf_of("app.test:80", "10.0.0.1:1");
     struct rx_place list[3] = { place("10.0.1.1:80", 0, 1, ""), place("10.0.1.2:80", 0, 2, ""),
                                 place("10.0.1.3:80", 0, 1, "") };
-    struct rx_backend_state *mine = rx_backend_state_get(&list[0].addr, NULL, "mine");
+    struct rx_backend_state *mine = rx_backend_state_get(&rx_test_home()->backends, &list[0].addr, NULL, "mine");
     pthread_t thread[THREADS];
     struct rx_limbo limbo = { 0 };
     unsigned most = 0;

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "athome.h"
 #include "conf.h"
 #include "served.h"
 
@@ -35,6 +36,7 @@ static struct world *world_new(const char *listen, const char *prefix, uint32_t 
     w->listen.routes = w->routes;
     w->listen.n_routes = n;
     w->listens[0] = &w->listen;
+    w->conf.home = rx_test_home();
     w->conf.listens = w->listens;
     w->conf.n_listens = 1;
     assert_int_equal(rx_served_attach(&w->conf, 3), 0);
@@ -58,7 +60,7 @@ static void count_one(const struct rx_served *t, void *data)
 static unsigned count(void)
 {
     unsigned n = 0;
-    rx_served_each(count_one, &n);
+    rx_served_each(&rx_test_home()->serveds, count_one, &n);
     return n;
 }
 

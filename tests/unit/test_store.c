@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "athome.h"
 #include "store.h"
 #include "wheel.h"
 
@@ -228,14 +229,14 @@ static void a_lower_limit_is_kept_from_the_next_entry_on(void **state)
 static void a_name_is_the_same_table_while_somebody_has_it(void **state)
 {
     (void)state;
-    struct rx_store *a = rx_store_get("a", 10, 0), *again = rx_store_get("a", 99, 0), *b = rx_store_get("b", 10, 0);
+    struct rx_store *a = rx_store_get(&rx_test_home()->stores, "a", 10, 0), *again = rx_store_get(&rx_test_home()->stores, "a", 99, 0), *b = rx_store_get(&rx_test_home()->stores, "b", 10, 0);
     assert_ptr_equal(a, again);
     assert_ptr_not_equal(a, b);
     set(a, "k", 1, 0);
     rx_store_put(a);
     assert_true(has(again, "k"));
     rx_store_put(again);
-    a = rx_store_get("a", 10, 0);
+    a = rx_store_get(&rx_test_home()->stores, "a", 10, 0);
     assert_false(has(a, "k"));
     rx_store_put(a);
     rx_store_put(b);
@@ -303,7 +304,7 @@ static void *work(void *arg)
 static void threads_count_exactly_together(void **state)
 {
     (void)state;
-    struct rx_store *s = rx_store_get("crowd", 4096, 0);
+    struct rx_store *s = rx_store_get(&rx_test_home()->stores, "crowd", 4096, 0);
     pthread_t t[THREADS];
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&t[i], NULL, work, s), 0);

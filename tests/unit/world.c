@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Enters: a few words about a config. Leaves: the config, and what the decider says with it.
+#include "athome.h"
 #include "world.h"
 
 #include <setjmp.h>
@@ -36,7 +37,7 @@ static int good(struct draft *d, int id)
 void draft_begin_with(struct draft *d, const struct rx_listen_spec *listen)
 {
     memset(d, 0, sizeof *d);
-    d->b = rx_build_new(hear, d);
+    d->b = rx_build_new(rx_test_home(), hear, d);
     assert_non_null(d->b);
     struct rx_listen_spec spec = *listen;
     if (!spec.where.ptr)
