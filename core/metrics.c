@@ -119,6 +119,22 @@ static void print_histogram(FILE *out, const struct rx_instance *i, size_t at, c
     fprintf(out, "%s_sum %.3f\n%s_count %lu\n", name, (double)sum_ms / 1000, name, count);
 }
 
+static void print_lost(FILE *out, const struct rx_instance *i)
+{
+    static const char *const words[] = {
+#define X(name, word) word,
+        RX_LOSSES(X)
+#undef X
+    };
+    head(out, "refractium_datagrams_lost_total", "counter", "Datagrams that went nowhere, by why.");
+    for (int r = 0; r < RX_LOST_COUNT; r++) {
+        unsigned long n = 0;
+        for (unsigned w = 0; w < i->n_workers; w++)
+            n += get(&i->workers[w].stat.lost[r]);
+        fprintf(out, "refractium_datagrams_lost_total{reason=\"%s\"} %lu\n", words[r], n);
+    }
+}
+
 static void print_workers(FILE *out, const struct rx_instance *i)
 {
     unsigned long accepted = 0, retries = 0, spliced[2] = { 0 };
@@ -136,6 +152,7 @@ static void print_workers(FILE *out, const struct rx_instance *i)
     head(out, "refractium_splices_total", "counter", "Directions of connections that changed over to splice.");
     fprintf(out, "refractium_splices_total{direction=\"in\"} %lu\nrefractium_splices_total{direction=\"out\"} %lu\n",
             spliced[0], spliced[1]);
+    print_lost(out, i);
     print_histogram(out, i, offsetof(struct rx_stat, identify), "refractium_identify_seconds",
                     "From the connection until its route was known.");
     print_histogram(out, i, offsetof(struct rx_stat, connect), "refractium_connect_seconds",

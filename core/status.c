@@ -38,7 +38,7 @@ static void put_text(struct rx_json *j, const char *key, const char *text)
 // ---- counts -------------------------------------------------------------------------------------------------------
 
 struct totals {
-    unsigned long accepted, retries, mirrored, mirror_lost, mirrors_given_up, bytes[2], spliced[2], closed[RX_REASON_COUNT];
+    unsigned long accepted, retries, mirrored, mirror_lost, mirrors_given_up, lost[RX_LOST_COUNT], bytes[2], spliced[2], closed[RX_REASON_COUNT];
 };
 
 static unsigned long get(const atomic_ulong *counter)
@@ -60,6 +60,8 @@ static struct totals add_up(const struct rx_instance *i)
             t.bytes[d] += get(&s->bytes[d]);
             t.spliced[d] += get(&s->spliced[d]);
         }
+        for (int r = 0; r < RX_LOST_COUNT; r++)
+            t.lost[r] += get(&s->lost[r]);
         for (int r = 0; r < RX_REASON_COUNT; r++)
             t.closed[r] += get(&s->closed[r]);
     }
@@ -73,6 +75,21 @@ static void put_closed(struct rx_json *j, const unsigned long closed[RX_REASON_C
     for (int r = 0; r < RX_REASON_COUNT; r++)
         if (closed[r])
             put_number(j, rx_reason_word((enum rx_reason)r), closed[r]);
+    rx_json_close(j);
+}
+
+// Datagrams that went nowhere.
+static void put_lost(struct rx_json *j, const unsigned long lost[RX_LOST_COUNT])
+{
+    static const char *const words[] = {
+#define X(name, word) word,
+        RX_LOSSES(X)
+#undef X
+    };
+    rx_json_key(j, "lost");
+    rx_json_open(j, '{');
+    for (int r = 0; r < RX_LOST_COUNT; r++)
+        put_number(j, words[r], lost[r]);
     rx_json_close(j);
 }
 
@@ -90,6 +107,7 @@ void rx_status_totals(struct rx_json *j, const struct rx_instance *i)
     put_number(j, "mirrored", t.mirrored);
     put_number(j, "mirror_lost", t.mirror_lost);
     put_number(j, "mirrors_given_up", t.mirrors_given_up);
+    put_lost(j, t.lost);
     put_closed(j, t.closed);
 }
 

@@ -176,6 +176,15 @@ static bool hear(struct rx_conn *c, struct rx_udp_msg *m)
     return true;
 }
 
+// The kernel says how many so far, once there are any.
+static void count_missed(struct rx_listener *l, uint32_t missed)
+{
+    if (!missed || missed == l->n_missed)
+        return;
+    rx_udp_lost(l->worker, RX_LOST_QUEUE, missed - l->n_missed);
+    l->n_missed = missed;
+}
+
 void rx_udp_on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
@@ -189,6 +198,8 @@ void rx_udp_on_readable(struct ev_loop *loop, ev_io *io, int events)
         struct rx_udp_msg *msgs;
         struct rx_conn *c = NULL; // the last one: often the next one's, too
         int n = rx_udp_receive(u->in, io->fd, RX_UDP_BATCH, &msgs);
+        if (n > 0)
+            count_missed(l, msgs[n - 1].missed);
         for (int i = 0; i < n; i++) {
             struct rx_udp_msg *m = &msgs[i];
             if (!l->wants_to)

@@ -149,7 +149,8 @@ void rx_udp_hear_undecided(struct rx_conn *c, const uint8_t *p, uint32_t len)
     if (is_kept && c->more.grams->n > 1) {
         rx_udp_decide_kept(c, RX_OPEN);
     } else if (!is_kept && c->more.grams) {
-        rx_udp_decide_kept(c, RX_ENDED_FULL); // this one is lost; its sender will repeat it if it matters
+        rx_udp_lost(c->worker, RX_LOST_WAITING, 1); // its sender will repeat it if it matters
+        rx_udp_decide_kept(c, RX_ENDED_FULL);
     } else if (!is_kept) {
         decide(c, p, len, &len, 1, RX_ENDED_FULL);
     }

@@ -64,5 +64,5 @@ void rx_udp_tap(struct rx_conn *c, enum rx_direction dir, const uint8_t *p, uint
 // Datagrams of a flow that somebody looks at, counted by the caller. May close.
 bool rx_udp_pass(struct rx_conn *c, enum rx_direction dir, const uint8_t *p, uint32_t len);
 bool rx_udp_pass_all(struct rx_conn *c, enum rx_direction dir, const struct rx_udp_msg *m);
-void rx_udp_lost(struct rx_worker *w, uint32_t lost);
+void rx_udp_lost(struct rx_worker *w, enum rx_lost why, uint32_t n);
 void rx_udp_lose_backend(struct rx_conn *c, int err); // its socket said so; closes

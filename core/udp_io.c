@@ -18,7 +18,7 @@
 #define UDP_GRO 104
 #endif
 
-enum { CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)), SOCKET_BUFFER = 1024 * 1024 };
+enum { CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)), SOCKET_BUFFER = 1024 * 1024 };
 
 struct rx_udp_batch {
     struct mmsghdr heads[RX_UDP_BATCH];
@@ -72,6 +72,8 @@ static void read_control(struct msghdr *h, struct rx_udp_msg *m)
             memcpy(&size, CMSG_DATA(c), sizeof size);
             if (size > 0 && (uint32_t)size < m->len)
                 m->size = (uint32_t)size;
+        } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+            memcpy(&m->missed, CMSG_DATA(c), sizeof m->missed);
         } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
@@ -106,6 +108,7 @@ int rx_udp_receive(struct rx_udp_batch *b, int fd, unsigned most, struct rx_udp_
         m->p = b->iov[i].iov_base;
         m->len = m->size = b->heads[i].msg_len;
         m->to.sa.sa_family = AF_UNSPEC;
+        m->missed = 0;
         read_control(&b->heads[i].msg_hdr, m);
     }
     *msgs = b->msgs;
@@ -272,6 +275,7 @@ void rx_udp_setup_listener(int fd, int family, bool wants_to)
 {
     int on = 1;
     rx_udp_setup(fd);
+    setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
     if (wants_to && family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
     else if (wants_to)

@@ -16,6 +16,7 @@ enum {
 struct rx_udp_msg {
     uint8_t *p;
     uint32_t len, size;
+    uint32_t missed;      // of its socket: how many the kernel had no room for so far, as far as it said
     union rx_ip from, to; // to: the address it was sent to, without port; AF_UNSPEC when not asked for
 };
 

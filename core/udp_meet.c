@@ -42,12 +42,15 @@ static struct rx_conn *birth(struct rx_listener *l, const struct rx_udp_msg *m, 
                              const struct rx_udp_place *place)
 {
     struct rx_worker *w = l->worker;
-    if (l->is_retired || w->is_draining)
+    if (l->is_retired || w->is_draining) {
+        rx_udp_lost(w, RX_LOST_TURNED_AWAY, 1);
         return NULL;
+    }
     enum rx_reason why;
     struct rx_conn *c = place ? accept_at(l, &m->from, place, &why) : rx_accept_conn(l, &m->from, true, &why);
     if (!c) {
         rx_accept_tell(l, &m->from, why);
+        rx_udp_lost(w, RX_LOST_TURNED_AWAY, 1);
         return NULL;
     }
     c->room = RX_ROOM_PEEK;
@@ -55,8 +58,10 @@ static struct rx_conn *birth(struct rx_listener *l, const struct rx_udp_msg *m, 
     rx_udp_keep_local(c, &m->to);
     l->n_flows++;
     rx_udp_table_add(&w->udp->table, &c->udp.node, hash);
-    if (!rx_peek_admit(c))
+    if (!rx_peek_admit(c)) {
+        rx_udp_lost(w, RX_LOST_TURNED_AWAY, 1);
         return NULL;
+    }
     rx_conn_deadline(c, c->listen->peek_ms);
     return c;
 }

@@ -10,10 +10,10 @@
 #include "hook.h"
 #include "mirror.h"
 
-void rx_udp_lost(struct rx_worker *w, uint32_t lost)
+void rx_udp_lost(struct rx_worker *w, enum rx_lost why, uint32_t n)
 {
-    if (lost)
-        rx_stat_add(&w->stat.lost, lost);
+    if (n)
+        rx_stat_add(&w->stat.lost[why], n);
 }
 
 // ---- towards the client ---------------------------------------------------------------------------------------------
@@ -31,7 +31,7 @@ void rx_udp_tell_client(struct rx_conn *c, const uint8_t *p, uint32_t len)
     union rx_ip from;
     struct rx_udp_path path = rx_udp_client_path(c, &from);
     if (rx_udp_send(&path, p, len)) {
-        rx_udp_lost(c->worker, 1);
+        rx_udp_lost(c->worker, RX_LOST_TO_CLIENT, 1);
         return;
     }
     rx_conn_count(c, RX_TO_CLIENT, len);
@@ -62,7 +62,7 @@ static void flush_run(struct rx_udp *u, unsigned i)
     c->udp.run = 0;
     struct rx_udp_path path = server_path(c);
     int rc = rx_udp_run_send(&u->runs[i], &path, &lost);
-    rx_udp_lost(c->worker, lost);
+    rx_udp_lost(c->worker, RX_LOST_TO_BACKEND, lost);
     if (rc && !rx_udp_is_loss(rc))
         rx_udp_lose_backend(c, -rc);
 }
@@ -87,7 +87,7 @@ bool rx_udp_to_backend(struct rx_conn *c, const struct rx_udp_msg *m)
     }
     rx_conn_count(c, RX_TO_SERVER, m->len);
     int rc = rx_udp_run_add(&u->runs[c->udp.run - 1], &path, m, &lost);
-    rx_udp_lost(c->worker, lost);
+    rx_udp_lost(c->worker, RX_LOST_TO_BACKEND, lost);
     if (!rc || rx_udp_is_loss(rc))
         return true;
     rx_udp_lose_backend(c, -rc);
@@ -125,6 +125,8 @@ bool rx_udp_pass(struct rx_conn *c, enum rx_direction dir, const uint8_t *p, uin
         free(io.owned);
         if (verdict != RX_FILTER_PASS)
             rx_close(c, verdict == RX_FILTER_REFUSED ? RX_REASON_FILTER_REFUSED : RX_REASON_FILTER_FAILED);
+        else
+            rx_udp_lost(c->worker, RX_LOST_FILTERED, 1);
         return verdict == RX_FILTER_PASS;
     }
     rx_udp_tap(c, dir, io.p, (uint32_t)io.n);
@@ -136,7 +138,7 @@ bool rx_udp_pass(struct rx_conn *c, enum rx_direction dir, const uint8_t *p, uin
         preface ? rx_udp_send_behind(&path, &before, io.p, (uint32_t)io.n) : rx_udp_send(&path, io.p, (uint32_t)io.n);
     free(io.owned);
     bool is_backend_gone = rc && !rx_udp_is_loss(rc) && dir == RX_TO_SERVER;
-    rx_udp_lost(c->worker, rc && !is_backend_gone);
+    rx_udp_lost(c->worker, dir == RX_TO_SERVER ? RX_LOST_TO_BACKEND : RX_LOST_TO_CLIENT, rc && !is_backend_gone);
     if (is_backend_gone)
         rx_udp_lose_backend(c, -rc);
     return !is_backend_gone;

@@ -46,7 +46,7 @@ static void udp_on_backend(struct ev_loop *loop, ev_io *io, int events)
                 return;
         }
         rx_udp_run_send(&run, &path, &lost);
-        rx_udp_lost(c->worker, lost);
+        rx_udp_lost(c->worker, RX_LOST_TO_CLIENT, lost);
         if (n < RX_UDP_BATCH)
             return;
     }

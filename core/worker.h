@@ -29,6 +29,7 @@ struct rx_listener {
     uint32_t slot;         // which socket of its address it is (handover.h)
     bool is_retired;       // its address is not served any more; open while flows use it
     unsigned n_flows;
+    uint32_t n_missed; // UDP: datagrams the kernel had no room for, as it counts them
 };
 
 enum rx_swap_kind {
@@ -50,6 +51,22 @@ struct rx_swap {
     } items[];
 };
 
+// Why a datagram went nowhere.
+#define RX_LOSSES(X)                                                                                                   \
+    X(QUEUE, "queue")             /* the kernel had no room for it in front of a listening socket */                   \
+    X(TURNED_AWAY, "turned_away") /* a limit, a ban, on_accept, or stopping: it began no flow */                       \
+    X(WAITING, "waiting")         /* too many wait with it for what its flow is */                                     \
+    X(FILTERED, "filtered")       /* a filter dropped it */                                                            \
+    X(TO_BACKEND, "to_backend")   /* the system did not take it */                                                     \
+    X(TO_CLIENT, "to_client")
+
+enum rx_lost {
+#define X(name, word) RX_LOST_##name,
+    RX_LOSSES(X)
+#undef X
+        RX_LOST_COUNT
+};
+
 // Counters only this worker writes; anyone may read them.
 struct rx_stat {
     atomic_ulong accepted;
@@ -57,7 +74,7 @@ struct rx_stat {
     atomic_ulong bytes[2]; // by rx_direction
     atomic_ulong spliced[2];
     atomic_ulong retries; // another backend was tried
-    atomic_ulong lost;    // datagrams that found no room in a socket
+    atomic_ulong lost[RX_LOST_COUNT]; // datagrams that went nowhere
     struct rx_histogram identify, connect, duration;
     atomic_ulong mirrored, mirror_lost; // bytes given to mirrors; bytes that one could not take, and so was given up
     atomic_ulong mirrors_given_up;

@@ -26,7 +26,7 @@ STATUS_SHAPE = {
     "version": str, "pid": int, "started": int, "uptime_ms": int, "stopping": bool, "workers": int, "log_level": str,
     "config": {"file": (str, type(None)), "generation": int},
     "totals": {"active": int, "sessions": int, "accepted": int, "bytes_in": int, "bytes_out": int, "spliced_in": int, "spliced_out": int,
-               "retries": int, "mirrored": int, "mirror_lost": int, "mirrors_given_up": int, "closed": dict, "max_connections": int},
+               "retries": int, "mirrored": int, "mirror_lost": int, "mirrors_given_up": int, "lost": dict, "closed": dict, "max_connections": int},
     "listeners": [{"name": str, "where": str, "addresses": [str], "active": int, "pending": int,
                    "unrouted": {"ended": int, "bytes_in": int, "bytes_out": int, "closed": dict},
                    "routes": [{"name": str, "where": str, "protocol": str, "to": str, "active": (int, type(None)),
