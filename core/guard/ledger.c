@@ -259,10 +259,10 @@ static void judge(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, c
         put_out(t, i, &v, e->now_ms, out);
         v = look(l, t, i, e);
     }
-    if (!v.mine && v.n_in >= e->max_ips) {
+    if (!v.mine && v.n_in >= e->max_ips && !out->n_out) { // else those who are left go for the next newcomers
         out->is_new = true;
         out->origin = v.first->who;
-        out->out[out->n_out++ % RX_LEDGER_PUT_OUT] = e->who;
+        out->out[out->n_out++] = e->who;
         remember_out(t, stripe, i, &v, &e->who, e->now_ms);
         out->must_tell = atomic_load_explicit(&l->tell_ms, memory_order_relaxed);
         return;

@@ -111,6 +111,23 @@ static void the_last_takes_the_place_of_the_one_that_was_there_longest(void **st
     rx_ledger_free(l);
 }
 
+static void of_a_limit_that_fell_far_no_more_are_put_out_at_once_than_can_be_told(void **state)
+{
+    (void)state;
+    struct rx_ledger *l = rx_ledger_new(&(struct rx_ledger_rule){ 100, 5000, 60000, true, 0 });
+    for (uint32_t i = 1; i <= 20; i++)
+        assert_true(see(l, "u", i, 100, 1000 + i, false).is_in);
+    struct rx_ledger_answer a = see(l, "u", 21, 1, 2000, false), b = see(l, "u", 22, 1, 2001, false);
+    assert_int_equal(a.n_out, RX_LEDGER_PUT_OUT);
+    assert_true(a.is_in);
+    for (uint32_t i = 0; i < a.n_out; i++)
+        assert_true(is_ip(&a.out[i], i + 1));
+    assert_true(b.is_in);
+    assert_int_equal(b.n_out, 5);
+    assert_int_equal(rx_ledger_totals(l, 2002).addresses, 1);
+    rx_ledger_free(l);
+}
+
 static void a_changed_timeout_holds_for_those_who_are_out(void **state)
 {
     (void)state;
@@ -300,6 +317,7 @@ int main(void)
         cmocka_unit_test(the_first_keeps_its_place_until_it_is_silent_for_the_window),
         cmocka_unit_test(an_address_with_connections_is_active_however_quiet),
         cmocka_unit_test(the_last_takes_the_place_of_the_one_that_was_there_longest),
+        cmocka_unit_test(of_a_limit_that_fell_far_no_more_are_put_out_at_once_than_can_be_told),
         cmocka_unit_test(a_changed_timeout_holds_for_those_who_are_out),
         cmocka_unit_test(no_more_identities_than_allowed_are_remembered),
         cmocka_unit_test(a_million_events_go_as_the_model_says),
