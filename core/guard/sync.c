@@ -42,7 +42,7 @@ enum {
     QUEUE_MAX = 16384,  // of each kind
     WAITING_MAX = 8192, // calls without an answer, while everything is told anew
     WAITING_HARD = 65536,
-    UNBANS_MAX = 1024,
+    MISSED_MAX = 1024, // bans have half of it
     BEATS = 10 // ticks of the walk for each beat
 };
 
@@ -76,8 +76,8 @@ struct rx_sync {
     bool is_anew;              // it goes as fast as it can until it was everywhere
     struct ban_said *anew;     // owned: bans to be told anew
     size_t n_anew, anew_cap, anew_at;
-    struct ban_said unbans[UNBANS_MAX]; // taken back while nobody could be told
-    unsigned n_unbans;
+    struct ban_said missed[MISSED_MAX]; // given and taken back while nobody could be told, in order; ttl_ms: until then
+    unsigned n_missed;
     char cursor[24]; // of the bans that Redis has
 
     struct rx_sync_news news; // too large for a stack
@@ -249,12 +249,26 @@ static void tell_session(struct rx_sync *y, const struct rx_sync_said *s)
     call(y, &c);
 }
 
-static void remember_unban(struct rx_sync *y, const struct ban_said *b)
+// A ban is told anew in any case, but not in its order: one that follows its own taking back would be taken for old.
+static void remember_missed(struct rx_sync *y, const struct ban_said *b)
 {
-    if (y->n_unbans < UNBANS_MAX)
-        y->unbans[y->n_unbans++] = *b;
-    else
+    if (y->n_missed < (b->ttl_ms ? MISSED_MAX / 2 : MISSED_MAX))
+        y->missed[y->n_missed++] = (struct ban_said){ b->whom, b->ttl_ms ? rx_now_ms() + RX_MIN(b->ttl_ms, (uint64_t)1e12) : 0 };
+    else if (!b->ttl_ms)
         count(&n_lost);
+}
+
+static void tell_missed(struct rx_sync *y)
+{
+    uint64_t now = rx_now_ms();
+    for (unsigned i = 0; i < y->n_missed; i++) {
+        struct ban_said b = y->missed[i];
+        if (b.ttl_ms && b.ttl_ms <= now)
+            continue;
+        b.ttl_ms -= b.ttl_ms ? now : 0;
+        tell_ban(y, &b, false);
+    }
+    y->n_missed = 0;
 }
 
 static void sync_on_wake(struct ev_loop *loop, ev_async *a, int events)
@@ -268,8 +282,8 @@ static void sync_on_wake(struct ev_loop *loop, ev_async *a, int events)
     for (unsigned i = 0; y->link && i < q.n_bans; i++)
         if (atomic_load(&is_up))
             tell_ban(y, &q.bans[i], false);
-        else if (!q.bans[i].ttl_ms)
-            remember_unban(y, &q.bans[i]);
+        else
+            remember_missed(y, &q.bans[i]);
     for (unsigned i = 0; y->link && atomic_load(&is_up) && i < q.n_said; i++)
         tell_session(y, &q.said[i]);
     free(q.bans);
@@ -426,9 +440,7 @@ static void sync_on_up(void *data)
     y->since_ms = y->alive_ms + 1;
     y->session = y->stripe = 0;
     y->is_anew = true;
-    for (unsigned i = 0; i < y->n_unbans; i++)
-        tell_ban(y, &y->unbans[i], false);
-    y->n_unbans = 0;
+    tell_missed(y);
     snprintf(y->cursor, sizeof y->cursor, "0");
     ask_bans(y);
     y->n_anew = y->anew_at = 0;
@@ -486,7 +498,7 @@ static void stop(struct rx_sync *y)
     atomic_store(&is_on, false);
     free(y->anew);
     y->anew = NULL;
-    y->n_anew = y->anew_cap = y->anew_at = y->n_unbans = 0;
+    y->n_anew = y->anew_cap = y->anew_at = y->n_missed = 0;
 }
 
 static void start(struct rx_sync *y, const struct rx_conf *conf)

@@ -209,6 +209,20 @@ def test_without_redis_each_goes_on_alone_and_tells_everything_when_it_is_back(r
     held.close()
 
 
+def test_a_ban_given_again_while_redis_was_away_stays(rx, redis):
+    a, = nodes(rx, url_of(redis), 1)
+    ask(a, "ban", ip="127.0.0.9", ttl_ms=600000)
+    redis.kill()
+    a.err.wait("decides alone")
+    ask(a, "unban", ip="127.0.0.9")
+    ask(a, "ban", ip="127.0.0.9", ttl_ms=600000)
+    ask(a, "ban", ip="127.0.0.8", ttl_ms=600000)
+    redis.start()
+    wait_for(lambda: store(a)["is_up"])
+    wait_for(lambda: set(redis.ask("-n", 3, "zrange", "refractium:bans", 0, -1)) == {"127.0.0.8", "127.0.0.9"})
+    assert bans(a) == {"127.0.0.8", "127.0.0.9"}
+
+
 def test_a_redis_that_hangs_is_gone_too(rx, redis):
     a, = nodes(rx, url_of(redis), 1)
     redis.program.process.send_signal(signal.SIGSTOP)
