@@ -19,7 +19,7 @@ from peers import read_exactly
 from test_nftables import LIBC, LINE, in_namespace, need_nftables, nft, unshare  # noqa: F401: a fixture, too
 
 CLONE_NEWNET = 0x40000000
-SOON = 0.25 if not SANITIZER else 2.0  # seconds from a line to the end of a connection; a quiet machine takes 0.01
+SOON = 0.25 if not SANITIZER else 2.0  # seconds from a line to the end of a connection; busy machines run this
 
 
 @contextlib.contextmanager
