@@ -417,13 +417,11 @@ static void sync_on_news(void *data, const char *text, size_t n)
         if (is_ours)
             y->alive_ms = rx_now_ms();
         return;
-    case RX_SYNC_BAN:
-        if (!is_ours)
-            rx_ban_hear(&w->whom, w->left_ms);
+    case RX_SYNC_BAN: // ours, too: what another node said in between is undone by what we said last
+        rx_ban_hear(&w->whom, w->left_ms);
         return;
     case RX_SYNC_UNBAN:
-        if (!is_ours)
-            rx_ban_hear_removed(&w->whom);
+        rx_ban_hear_removed(&w->whom);
         return;
     case RX_SYNC_SESSION:
         hear_session(y, w, is_ours);
