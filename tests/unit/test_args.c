@@ -140,7 +140,8 @@ static void bad_flags_are_one_line_that_names_them(void **state)
     static const struct {
         const char *line, *say;
     } bad[] = {
-        { "--prot 80", "unknown option --prot (did you mean --port?)" },
+        { "--prt 80", "unknown option --prt (did you mean --port?)" },
+        { "--prot 80", "option --proto does not belong here; it is for guard" },
         { "--workerz=3", "unknown option --workerz (did you mean --workers?)" },
         { "--quite", "unknown option --quite (did you mean --quiet?)" },
         { "--frobnicate", "unknown option --frobnicate (see refractium --help)" },
@@ -246,7 +247,7 @@ static void completions_and_man_page_list_what_there_is(void **state)
                                          "packaging/completions/refractium.fish", "packaging/man/refractium.1" };
     static const char *const commands[] = { "--help", "init --help", "check --help", "import --help", "record --help",
                                             "replay --help", "explain --help",
-                                            "status --help", "top --help", "ban --help" };
+                                            "status --help", "top --help", "ban --help", "guard --help" };
     static char help[65536];
     struct rx_args a;
     char name[64];
