@@ -247,6 +247,7 @@ struct rx_hooker *rx_hooker_new(struct rx_home *home, unsigned n_lines)
     k->wake.data = k;
     ev_async_start(k->loop, &k->wake);
     ev_prepare_init(&k->tidy, hooker_on_tidy);
+    k->tidy.data = k;
     ev_prepare_start(k->loop, &k->tidy);
     return k;
 }
