@@ -384,6 +384,13 @@ static void hear_out(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i
     s->told_ms = e->now_ms;
 }
 
+static void hear_forgiven(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, const struct rx_ledger_far *f)
+{
+    struct rx_seat *s = seat_of(i, &f->who);
+    if (s && s->out_ms)
+        unseat(&l->stripes[stripe], s);
+}
+
 static void hear_in(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i, const struct rx_ledger_far *f, uint64_t now)
 {
     struct rx_seat *s = seat_of(i, &f->who);
@@ -408,6 +415,8 @@ static void hear_all(struct rx_ledger *l, uint32_t stripe, struct rx_identity *i
     for (uint32_t k = 0; k < n; k++) {
         if (far[k].is_out)
             hear_out(l, stripe, i, &far[k], e, out);
+        else if (far[k].is_fresh)
+            hear_forgiven(l, stripe, i, &far[k]);
         else
             hear_in(l, stripe, i, &far[k], e->now_ms);
         uint64_t until = e->now_ms + far[k].left_ms;
@@ -477,8 +486,10 @@ end:
 }
 
 // Under the stripe's lock.
-static bool forgive_in(struct stripe *t, const struct rx_cidr *who)
+static bool forgive_in(struct rx_ledger *l, struct stripe *t, const struct rx_cidr *who, rx_ledger_forgiven_fn *each,
+                       void *data)
 {
+    bool must_tell = atomic_load_explicit(&l->tell_ms, memory_order_relaxed);
     bool is_any = false;
     for (uint32_t b = 0; t->buckets && b <= t->mask; b++)
         for (struct rx_identity *i = t->buckets[b]; i; i = i->chain)
@@ -486,18 +497,21 @@ static bool forgive_in(struct stripe *t, const struct rx_cidr *who)
                 next = s->next;
                 if (!s->out_ms || (!rx_cidr_covers(who, &s->who) && !rx_cidr_covers(&s->who, who)))
                     continue;
+                const struct rx_ledger_told told = tell(l, i, s, s->out_ms);
+                if (must_tell)
+                    each(&told, data);
                 unseat(t, s);
                 is_any = true;
             }
     return is_any;
 }
 
-bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who)
+bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who, rx_ledger_forgiven_fn *each, void *data)
 {
     bool is_any = false;
     for (uint32_t s = 0; s < l->n_stripes; s++) {
         pthread_mutex_lock(&l->stripes[s].lock);
-        is_any |= forgive_in(&l->stripes[s], who);
+        is_any |= forgive_in(l, &l->stripes[s], who, each, data);
         pthread_mutex_unlock(&l->stripes[s].lock);
     }
     return is_any;

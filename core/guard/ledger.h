@@ -83,7 +83,7 @@ bool rx_ledger_leave(struct rx_ledger *l, struct rx_seat *seat, uint64_t now_ms,
 struct rx_ledger_far {
     struct rx_cidr who;
     uint64_t age_ms, left_ms;
-    bool is_out, is_fresh; // is_fresh: put out by what was just heard
+    bool is_out, is_fresh; // is_fresh: put out by what was just heard; not is_out: let in again by it
 };
 // All that is known of the identity of `e`, whose max_ips and who are not looked at. Who is out here stays out. Into
 // *out: who was put out by this.
@@ -98,8 +98,9 @@ uint32_t rx_ledger_stripes(const struct rx_ledger *l);
 size_t rx_ledger_gather(struct rx_ledger *l, uint32_t stripe, const struct rx_ledger_due *due,
                         struct rx_ledger_told **list);
 // Those within this block, and the one that has it in it, are out no longer. True: some were. Takes as long as there are
-// identities, but no lock for long.
-bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who);
+// identities, but no lock for long. `each`, under a lock: of whom other nodes are to hear it.
+typedef void rx_ledger_forgiven_fn(const struct rx_ledger_told *told, void *data);
+bool rx_ledger_forgive(struct rx_ledger *l, const struct rx_cidr *who, rx_ledger_forgiven_fn *each, void *data);
 // Those who are in and for whom `is_there` holds count as heard of now. Takes as long as the other.
 typedef bool rx_ledger_there_fn(const struct rx_cidr *who, void *data);
 void rx_ledger_refresh(struct rx_ledger *l, rx_ledger_there_fn *is_there, void *data, uint64_t now_ms);

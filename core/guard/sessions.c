@@ -452,6 +452,14 @@ void rx_sessions_order(const struct rx_cidr *who, uint64_t ttl_ms)
         tell(true);
 }
 
+static void share_forgiven(const struct rx_ledger_told *seat, void *data)
+{
+    const struct rx_sessions_live *l = data;
+    struct rx_sync_said said = { .is_forgiven = true, .seat = *seat };
+    snprintf(said.name, sizeof said.name, "%s", l->name);
+    rx_sync_say(&said);
+}
+
 // Takes those within the block out of the bans this name gave.
 static bool forgive(struct rx_sessions_live *l, const struct rx_cidr *who, bool is_all)
 {
@@ -469,7 +477,7 @@ static bool forgive(struct rx_sessions_live *l, const struct rx_cidr *who, bool 
     }
     l->n_given = kept;
     pthread_mutex_unlock(&l->lock);
-    return (is_all && rx_ledger_forgive(l->ledger, who)) || is_any;
+    return (is_all && rx_ledger_forgive(l->ledger, who, share_forgiven, l)) || is_any;
 }
 
 bool rx_sessions_forgive(const struct rx_cidr *who, bool is_all)
@@ -603,6 +611,9 @@ void rx_sessions_hear_far(const struct rx_sessions *s, const struct rx_heard *h,
         for (uint32_t i = 0; i < a.n_out && !s->is_dry && s->enforce; i++)
             ban(s, &a.out[i], false);
         a.n_out = 0;
+        for (uint32_t i = 0; i < n; i++)
+            if (far[i].is_fresh && !far[i].is_out && forgive(s->live, &far[i].who, false))
+                tell(true);
     }
     deal_with(s, h, &a);
 }

@@ -235,7 +235,7 @@ static void tell_session(struct rx_sync *y, const struct rx_sync_said *s)
     int n = snprintf(key, sizeof key, "%s:sessions:%s:", y->url.prefix, s->name);
     memcpy(key + n, s->seat.id, s->seat.id_len);
     put(&c, key, (size_t)n + s->seat.id_len);
-    put_verb(y, &c, s->seat.is_out ? "out" : s->is_left ? "left" : "see");
+    put_verb(y, &c, s->is_forgiven ? "in" : s->seat.is_out ? "out" : s->is_left ? "left" : "see");
     put_word(&c, s->name);
     put_word(&c, rx_cidr_print(&s->seat.who, whom));
     uint64_t lease = s->seat.is_held ? RX_MAX(s->window_ms, (uint64_t)LEASE_MS) : s->seat.left_ms;

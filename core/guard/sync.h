@@ -23,6 +23,7 @@ void rx_sync_free(struct rx_sync *y);
 struct rx_sync_said {
     char name[RX_SYNC_NAME_MAX + 1]; // of the sessions
     bool is_left, is_udp, is_last_kept; // is_left: it has no connections here any more
+    bool is_forgiven;                   // it is out no longer
     uint64_t window_ms, timeout_ms;
     struct rx_ledger_told seat;
 };

@@ -136,8 +136,11 @@ local function take_in(whom, lease, timeout, most, keep_last, age)
   return whom
 end
 
-local function tell_all(name, origin, transport, identity)
+local function tell_all(name, origin, transport, identity, forgiven)
   local words, last = {}, now
+  if forgiven then
+    words[1] = "f," .. forgiven .. ",0,0"
+  end
   for kind, list in pairs { i = held, o = out } do
     for address, one in pairs(list) do
       words[#words + 1] = table.concat({ one.fresh and "n" or kind, address, text(math.max(now - one.since, 0)),
@@ -154,14 +157,16 @@ end
 local function session(name, whom, lease, timeout, most, keep_last, age, transport, identity)
   local origin
   load()
-  if verb == "out" then
+  if verb == "in" then
+    drop(out, whom)
+  elseif verb == "out" then
     if not held[whom] and not out[whom] then
       put_out(whom, timeout)
     end
   elseif not out[whom] and (verb == "see" or held[whom]) then
     origin = take_in(whom, lease, timeout, most, keep_last, age)
   end
-  tell_all(name, origin, transport, identity)
+  tell_all(name, origin, transport, identity, verb == "in" and whom)
 end
 
 if verb == "beat" then

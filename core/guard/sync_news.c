@@ -53,9 +53,9 @@ static bool far(struct reader *r, struct rx_ledger_far *out)
     if (!word(r, ',', kind, sizeof kind) || !cidr(r, ',', &out->who) || !number(r, ',', &out->age_ms) ||
         !number(r, ' ', &out->left_ms))
         return false;
-    out->is_fresh = *kind == 'n';
-    out->is_out = *kind == 'o' || out->is_fresh;
-    return out->is_out || *kind == 'i';
+    out->is_fresh = *kind == 'n' || *kind == 'f';
+    out->is_out = *kind == 'n' || *kind == 'o';
+    return out->is_out || out->is_fresh || *kind == 'i';
 }
 
 static bool session(struct reader *r, struct rx_sync_news *out)

@@ -182,6 +182,21 @@ def test_who_is_put_out_on_one_node_is_banned_on_all(rx, redis):
         assert come(a, "127.0.0.3", "other.test") is None
 
 
+def test_who_is_forgiven_on_one_node_is_on_all(rx, redis):
+    a, b = nodes(rx, url_of(redis), sessions="window = '300ms', timeout = '1m'")
+    with come(a, "127.0.0.2"):
+        holds(redis, "127.0.0.2")
+        assert come(b, "127.0.0.3") is None
+        wait_for(lambda: bans(a) == {"127.0.0.3"} == bans(b), SOON + 1)
+    time.sleep(0.5)
+    ask(a, "unban", ip="127.0.0.3")
+    wait_for(lambda: not bans(b), SOON + 1)
+    for p in a, b:
+        with come(p, "127.0.0.3") as again:
+            time.sleep(SOON)
+            assert not ended(again)
+
+
 def test_without_redis_each_goes_on_alone_and_tells_everything_when_it_is_back(rx, redis):
     a, b = nodes(rx, url_of(redis), sessions="enforce = {}, window = '1s', timeout = '300ms'")
     held = come(a, "127.0.0.2")
