@@ -253,8 +253,8 @@ struct rx_conn *rx_accept_conn(struct rx_listener *l, const union rx_ip *ip, boo
     c->to_port = rx_addr_port(&l->addr.sa);
     c->is_pending = true;
     c->is_headless = is_proxy;
-    if (l->listen->served) {
-        c->cell = &l->listen->served->cells[w->index];
+    if (listen->served) { // of the generation it holds, which may be the trial's
+        c->cell = &listen->served->cells[w->index];
         rx_cell_add(&c->cell->opened, 1);
     }
     rx_worker_tried(c, RX_MEASURE_SCRIPT);

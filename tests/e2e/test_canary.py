@@ -29,8 +29,7 @@ def route(backend, more="", **parts):
     return to(backend, more, **parts)
 
 
-def history(p):
-    """The reloads as `status` shows them, the latest first."""
+def status(p):
     path = glob.glob(os.path.join(p.directory, "refractium", "*.sock"))[0]
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(10)
@@ -42,7 +41,12 @@ def history(p):
             if not part:
                 break
             data += part
-    return json.loads(data)["result"]["reloads"]
+    return json.loads(data)["result"]
+
+
+def history(p):
+    """The reloads as `status` shows them, the latest first."""
+    return status(p)["reloads"]
 
 
 @pytest.fixture
@@ -162,6 +166,24 @@ def test_addresses_change_only_at_the_end(rx, a, b):
     p.err.wait("canary: generation 2 promoted")
     wait_for(lambda: not is_open(first), what="the old address to be closed")
     assert ask(p, wire.SSH, port=third) == ask(p, wire.SSH, port=second) == "b"
+
+
+def test_who_came_in_during_a_trial_is_counted_where_the_new_config_counts(rx, a, b):
+    """Promise: counts outlive generations, also where an edit changes what a listener is called."""
+    first, second = free_port(), free_port()
+    p = rx.config(route(a, listen='"127.0.0.1:%d", "127.0.0.1:%d"' % (first, second)), binds=2)
+    edit(p, route(b, listen='"127.0.0.1:%d", "127.0.0.1:%d"' % (second, first), options='peek_timeout = "60s",',
+                  server=canary("50%", "%ds" % (2 * SLOW))))
+    silent = [p.connect(port=first) for _ in range(2)]
+    p.err.wait("canary: generation 2 promoted")
+    for s in silent:
+        s.close()
+
+    def counted():
+        listener, = status(p)["listeners"]
+        return listener["name"] == "127.0.0.1:%d" % second and listener["unrouted"]["ended"]
+
+    wait_for(lambda: counted() == 1, what="the one that was the trial's")
 
 
 def test_an_address_that_is_taken_at_the_end_rolls_back(rx, a, b):
