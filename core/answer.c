@@ -45,7 +45,7 @@ struct rx_answer {
     enum phase phase;
     const uint8_t *say; // borrowed: from the config, the talk, or `rest`
     size_t say_len;
-    uint8_t *rest;        // echo: owned
+    uint8_t *rest;        // what a client has not taken of an echo or a text: owned
     struct rx_talk *talk; // describe: owned
     uint64_t until_ms;    // when a talk is over whatever happens
     size_t drained;
@@ -253,7 +253,7 @@ static void talk_begin(struct rx_conn *c, const struct rx_facts *f, const uint8_
 // ---- echo -------------------------------------------------------------------------------------------------------
 
 // Keeps what the client did not take back yet; false when memory ran out and the connection is closed.
-static bool echo_keep(struct rx_conn *c)
+static bool keep_rest(struct rx_conn *c)
 {
     struct rx_answer *a = c->answer;
     uint8_t *rest = malloc(a->say_len);
@@ -277,7 +277,7 @@ static bool echo_say(struct rx_conn *c, const uint8_t *bytes, size_t len)
     if (say(c))
         return true;
     if (c->room != RX_ROOM_DEAD)
-        echo_keep(c);
+        keep_rest(c);
     return false;
 }
 
@@ -442,6 +442,8 @@ void rx_answer_begin(struct rx_conn *c, const struct rx_target *to, const struct
         c->answer->say = (const uint8_t *)to->text;
         c->answer->say_len = to->text_len;
         leave(c);
+        if (c->room != RX_ROOM_DEAD && c->answer->say_len) // a function's text is gone with the next one's
+            keep_rest(c);
     }
 }
 

@@ -229,3 +229,18 @@ def test_medians_of_many_calls_are_small(rx, backends):
             assert peers.read_exactly(s, 5) == b"GAME1"
         took.append(time.monotonic() - since)
     assert statistics.median(took) < 0.05
+
+
+def test_a_text_that_a_function_chose_stays_whole_while_others_get_theirs(rx):
+    """Promise: what is sent is what was returned, however slowly a client takes it."""
+    size = 12 << 20
+    p = rx("{ rx.http, to = function(conn) return conn.path == '/a' and a or b end }",
+           prelude="local a, b = rx.respond(('a'):rep(%d)), rx.respond(('b'):rep(%d))" % (size, size))
+    with p.connect() as slow:
+        slow.sendall(wire.get(path="/a"))
+        assert slow.recv(1) == b"a"
+        for _ in range(4):
+            assert ask(p, wire.get(path="/b"))[0] == "b"
+        slow.settimeout(20)
+        got = peers.read_all(slow)
+    assert len(got) == size - 1 and got.count(b"a") == len(got)
