@@ -147,7 +147,7 @@ static int take_bytes(const struct rx_text *t, uint8_t **out)
     return 0;
 }
 
-static int take_dir(struct rx_dir *d, const struct rx_handed_dir *h, int *fds)
+static int take_dir(struct rx_conn *c, struct rx_dir *d, const struct rx_handed_dir *h, int *fds)
 {
     d->is_eof = h->flags & RX_HANDED_EOF ? 1 : 0;
     d->is_shut = h->flags & RX_HANDED_SHUT ? 1 : 0;
@@ -157,6 +157,7 @@ static int take_dir(struct rx_dir *d, const struct rx_handed_dir *h, int *fds)
         d->pipe[0] = take_fd(fds, h->pipe[0]);
         d->pipe[1] = take_fd(fds, h->pipe[1]);
         d->in_pipe = h->in_pipe;
+        rx_pipe_adopt(&c->worker->pipes);
     }
     return take_bytes(&h->rest, &d->rest);
 }
@@ -192,7 +193,7 @@ static int fill(struct rx_conn *c, const struct rx_handed *h, int *fds)
     for (int d = 0; d < 2; d++) {
         c->bytes[d] = h->dir[d].bytes;
         if (!rc && !c->is_udp)
-            rc = take_dir(&c->dir[d], &h->dir[d], fds);
+            rc = take_dir(c, &c->dir[d], &h->dir[d], fds);
     }
     if (!rc)
         rc = take_bytes(&h->head, &c->head);

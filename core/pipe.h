@@ -17,5 +17,6 @@ void rx_pipes_init(struct rx_pipes *p, unsigned limit);
 void rx_pipes_fini(struct rx_pipes *p);
 // 0 and two fds, or -1: copy instead.
 int rx_pipe_get(struct rx_pipes *p, int out[2]);
+void rx_pipe_adopt(struct rx_pipes *p); // one that was not got here is out, and will be put here
 // Empty pipes are pooled; one that still holds bytes is closed.
 void rx_pipe_put(struct rx_pipes *p, int fds[2], bool is_empty);

@@ -9,9 +9,11 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "rooms.h"
 #include "world.h"
 
@@ -424,6 +426,29 @@ static void a_pipe_is_held_only_while_bytes_are_in_it(void **state)
     finish(RX_REASON_DONE);
 }
 
+static void a_pipe_that_another_process_filled_is_counted_and_given_back(void **state)
+{
+    (void)state;
+    int pipe[2], fds[4];
+    room_open(&room, conf_with(60000));
+    make_ends(false);
+    assert_int_equal(pipe2(pipe, O_NONBLOCK | O_CLOEXEC), 0);
+    assert_int_equal(write(pipe[1], "stuck", 5), 5);
+    memcpy(fds, (int[]){ near_client, near_server, pipe[0], pipe[1] }, sizeof fds);
+    const char *listen = room.w.conf->listens[0]->name;
+    struct rx_handed h = { .kind = RX_HANDED_WELD,
+                           .listen = { (const uint8_t *)listen, (uint32_t)strlen(listen) },
+                           .fds = { 0, 1 },
+                           .dir = { { .in_pipe = 5, .pipe = { 2, 3 } }, { .pipe = { -1, -1 } } } };
+    assert_int_equal(rx_handover_take(&room.w, 1, &h, fds), 0);
+    assert_int_equal(room.w.pipes.n_out, 1);
+    room_expects(&room, server, "stuck");
+    assert_int_equal(room.w.pipes.n_out, 0);
+    room_bye(&client);
+    room_bye(&server);
+    finish(RX_REASON_DONE);
+}
+
 // ---- ends ---------------------------------------------------------------------------------------------------------
 
 static void half_close_is_passed_on_and_the_other_half_works(void **state)
@@ -587,6 +612,7 @@ int main(void)
         room_test(latency_never_splices_and_throughput_always_does),
         room_test(without_a_pipe_bytes_are_copied),
         room_test(a_pipe_is_held_only_while_bytes_are_in_it),
+        room_test(a_pipe_that_another_process_filled_is_counted_and_given_back),
         room_test(half_close_is_passed_on_and_the_other_half_works),
         room_test(a_half_closed_end_does_not_make_the_loop_spin),
         room_test(both_ends_closing_at_once_is_done),
