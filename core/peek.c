@@ -417,6 +417,7 @@ void rx_peek_adopt(struct rx_conn *c, bool is_decided)
     c->room = RX_ROOM_PEEK;
     c->turn = -1;
     c->was_early = true; // its time is over, or nearly
+    is_decided |= !c->is_headless && c->head_len >= c->listen->peek_bytes; // peek_buffer_size is smaller here: it is full
     ev_set_cb(&c->ends[RX_CLIENT].io, peek_on_readable);
     if (!is_decided && !c->dir[RX_TO_SERVER].is_eof)
         wait_more(c);

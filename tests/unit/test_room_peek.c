@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "rooms.h"
 #include "world.h"
 
@@ -312,6 +313,33 @@ static void peek_buffer_size_bounds_what_is_kept(void **state)
     finish();
 }
 
+static void one_of_another_process_that_said_more_than_is_kept_here_is_decided_and_not_ended(void **state)
+{
+    (void)state;
+    struct draft d;
+    const char *head = "GET /unfinished";
+    int fd[2];
+    int pool = begin_draft(&d, &(struct rx_listen_spec){ .peek_ms = 60000, .peek_bytes = 8 });
+    draft_route_to_pool(&d, draft_builtin(&d, "any"), pool);
+    room_open(&room, draft_finish(&d));
+    room_pair(fd);
+    client = fd[0];
+    const char *listen = room.w.conf->listens[0]->name;
+    struct rx_handed h = { .kind = RX_HANDED_PEEK,
+                           .start_ms = rx_now_ms(),
+                           .listen = { (const uint8_t *)listen, (uint32_t)strlen(listen) },
+                           .head = { (const uint8_t *)head, (uint32_t)strlen(head) },
+                           .fds = { 0, -1 },
+                           .dir = { { .pipe = { -1, -1 } }, { .pipe = { -1, -1 } } } };
+    assert_int_equal(rx_handover_take(&room.w, 1, &h, &(int){ fd[1] }), 0);
+    room_sends(client, " and more");
+    int s = backend();
+    room_expects(&room, s, "GET /unfinished and more");
+    room_no_end(&room, s);
+    close(s);
+    finish();
+}
+
 static void an_oversize_hello_is_turned_away_by_name(void **state)
 {
     (void)state;
@@ -439,6 +467,7 @@ int main(void)
         room_test(the_timeout_is_for_all_first_bytes_together),
         room_test(waiting_costs_no_turns_of_the_loop),
         room_test(peek_buffer_size_bounds_what_is_kept),
+        room_test(one_of_another_process_that_said_more_than_is_kept_here_is_decided_and_not_ended),
         room_test(an_oversize_hello_is_turned_away_by_name),
         room_test(a_fallback_does_what_it_says),
         room_test(why_nobody_takes_it_is_counted_by_name),
