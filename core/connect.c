@@ -398,8 +398,12 @@ static void early_try(struct rx_conn *c)
 
 static void early_on_writable(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop, (void)events;
+    (void)loop;
     struct rx_conn *c = RX_CONTAINER(io, struct rx_conn, ends[RX_SERVER].io);
+    if (RX_UNLIKELY(events & EV_ERROR)) { // nobody would tell that it is connected
+        rx_connect_drop_early(c);
+        return;
+    }
     int err = rx_sys_take_error(io->fd);
     uint32_t sent;
     if (!err && send_head(c, true, NULL, 0, &sent) != FAILED)
