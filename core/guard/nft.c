@@ -16,6 +16,8 @@
 #include "nftlink.h"
 #include "wheel.h"
 
+enum { DAY_MS = 24 * 3600 * 1000 };
+
 struct rx_nft {
     struct nft_ctx *ctx; // owned
     struct rx_nftlink *link; // owned
@@ -148,8 +150,10 @@ static void put_entries(struct rx_nft *t, FILE *out, const struct rx_nft_entry *
             inet_ntop(list[i].who.family, list[i].who.bytes, text, sizeof text); // a set of addresses, masked or not
         else
             rx_cidr_print(&list[i].who, text);
-        fprintf(out, "add element inet %s %s%s { %s timeout %llums }\n", t->table, is_usual(t, &list[i].who) ? "" : "nets",
-                is_usual(t, &list[i].who) ? set : set + 1, text, (unsigned long long)RX_MAX(list[i].left_ms, (uint64_t)1));
+        unsigned long long left_ms = RX_MIN(RX_MAX(list[i].left_ms, (uint64_t)1), (uint64_t)1e12); // the kernel's is not much more
+        fprintf(out, "add element inet %s %s%s { %s timeout %llud%llums }\n", t->table,
+                is_usual(t, &list[i].who) ? "" : "nets", is_usual(t, &list[i].who) ? set : set + 1, text,
+                left_ms / DAY_MS, left_ms % DAY_MS); // it reads no number of ten digits
     }
 }
 
