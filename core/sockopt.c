@@ -4,6 +4,7 @@
 #include "sockopt.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,17 @@ static bool is_text_set(int fd, int level, int option, const char *text)
     return setsockopt(fd, level, option, text, (socklen_t)strlen(text) + 1) == 0;
 }
 
+// Left alone where it is so already: even setting the same takes a UDP socket out of its SO_REUSEPORT group for good, and
+// the kernel then sends the clients of all workers to one of them. "": any.
+static bool is_interface_set(int fd, const char *name)
+{
+    char now[IF_NAMESIZE] = "";
+    socklen_t len = sizeof now;
+    if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, now, &len) == 0 && !strncmp(len ? now : "", name, sizeof now))
+        return true;
+    return is_text_set(fd, SOL_SOCKET, SO_BINDTODEVICE, name);
+}
+
 static bool is_keepalive_set(int fd, uint32_t seconds)
 {
     return is_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) && is_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)seconds) &&
@@ -34,7 +46,7 @@ int rx_sockopt_set(int fd, int family, bool is_udp, const struct rx_sockopt *o, 
     if (o->mark && !is_set(fd, SOL_SOCKET, SO_MARK, (int)o->mark))
         return -1;
     *what = "interface";
-    if (o->interface && !is_text_set(fd, SOL_SOCKET, SO_BINDTODEVICE, o->interface))
+    if (o->interface && !is_interface_set(fd, o->interface))
         return -1;
     if (is_udp)
         return 0;
@@ -89,7 +101,7 @@ int rx_sockopt_change(int fd, int family, bool is_udp, const struct rx_door_opt 
     if (!o->common.mark)
         is_set(fd, SOL_SOCKET, SO_MARK, 0);
     if (!o->common.interface)
-        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0);
+        is_interface_set(fd, "");
     if (!is_udp && !o->common.keepalive_s)
         is_set(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
     if (!is_udp && !o->common.user_timeout_ms)
