@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Enters: root, and a config that names somebody else. Leaves: that user with his groups and the capabilities the config
-// needs: that of low ports always, that over the network's configuration when sessions are enforced by the kernel; with
-// chroot, within the directory that is his root from now on.
+// needs: that of low ports always, that over the network's configuration when sessions are enforced by the kernel, packets
+// are marked or backends see their clients' addresses; with chroot, within the directory that is his root from now on.
 // Done first of all rather than after binding: what the program opens as root in a directory of that user, he could
 // have put a link there for; and what he cannot do now, a later reload could not do either.
 #include "privilege.h"
@@ -78,11 +78,25 @@ static void give_directory(const struct rx_conf *conf, const struct identity *wh
         rx_log(RX_LOG_WARN, "cannot give %s to the user: %s", in, strerror(errno));
 }
 
+static bool is_about_network(const struct rx_listen *l)
+{
+    bool is = l->opt.common.mark != 0;
+    for (uint32_t i = 0; i < l->n_routes; i++)
+        is |= l->routes[i].is_transparent;
+    return is;
+}
+
 static uint32_t capabilities_for(const struct rx_conf *conf)
 {
     uint32_t wanted = 1u << CAP_NET_BIND_SERVICE;
     for (uint32_t i = 0; i < conf->n_sessions; i++)
         if (conf->sessions[i]->kernel.what)
+            wanted |= 1u << CAP_NET_ADMIN;
+    for (uint32_t i = 0; i < conf->n_pools; i++)
+        if (conf->pools[i]->sockopt.mark)
+            wanted |= 1u << CAP_NET_ADMIN;
+    for (uint32_t i = 0; i < conf->n_listens; i++)
+        if (is_about_network(conf->listens[i]))
             wanted |= 1u << CAP_NET_ADMIN;
     return wanted;
 }

@@ -54,6 +54,16 @@ rx.tail "%s/access.log" { parse = rx.xray, sessions = vpn }""" % (os.getpid(), t
         assert int(s["CapEff"], 16) == int(s["CapPrm"], 16) == 1 << 10 | 1 << 12, "and CAP_NET_ADMIN"
 
 
+@pytest.mark.parametrize("how", [{"routes": '{ rx.any, to = "127.0.0.1:9", transparent = true }'},
+                                 {"routes": '{ rx.any, to = rx.pool "a" { "127.0.0.1:9", mark = 7 } }'},
+                                 {"routes": HTTP, "options": "mark = 7,"}])
+def test_the_capability_over_the_network_is_kept_for_what_needs_it(rx, how):
+    """Listening with a mark, and connections to backends, would be refused (EPERM) without."""
+    p = rx.config(make_config(server='user = "nobody",', **how), preexec=give_directory)
+    s = status_of(p.pid)
+    assert int(s["CapEff"], 16) == int(s["CapPrm"], 16) == 1 << 10 | 1 << 12
+
+
 def test_every_thread_is_the_user_with_one_capability(rx):
     p = rx.config(make_config(HTTP, server='user = "nobody",', workers=2), preexec=give_directory)
     tasks = os.listdir("/proc/%d/task" % p.pid)
