@@ -222,6 +222,14 @@ def test_an_upgrade_names_its_main_process(rx, manager, workdir):
     test_upgrade.adopt_orphans(False)
 
 
+def test_units_let_the_programs_own_sandbox_be_and_keep_each_others_admin_sockets():
+    for name in ("refractium.service", "refractium-guard.service"):
+        with open(os.path.join(os.path.dirname(UNIT), name), encoding="utf-8") as f:
+            text = f.read()
+        assert "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp\n" in text
+        assert "RuntimeDirectory=refractium\n" in text and "RuntimeDirectoryPreserve=yes\n" in text
+
+
 def test_the_guards_unit_may_change_the_network_and_nothing_else():
     with open(os.path.join(os.path.dirname(UNIT), "refractium-guard.service"), encoding="utf-8") as f:
         text = f.read().replace("\\\n", " ")
