@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,38 @@
 #include "passed.h"
 #include "sys.h"
 #include "udp_io.h"
+
+static pthread_mutex_t linger_lock = PTHREAD_MUTEX_INITIALIZER; // of the list; taken when sockets come and go
+static struct rx_linger *lingering;
+
+void rx_bind_linger(struct rx_linger *l)
+{
+    pthread_mutex_lock(&linger_lock);
+    l->next = lingering;
+    lingering = l;
+    pthread_mutex_unlock(&linger_lock);
+}
+
+void rx_bind_linger_end(struct rx_linger *l)
+{
+    pthread_mutex_lock(&linger_lock);
+    for (struct rx_linger **at = &lingering; *at; at = &(*at)->next)
+        if (*at == l) {
+            *at = l->next;
+            break;
+        }
+    pthread_mutex_unlock(&linger_lock);
+}
+
+static bool lingers(const struct rx_bind *b)
+{
+    bool is_found = false;
+    pthread_mutex_lock(&linger_lock);
+    for (const struct rx_linger *l = lingering; l && b->is_udp && !is_found; l = l->next)
+        is_found = rx_addr_equal(&l->addr.sa, &b->addr.sa);
+    pthread_mutex_unlock(&linger_lock);
+    return is_found;
+}
 
 static void set(int fd, int level, int option)
 {
@@ -156,7 +189,7 @@ int rx_bind_open(struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *
 {
     unsigned k = bind_to->passed ? 0 : rx_heir_take(bind_to, fds, n);
     int rc;
-    bool is_unix = bind_to->addr.sa.sa_family == AF_UNIX;
+    bool is_unix = bind_to->addr.sa.sa_family == AF_UNIX, is_ours = lingers(bind_to);
     *bound = bind_to->addr;
     if (bind_to->passed)
         return open_passed(bind_to, fds, n);
@@ -166,7 +199,7 @@ int rx_bind_open(struct rx_bind *bind_to, int *fds, unsigned n, struct rx_addr *
         if (is_unix && k)
             rc = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
         else
-            rc = is_unix ? open_unix(bound) : open_inet(bind_to, bound, k == 0);
+            rc = is_unix ? open_unix(bound) : open_inet(bind_to, bound, k == 0 && !is_ours);
         if (rc < 0) {
             rc = rc == -1 && is_unix && k ? -errno : rc;
             goto fail;

@@ -8,6 +8,15 @@
 // All share the address by SO_REUSEPORT, yet one that another process holds is refused. *bound: the real address.
 // Sockets that were left to us are taken instead (heir.h): of UDP those beyond them are -1 then.
 int rx_bind_open(struct rx_bind *bind, int *fds, unsigned n, struct rx_addr *bound);
+// A UDP socket that is not served any more, but open while its flows last: its address is ours still, and may be opened again
+// beside it. From any thread; the node's owner keeps it until it ends.
+struct rx_linger {
+    struct rx_linger *next;
+    struct rx_addr addr;
+};
+void rx_bind_linger(struct rx_linger *l);
+void rx_bind_linger_end(struct rx_linger *l);
+
 // Removes the socket file of a unix address, if it is still the one rx_bind_open made.
 void rx_bind_unlink(const struct rx_bind *bind);
 

@@ -174,6 +174,8 @@ static void listener_free(struct rx_listener *l)
     ev_timer_stop(l->worker->loop, &l->retry);
     if (l->io.fd >= 0)
         close(l->io.fd);
+    if (l->is_retired)
+        rx_bind_linger_end(&l->linger);
     free(l);
 }
 
@@ -188,6 +190,8 @@ static void listener_leave(struct rx_listener *l)
         return;
     }
     l->is_retired = true;
+    l->linger.addr = l->addr;
+    rx_bind_linger(&l->linger);
     w->retired = list;
     list[w->n_retired++] = l;
 }
@@ -281,6 +285,36 @@ static void change_options(struct rx_listener *l, const struct rx_door_opt *opt)
         rx_log_limited(RX_LOG_ERROR, "%s: %s%s", what, strerror(errno), rx_sockopt_hint(errno));
 }
 
+// An address that is served again gets back the sockets that its flows still have; else the kernel would send clients to them
+// whom they turn away. False: the new socket is needed.
+static bool listener_return(struct rx_worker *w, const struct rx_swap_item *item)
+{
+    bool has_own = false;
+    const char *what = "";
+    for (unsigned i = 0; i < w->n_retired && item->bind->is_udp;) {
+        struct rx_listener *l = w->retired[i];
+        struct rx_listener **list = rx_addr_equal(&l->addr.sa, &item->bind->bound.sa)
+                                        ? realloc(w->listeners, (w->n_listeners + 1) * sizeof *list)
+                                        : NULL;
+        if (!list) {
+            i++;
+            continue;
+        }
+        w->listeners = list;
+        list[w->n_listeners++] = l;
+        w->retired[i] = w->retired[--w->n_retired];
+        rx_bind_linger_end(&l->linger);
+        l->is_retired = false;
+        l->is_kept = true;
+        l->listen = item->listen;
+        l->wanted = item->bind->addr;
+        if (rx_sockopt_change(l->io.fd, l->addr.sa.sa_family, true, &item->listen->opt, &what))
+            rx_log_limited(RX_LOG_ERROR, "%s: %s%s", what, strerror(errno), rx_sockopt_hint(errno));
+        has_own |= !l->is_extra;
+    }
+    return has_own;
+}
+
 // From here on new connections get the new generation; the living keep the one they were routed by.
 static void worker_take(struct rx_worker *w, const struct rx_swap *s)
 {
@@ -292,7 +326,9 @@ static void worker_take(struct rx_worker *w, const struct rx_swap *s)
             l->is_kept = true;
             keep_extras(w, l);
         } else if (s->items[i].fd >= 0) {
-            if (rx_worker_listen(w, s->items[i].listen, s->items[i].bind, s->items[i].fd))
+            if (listener_return(w, &s->items[i]))
+                close(s->items[i].fd);
+            else if (rx_worker_listen(w, s->items[i].listen, s->items[i].bind, s->items[i].fd))
                 close(s->items[i].fd);
             else
                 w->listeners[w->n_listeners - 1]->is_kept = true;

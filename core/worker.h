@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "bind.h"
 #include "canary.h"
 #include "conn.h"
 #include "errand.h"
@@ -28,6 +29,7 @@ struct rx_listener {
     bool is_extra;         // one more of its address, left to us by a process that had more workers
     uint32_t slot;         // which socket of its address it is (handover.h)
     bool is_retired;       // its address is not served any more; open while flows use it
+    struct rx_linger linger;
     unsigned n_flows;
     uint32_t n_missed; // UDP: datagrams the kernel had no room for, as it counts them
 };

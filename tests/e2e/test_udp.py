@@ -385,6 +385,18 @@ def test_established_flows_live_through_a_reload(rx, servers, client, port):
     assert len(one.peers) == 1
 
 
+def test_an_edit_of_socket_options_leaves_clients_with_their_workers(rx, servers, client, port):
+    server = servers(b"1")
+    r = rx.config(listen(port, '{ rx.any, to = "%s" }' % server.address, workers=2), binds=2)
+    clients = [client(port) for _ in range(12)]
+    assert {ask(s, b"x") for s in clients} == {b"1x"}
+    r.write_config(listen(port, '{ rx.any, to = "%s" }' % server.address, "backlog = 100,", workers=2))
+    r.err.wait("generation 2")
+    time.sleep(0.2)
+    assert {ask(s, b"y") for s in clients} == {b"1y"}
+    assert len(server.peers) == 12, "no flow began anew at another worker"
+
+
 def test_flows_outlive_their_listener(rx, servers, client, port):
     server = servers(b"1")
     r = rx.config(listen(port, '{ rx.any, to = "%s" }' % server.address), binds=2)
@@ -395,6 +407,20 @@ def test_flows_outlive_their_listener(rx, servers, client, port):
     time.sleep(0.3)
     assert ask(old, b"y") == b"1y"
     assert is_silent(client(port), b"new")
+
+
+def test_an_address_that_is_taken_away_can_be_given_back_while_its_flows_last(rx, servers, client, port):
+    """The undoing of an edit is no second program on that address, and no new client goes to a socket that turns it away."""
+    one, two = servers(b"1"), servers(b"2")
+    r = rx.config(listen(port, '{ rx.any, to = "%s" }' % one.address, workers=2), binds=2)
+    old = [client(port) for _ in range(30)]
+    assert {ask(s, b"x") for s in old} == {b"1x"}
+    r.write_config(harness.make_config('{ rx.tls, to = rx.drop }', workers=2))
+    r.err.wait("generation 2")
+    r.write_config(listen(port, '{ rx.any, to = "%s" }' % two.address, workers=2))
+    r.err.wait("generation 3")
+    assert wait_for(lambda: {ask(client(port), b"y") for _ in range(30)} == {b"2y"}, what="the new config")
+    assert {ask(s, b"z") for s in old} == {b"1z"}, "theirs are still the same sockets"
 
 
 def test_stopping_lets_live_flows_finish(rx, servers, client, port):
