@@ -175,10 +175,8 @@ static void guard_on_wake(struct ev_loop *loop, ev_async *a, int events)
     (void)events;
     struct rx_guard *g = a->data;
     struct rx_conf *conf = atomic_exchange(&g->next, NULL);
-    if (conf) {
+    if (conf)
         take(g, conf);
-        rx_sessions_only(conf->sessions, conf->n_sessions);
-    }
     rx_sessions_flush(conf != NULL);
     rx_sessions_kernel(false);
     if (conf) { // the window may be another
@@ -256,6 +254,7 @@ void rx_guard_use(struct rx_guard *g, struct rx_conf *conf)
 {
     if (!g->is_started)
         return;
+    rx_sessions_only(conf->sessions, conf->n_sessions); // here, where rules are set: a later generation's are not taken away
     rx_conf_ref(conf);
     rx_conf_unref(atomic_exchange(&g->next, conf));
     rx_guard_wake(g);
