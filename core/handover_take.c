@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Enters: a connection of another process, told. Leaves: the same in one of our workers, counted everywhere as if it had
 // come in here. The config may be another one by now: a route or a backend it does not have is kept by name, so that the
-// connection goes on; one whose listener is gone is not taken.
+// connection goes on; one whose listener is gone is not taken. A flow of datagrams is the socket's, whatever its listener is
+// called now: two processes that read one socket would take each other's.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,7 +244,8 @@ int rx_handover_take(struct rx_worker *workers, unsigned n_workers, const struct
         return -ENOENT;
     if (at)
         w = at->worker;
-    if (!(listen = at && is_named(at->listen->name, &h->listen) ? at->listen : listen_of(w->conf, h)))
+    listen = at && is_named(at->listen->name, &h->listen) ? at->listen : listen_of(w->conf, h);
+    if (!listen && !(listen = at ? at->listen : NULL))
         return -ENOENT;
     struct rx_conn *c = rx_worker_conn_new(w, w->conf, h->kind == RX_HANDED_UDP);
     if (!c)
