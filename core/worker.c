@@ -213,10 +213,11 @@ static void stop_listening(struct rx_worker *w)
         listener_leave(w->listeners[--w->n_listeners]);
 }
 
+// Extras follow the one found: their order is not that of the addresses.
 static struct rx_listener *listener_at(struct rx_worker *w, const struct rx_bind *wanted)
 {
     for (unsigned i = 0; i < w->n_listeners; i++)
-        if (!w->listeners[i]->is_kept && w->listeners[i]->is_udp == wanted->is_udp &&
+        if (!w->listeners[i]->is_kept && !w->listeners[i]->is_extra && w->listeners[i]->is_udp == wanted->is_udp &&
             rx_addr_equal(&w->listeners[i]->wanted.sa, &wanted->addr.sa))
             return w->listeners[i];
     return NULL;

@@ -2,13 +2,14 @@
 """Upgrading while UDP flows live: each keeps its backend's socket, its counts and its names; nobody asks twice."""
 import os
 import shutil
+import signal
 import threading
 import time
 
 import pytest
 
 import peers
-from harness import BINARY, SANITIZER, run_client, wait_for
+from harness import BINARY, SANITIZER, free_port, make_config, run_client, wait_for
 from test_udp import (ask, client, corpus, listen, port, servers)  # noqa: F401  pylint: disable=unused-import
 from test_udp_roaming import INITIAL, SHORT, quic_backend
 from test_upgrade import Upgraded, orphans_are_ours  # noqa: F401  pylint: disable=unused-import
@@ -97,6 +98,49 @@ local seen = rx.hook "seen" {
     assert ask(s, b"and on") == b"<and on"
     p.err.wait("closed shutdown")
     wait_for(lambda: sum("opened" in line for line in p.err.lines) == 2, what="the second on_open")
+
+
+def test_flows_go_on_in_the_sockets_of_each_worker(up, servers, client, port):  # noqa: F811
+    backend = servers(b"<")
+    p = up(listen(port, '{ greet, to = "%s" }' % backend.address, server=SOON, prelude=GREET, workers=3))
+    clients = [client(port, timeout=2) for _ in range(20)]
+    for s in clients:
+        assert ask(s, b"hi") == b"<hi"
+    p.upgrade()
+    for s in clients:
+        assert ask(s, b"and on") == b"<and on"
+    assert len(backend.peers) == len(clients)
+
+
+def test_flows_go_on_although_their_listener_has_another_name(up, servers, client, port):  # noqa: F811
+    """It is called after its first address, and loses that."""
+    backend, server = servers(b"<"), SOON + "hot_reload = false,"
+    route = '{ greet, to = "%s" }' % backend.address
+    p = up(make_config(route, listen='"127.0.0.1:%d", "127.0.0.1:%d"' % (free_port(), port), server=server, prelude=GREET))
+    clients = [client(port) for _ in range(4)]
+    for s in clients:
+        assert ask(s, b"hi") == b"<hi"
+    before = set(backend.peers)
+    p.write_config(listen(port, route, server=server, prelude=GREET))
+    assert p.upgrade() == (len(clients), 0)
+    for s in clients:
+        assert ask(s, b"and on") == b"<and on"
+    assert backend.peers == before
+
+
+def test_sockets_of_workers_that_are_gone_serve_through_reloads(up, servers, client, port):  # noqa: F811
+    backend, server = servers(b"<"), SOON + "hot_reload = false,"
+    route = '{ greet, to = "%s" }' % backend.address
+    other = 'rx.listen "127.0.0.1:%d" { routes = { %s } }\n' % (free_port(), route)
+    p = up(listen(port, route, server=server, prelude=GREET + "\n" + other, workers=3))
+    p.write_config(listen(port, route, server=server, prelude=GREET + "\n" + other))
+    p.upgrade()
+    assert all(ask(client(port), b"hi") == b"<hi" for _ in range(20))  # a flow in each socket
+    p.write_config(listen(port, route, server=server, prelude=GREET))
+    for n in (1, 2):
+        p.signal(signal.SIGHUP)
+        wait_for(lambda: sum("reload (SIGHUP" in line for line in p.err.lines) == n, what="reload")
+    assert all(ask(client(port, timeout=2), b"hi") == b"<hi" for _ in range(20))
 
 
 def test_dig_gets_all_its_answers_while_processes_change(up, servers, need, port):  # noqa: F811
