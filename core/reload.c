@@ -38,7 +38,8 @@
 enum { NICENESS = 10 }; // a tenth of what a busy worker gets, all of it where there is an idle core
 
 struct rx_reload_job {
-    const struct rx_reload *reload; // borrowed: only what does not change is read
+    const struct rx_reload *reload; // borrowed: only what does not change is read, so not its config (a trial may end)
+    struct rx_home *home;
     pthread_t thread;
     bool is_over; // the thread was joined
     struct rx_reload_cause cause;
@@ -209,7 +210,7 @@ static void *job_run(void *arg)
     struct rx_reload_job *j = arg;
     const struct rx_reload *r = j->reload;
     give_way();
-    j->conf = rx_load_tested(r->conf->home, r->args, &j->seen, rx_findings_add, &j->findings);
+    j->conf = rx_load_tested(j->home, r->args, &j->seen, rx_findings_add, &j->findings);
     if (j->conf && (rx_served_attach(j->conf, r->n_workers) ||
                     rx_script_spawn(j->conf, r->args, r->n_workers, rx_findings_add, &j->findings))) {
         rx_conf_unref(j->conf);
@@ -238,6 +239,7 @@ static void begin(struct rx_reload *r)
     rx_notify_reloading();
     if (j) {
         j->reload = r;
+        j->home = r->conf->home;
         j->cause = r->next;
         j->start_ns = rx_sys_now_ns();
     }
