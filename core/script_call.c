@@ -11,7 +11,7 @@
 #include "log.h"
 #include "route.h"
 
-enum { DYNAMIC_MAX = 4096 };
+enum { DYNAMIC_MAX = 4096, ADDRESS_SHOWN = 100 };
 
 // A target that a function named by its address: made on first use, kept as long as the generation.
 struct rx_script_dynamic {
@@ -154,7 +154,9 @@ static const struct rx_target *dynamic_target(struct rx_script *s, const char *a
     char why[RX_ADDR_TEXT] = "needs an address, not a name: use a pool";
     struct rx_target_text t;
     if (s->n_dynamics >= DYNAMIC_MAX || rx_addr_parse_target(address, &t, why) || !t.addr.len) {
-        rx_log_limited(RX_LOG_WARN, "script: to = \"%.100s\": %s", address, why);
+        char shown[4 * ADDRESS_SHOWN + 1]; // it may be made of what a client said
+        rx_log_escape((const uint8_t *)address, RX_MIN(strlen(address), (size_t)ADDRESS_SHOWN), shown, sizeof shown);
+        rx_log_limited(RX_LOG_WARN, "script: to = \"%s\": %s", shown, why);
         return NULL;
     }
     size_t len = strlen(address) + 1;

@@ -244,3 +244,12 @@ def test_a_text_that_a_function_chose_stays_whole_while_others_get_theirs(rx):
         slow.settimeout(20)
         got = peers.read_all(slow)
     assert len(got) == size - 1 and got.count(b"a") == len(got)
+
+
+def test_an_address_made_of_what_a_client_said_is_escaped_in_the_log(rx):
+    """Promise: bytes of a client are never printed raw, whatever a function makes of them."""
+    config = make_config("{ game, to = function(conn) return conn.key end }", prelude=IDENTIFY)
+    p = rx.config(config.replace('log_format = "json"', 'log_format = "text"'))
+    assert ask(p, b"GAME\x1b") == ""
+    p.err.wait(r'script: to = "v\\x1b"')
+    assert "\x1b" not in p.err.text()
