@@ -341,6 +341,11 @@ static int open_logs(const struct rx_conf *conf)
     return rc;
 }
 
+static void tell_short(void)
+{
+    rx_log(RX_LOG_ERROR, "cannot start: %s", strerror(errno ? errno : ENOMEM));
+}
+
 int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
 {
     struct engine *e = calloc(1, sizeof *e);
@@ -365,8 +370,10 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
     e->hooker = rx_hooker_new(conf->home, e->n_workers);
     e->guard = rx_guard_new();
     e->sync = e->loop ? rx_sync_new(e->loop) : NULL;
-    if (!e->loop || !e->workers || !e->hooker || !e->guard || !e->sync)
+    if (!e->loop || !e->workers || !e->hooker || !e->guard || !e->sync) {
+        tell_short();
         goto end;
+    }
     e->reload.hooker = e->hooker;
     e->reload.guard = e->guard;
     e->reload.sync = e->sync;
@@ -379,8 +386,10 @@ int rx_engine_run(struct rx_conf *conf, const struct rx_args *a)
         goto end;
     }
     for (unsigned i = 0; i < e->n_workers; i++) {
-        if (rx_worker_init(&e->workers[i], i, conf, &e->active, &e->sessions))
+        if (rx_worker_init(&e->workers[i], i, conf, &e->active, &e->sessions)) {
+            tell_short();
             goto end;
+        }
         rx_hooker_join(e->hooker, &e->workers[i]);
     }
     if (!(e->names = e->reload.names = rx_resolve_new(e->loop, e->workers, e->n_workers)))
@@ -461,6 +470,9 @@ end:
         rx_worker_fini(&e->workers[i]);
     rx_reload_fini(&e->reload);
     rx_ban_clear();
+    signal(SIGTERM, SIG_IGN); // whose handlers, too, write to the loop
+    signal(SIGINT, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
     if (e->loop)
         ev_loop_destroy(e->loop);
     free(e->workers);

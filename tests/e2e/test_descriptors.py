@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Running out of file descriptors costs connections, never the process."""
 import contextlib
+import os
 import resource
+import subprocess
 import time
 
 import pytest
 
 import peers
 import wire
-from harness import SANITIZER, wait_for
+from harness import BINARY, PATIENCE, SANITIZER, make_config, wait_for
 
 pytestmark = pytest.mark.sanitize
 LIMIT = 64
@@ -99,3 +101,14 @@ def test_descriptors_do_not_leak(rx, echo_process):
             s.sendall(bytes(1 << 22))
             task.get()
     wait_for(lambda: p.fds() <= before + 8, what="descriptors to come back (%d before, %d now)" % (before, p.fds()))
+
+
+@pytest.mark.skipif(bool(SANITIZER), reason="has descriptors of its own")
+def test_who_cannot_even_start_says_why(workdir, echo_process):
+    path = os.path.join(workdir, "refractium.lua")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(make_config("{ rx.ssh, to = %s }" % echo_process.quoted, workers=4))
+    for limit in range(12, 18):
+        done = subprocess.run([BINARY, "-c", path], cwd=workdir, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                              timeout=PATIENCE, preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
+        assert done.returncode and b"Too many open files" in done.stderr, (limit, done)
