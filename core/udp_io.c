@@ -77,7 +77,8 @@ static void read_control(struct msghdr *h, struct rx_udp_msg *m)
         } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
-            m->to.v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = info.ipi_addr };
+            // Of a broadcast the address of ours it came to: none can answer from the broadcast's.
+            m->to.v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = info.ipi_spec_dst };
         } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);

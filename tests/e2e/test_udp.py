@@ -223,6 +223,17 @@ def test_a_wildcard_answers_from_the_address_that_was_asked(rx, servers, client,
     assert len(server.peers) == 3
 
 
+def test_a_broadcast_is_answered_from_an_address_of_this_machine(rx, servers, port):
+    server = servers(b"1")
+    rx.config(harness.make_config('{ rx.any, to = "%s" }' % server.address, listen='"0.0.0.0:%d"' % port), binds=2)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        s.settimeout(harness.PATIENCE)
+        s.bind(("127.0.0.1", 0))
+        s.sendto(b"x", ("127.255.255.255", port))
+        assert s.recvfrom(100) == (b"1x", ("127.0.0.1", port))
+
+
 def test_one_port_serves_tcp_and_udp_alike(rx, servers, backends, client, port):
     udp, tcp = servers(b"udp:"), backends(peers.named("tcp"))
     rx.flags(["-b", "127.0.0.1", "-p", port, "-f", "udp:any=%s" % udp.address, "-f", "tcp:any=%s" % tcp.address], binds=2)
