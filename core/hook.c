@@ -90,6 +90,7 @@ static struct rx_hooked *snapshot(struct rx_conn *c, const struct rx_hooks *set,
                              .client = c->client,
                              .proxied = rx_proxied_ref(c->proxied),
                              .to_port = c->to_port,
+                             .is_udp = c->is_udp,
                              .side_in = { -1, -1 },
                              .side_out = { -1, -1 } };
     rx_conf_ref(h->conf);

@@ -43,6 +43,7 @@ struct rx_hooked {
     uint64_t id, start_ms;
     union rx_ip client;
     uint16_t to_port;
+    bool is_udp;
     char ja4[40];          // empty: none
     struct rx_facts facts; // of `known`; they point into text
 

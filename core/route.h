@@ -30,6 +30,7 @@ struct rx_ask {
     uint32_t week_minute; // local time, for `during` (during.h)
     const uint32_t *gram_len; // UDP: the length of each datagram in p; borrowed
     uint32_t n_grams;         // TCP: 0
+    bool is_udp;              // also where none of them is shown
 };
 
 struct rx_decision {

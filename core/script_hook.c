@@ -20,7 +20,7 @@ static bool call_about_event(struct rx_script *s, uint32_t fn, const struct rx_h
 {
     const struct rx_hooked *h = e->hooked;
     struct rx_ask ask = { .p = p, .n = (uint32_t)n, .from = &h->client, .to_port = h->to_port,
-                          .proxied = h->proxied, .id = h->id };
+                          .proxied = h->proxied, .id = h->id, .is_udp = h->is_udp };
     struct rx_script_conn c = { .ask = &ask,
                                 .facts = h->known ? &h->facts : NULL,
                                 .known = h->known,

@@ -79,7 +79,7 @@ static int view_conn_text(struct rx_call *call, uint32_t what)
     case RX_CONN_LISTENER:
         return answer_string(call, c->listen ? c->listen->name : NULL);
     case RX_CONN_TRANSPORT:
-        return answer_string(call, c->ask && c->ask->n_grams ? "udp" : "tcp");
+        return answer_string(call, c->ask->is_udp || c->ask->n_grams ? "udp" : "tcp");
     case RX_CONN_PROTOCOL:
         return answer_string(call, c->known ? c->known->name : NULL);
     case RX_CONN_ROUTE:

@@ -51,6 +51,21 @@ def test_hooks_see_what_the_program_answers(rx, client, port):  # noqa: F811
     assert text.count(" one\n") == 2 and "answered" in text and "idle_timeout" in text
 
 
+def test_functions_are_told_that_it_is_udp(rx, client, port):  # noqa: F811
+    """Promise: conn.transport is the same for every function that sees the flow."""
+    p = rx.config(listen(port, '{ rx.any, to = rx.echo, hooks = { hook } }',
+                         'udp_idle_timeout = "1s", on_accept = function(conn) rx.log.warn("accepts " .. conn.transport) end,',
+                         prelude="""
+local notes = rx.file "notes"
+local hook = rx.hook "notes" {
+  on_close = function(conn) notes:write("close 1 " .. conn.transport .. "\\n") end,
+}
+"""), binds=2)
+    assert ask(client(port), b"one") == b"one"
+    p.err.wait("accepts udp")
+    assert notes(p, r"close \d+ (\w+)") == ["udp"]
+
+
 def test_a_flow_that_is_turned_away_is_opened_and_closed_for_hooks(rx, client, port):  # noqa: F811
     p = rx.config(listen(port, "{ rx.wireguard, to = rx.drop, hooks = { hook } }", prelude=NOTES))
     assert is_silent(client(port), WIREGUARD)
