@@ -160,7 +160,7 @@ def test_overrides(rx, backends):
     (["--peek-buffer", "1x", "-f", "ssh=127.0.0.1:80"], "--peek-buffer"),
     (["--max-connections", "0", "-f", "ssh=127.0.0.1:80"], "--max-connections"),
     (["--log-format", "xml", "-f", "ssh=127.0.0.1:80"], "--log-format"),
-    (["--prot", "80"], "--port"),
+    (["--prt", "80"], "--port"),
     (["--bnid", "::"], "--bind"),
     (["-x"], "-x"),
     (["-p"], "-p"),
