@@ -67,7 +67,7 @@ static void make_udp(struct rx_handed *h, const uint32_t grams[2])
 
 static bool same(const struct rx_text *a, const struct rx_text *b)
 {
-    return a->len == b->len && !memcmp(a->ptr, b->ptr, a->len);
+    return a->len == b->len && (!a->len || !memcmp(a->ptr, b->ptr, a->len));
 }
 
 static void read_back(const struct rx_handover *o, const struct rx_handed *h)
