@@ -590,11 +590,10 @@ uint32_t rx_sessions_name(const struct rx_sessions *s, const struct rx_seat *sea
 
 void rx_sessions_leave(const struct rx_sessions *s, struct rx_seat *seat)
 {
-    struct rx_sync_said said;
+    struct rx_sync_said said = { .is_left = true };
     if (!rx_ledger_leave(s->live->ledger, seat, rx_now_ms(), &said.seat))
         return;
     describe(s, &said);
-    said.is_left = true;
     said.is_udp = false;
     rx_sync_say(&said);
 }

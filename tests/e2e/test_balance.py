@@ -229,7 +229,11 @@ def test_ejection_can_be_turned_off(rx, backends):
     alive = backends(peers.named("alive"))
     p = rx(ROUTE, prelude=pool('"127.0.0.1:%d"' % free_port(), alive.quoted, "eject_after = 0"))
     assert count(p, 16) == {"alive": 16}
-    assert len([line for line in p.err.lines if "Connection refused" in line]) == 8
+    def refused():
+        return len([line for line in list(p.err.lines) if "Connection refused" in line])
+
+    wait_for(lambda: refused() >= 8, what="the log")
+    assert refused() == 8
 
 
 def test_an_unreachable_backend_is_followed_by_the_next(rx, backends):
