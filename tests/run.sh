@@ -130,7 +130,7 @@ asan() {
     build "build (asan)" MODE=asan all || return
     # Most of their time is a browser's, or that of functions which may run for as long as they may.
     set --
-    for name in dashboard doubt import runaways; do
+    for name in dashboard doubt import quick_forwards runaways; do
         set -- "$@" "--ignore=tests/e2e/test_$name.py"
     done
     pytests "end to end (asan)" build/asan/refractium asan "${RX_SCALE:-0.02}" -m sanitize "$@"
@@ -138,9 +138,11 @@ asan() {
 
 tsan() {
     build "build (tsan)" MODE=tsan all || return
-    # Not again what has one thread, or asks what a function's text does: there is nothing to race.
+    # Not again what one thread does alone: there is nothing to race. The others' tests go through the same code.
     set --
-    for name in commands dashboard doubt explain_functions import proxy_protocol quick_forwards regular_expressions runaways; do
+    for name in access_log actions clients_services clients_ssh clients_web commands corpus dashboard descriptors doubt \
+        explain_functions first_bytes half_close import listen logs privileges proxy_protocol quick_forwards \
+        regular_expressions runaways scripts service socket_options systemd_sockets; do
         set -- "$@" "--ignore=tests/e2e/test_$name.py"
     done
     pytests "end to end (tsan)" build/tsan/refractium tsan "${RX_SCALE:-0.02}" -m sanitize "$@"
