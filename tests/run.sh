@@ -139,6 +139,8 @@ asan() {
 tsan() {
     build "build (tsan)" MODE=tsan all || return
     # Not again what one thread does alone: there is nothing to race. The others' tests go through the same code.
+    # systemd_sockets is out for another reason, a race that is known and open: a socket passed by systemd stays in a
+    # worker's epoll after a reload has left it, under a number that another thread may have by then.
     set --
     for name in access_log actions clients_services clients_ssh clients_web commands corpus dashboard descriptors doubt \
         explain_functions first_bytes half_close import listen logs privileges proxy_protocol quick_forwards \
